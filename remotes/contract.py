@@ -1,0 +1,162 @@
+"""What a remote is.
+
+Names are relative, ``/``-separated, validated (:func:`remotes.names.validate`). A remote MUST
+
+1. list completely or raise: never a partial listing; a directory that is not there raises :class:`NotFound`;
+2. make ``put`` atomic and durable: afterwards, also after a power cut, the name holds the whole old or the whole
+   new content; with ``replace=False`` an existing name raises :class:`AlreadyExists` and stays untouched;
+3. make ``rename``, ``delete``, ``make_directory`` durable on return; ``rename`` of a file onto an existing name
+   replaces it atomically only with ``replace=True``;
+4. keep what a :class:`WritableFile` wrote only from its ``sync`` on; before that anything of it may be lost;
+5. raise only :mod:`remotes.errors`, naming the object;
+6. be usable by several threads at once.
+
+What a remote cannot do it says in its :class:`Capabilities`; callers branch on those, never on its type.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+Buffer = bytes | bytearray | memoryview
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What a remote can do, as data."""
+
+    random_access: bool
+    """``create`` and ``update`` give files that can be written at any offset."""
+    atomic_rename: bool
+    """A rename is one step, also onto an existing name; otherwise copy and delete."""
+    exclusive_directories: bool
+    """``make_directory`` fails for all but one caller, and ``touch`` refreshes its time: good enough for a lock."""
+    range_copy: bool
+    """``copy_range`` may share extents or copy on the server."""
+    durable: bool
+    """``sync`` reaches stable storage. False only for memory."""
+    hierarchical: bool
+    """Directories exist by themselves and can be empty."""
+
+
+class Kind(StrEnum):
+    FILE = "file"
+    DIRECTORY = "directory"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One name in a directory. ``modified_s`` is Unix time by the storage's own clock."""
+
+    name: str
+    """Base name in a listing; the name asked for in ``stat``."""
+    kind: Kind
+    size_bytes: int
+    modified_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Space of the storage behind a remote."""
+
+    total_bytes: int
+    free_bytes: int
+
+
+class ReadableFile(Protocol):
+    """An open file; several threads may read it at once. The same shape as :class:`vhd.storage.ReadableFile`."""
+
+    @property
+    def name(self) -> str: ...
+
+    def size(self) -> int: ...
+
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        """Fill ``buffer``; fewer bytes only at the end of the file."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class WritableFile(ReadableFile, Protocol):
+    """An open file that can be written at any offset. The same shape as :class:`vhd.storage.WritableFile`."""
+
+    def write_at(self, offset: int, data: Buffer) -> None: ...
+
+    def truncate(self, size_bytes: int) -> None: ...
+
+    def copy_range(self, source: ReadableFile, source_offset: int, offset: int, length: int) -> None: ...
+
+    def written(self, offset: int, length: int) -> None:
+        """Hint: the range is final for now; write it back and drop it from caches."""
+        ...
+
+    def sync(self) -> None: ...
+
+
+class Remote(Protocol):
+    """See the module's head for the MUSTs."""
+
+    @property
+    def url(self) -> str:
+        """Where it is, without secrets; what error messages show."""
+        ...
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    def list(self, directory: str) -> list[Entry]:
+        """Everything directly in ``directory`` (``""`` is the root), sorted by name."""
+        ...
+
+    def stat(self, name: str) -> Entry: ...
+
+    def get(self, name: str, *, limit_bytes: int | None = None) -> bytes:
+        """The whole content; more than ``limit_bytes`` raises instead of filling memory."""
+        ...
+
+    def put(self, name: str, data: Buffer, *, replace: bool = True) -> None:
+        """Write the whole object, making missing directories."""
+        ...
+
+    def open(self, name: str) -> ReadableFile: ...
+
+    def create(self, name: str) -> WritableFile:
+        """A new file (:class:`AlreadyExists` if there is one), making missing directories."""
+        ...
+
+    def update(self, name: str) -> WritableFile:
+        """An existing file, for reading and writing in place."""
+        ...
+
+    def rename(self, old: str, new: str, *, replace: bool = False) -> None:
+        """Move a file or a directory, making ``new``'s missing directories. ``replace`` only for files."""
+        ...
+
+    def delete(self, name: str, *, missing_ok: bool = False) -> None:
+        """Delete a file."""
+        ...
+
+    def make_directory(self, name: str, *, exist_ok: bool = True) -> None:
+        """Make it and missing parents; with ``exist_ok=False`` exactly one of several callers succeeds."""
+        ...
+
+    def remove_directory(self, name: str) -> None:
+        """Remove an empty directory (:class:`DirectoryNotEmpty` otherwise)."""
+        ...
+
+    def delete_tree(self, name: str) -> None:
+        """Delete a directory and all below it; a missing one is fine."""
+        ...
+
+    def touch(self, name: str) -> float:
+        """Set a file's or directory's time to the storage's now; return that as Unix seconds."""
+        ...
+
+    def usage(self) -> Usage | None:
+        """Space, where the storage knows."""
+        ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,91 @@
+"""What can go wrong with a remote.
+
+    RemoteError(remote, name)
+    ├── NotFound             nothing of that name
+    ├── AlreadyExists        something of that name is there and may not be replaced
+    ├── NotADirectory, IsADirectory, DirectoryNotEmpty
+    ├── InvalidName          the name is not one a remote accepts (never reached the storage)
+    ├── InvalidUrl           a remote URL that cannot be used
+    ├── NotSupported         the remote lacks that capability
+    ├── NoSpace              the storage is full or over quota
+    ├── ReadOnly             the storage refuses writes
+    ├── AccessDenied         the storage refuses this user
+    └── Unavailable          the storage failed; `transient` says whether trying again can help
+
+``transient`` alone decides a retry.
+"""
+
+from __future__ import annotations
+
+
+class RemoteError(Exception):
+    """Root of everything a remote raises. ``remote`` is its URL without secrets."""
+
+    transient = False
+
+    def __init__(self, remote: str, name: str, problem: str) -> None:
+        self.remote = remote
+        self.name = name
+        self.problem = problem
+        where = f"{remote}: {name}" if name else remote
+        super().__init__(f"{where}: {problem}")
+
+
+class NotFound(RemoteError):
+    def __init__(self, remote: str, name: str) -> None:
+        super().__init__(remote, name, "not found")
+
+
+class AlreadyExists(RemoteError):
+    def __init__(self, remote: str, name: str) -> None:
+        super().__init__(remote, name, "already exists")
+
+
+class NotADirectory(RemoteError):
+    def __init__(self, remote: str, name: str) -> None:
+        super().__init__(remote, name, "expected a directory, found a file")
+
+
+class IsADirectory(RemoteError):
+    def __init__(self, remote: str, name: str) -> None:
+        super().__init__(remote, name, "expected a file, found a directory")
+
+
+class DirectoryNotEmpty(RemoteError):
+    def __init__(self, remote: str, name: str) -> None:
+        super().__init__(remote, name, "the directory is not empty")
+
+
+class InvalidName(RemoteError):
+    """A name with a leading slash, ``..``, an empty part, a NUL, or parts too long."""
+
+
+class InvalidUrl(RemoteError):
+    """A URL that no remote understands."""
+
+
+class NotSupported(RemoteError):
+    """The remote cannot do that; see its capabilities."""
+
+
+class NoSpace(RemoteError):
+    def __init__(self, remote: str, name: str, problem: str = "no space left") -> None:
+        super().__init__(remote, name, problem)
+
+
+class ReadOnly(RemoteError):
+    def __init__(self, remote: str, name: str) -> None:
+        super().__init__(remote, name, "the storage is read-only")
+
+
+class AccessDenied(RemoteError):
+    def __init__(self, remote: str, name: str) -> None:
+        super().__init__(remote, name, "permission denied")
+
+
+class Unavailable(RemoteError):
+    """The storage failed."""
+
+    def __init__(self, remote: str, name: str, problem: str, *, transient: bool) -> None:
+        super().__init__(remote, name, problem)
+        self.transient = transient
