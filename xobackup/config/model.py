@@ -1,0 +1,187 @@
+"""The shape of the configuration file. README shows an example.
+
+A configuration names pools, remotes and jobs; a job says which VMs of which pool go to which remotes, and how many
+restore points of each are kept. Unknown keys are refused: a typing mistake must not become a default.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid as uuids
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from xobackup.config.secrets import Secret
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+JOB_NAMESPACE = uuids.UUID("6f0f6c1e-6a5b-5a0e-9a53-0f2f2b1f6a10")
+"""Namespace of the uuids derived from a job's name when it has no ``id``."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TlsSection(_Section):
+    """How a pool's certificate is trusted: one of the three; none means the system's authorities."""
+
+    ca: Path | None = None
+    fingerprint: str | None = None
+    verify: bool = True
+
+    @field_validator("fingerprint")
+    @classmethod
+    def _normal(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        plain = value.lower().removeprefix("sha256:").replace(":", "")
+        if not re.fullmatch(r"[0-9a-f]{64}", plain):
+            raise ValueError("expected a SHA-256 fingerprint of 64 hexadecimal digits")
+        return plain
+
+    @model_validator(mode="after")
+    def _one(self) -> TlsSection:
+        if sum((self.ca is not None, self.fingerprint is not None, not self.verify)) > 1:
+            raise ValueError("expected at most one of ca, fingerprint, verify = false")
+        return self
+
+
+class PoolSection(_Section):
+    """A pool: any of its hosts will do, its master is found."""
+
+    url: str
+    username: str = "root"
+    password: Secret
+    tls: TlsSection = TlsSection()
+
+    @field_validator("url")
+    @classmethod
+    def _https(cls, value: str) -> str:
+        text = value if "://" in value else f"https://{value}"
+        if not re.fullmatch(r"https?://[^/\s@]+/?", text):
+            raise ValueError(f"expected https://host or https://host:port, found {value!r}")
+        return text.rstrip("/")
+
+
+class RemoteSection(_Section):
+    """Where backups are kept."""
+
+    url: str
+
+
+class VmRule(_Section):
+    """VMs that match all the keys given: ``uuid``, ``name`` (shell pattern), ``tag``, ``power_state``."""
+
+    uuid: uuids.UUID | None = None
+    name: str | None = None
+    tag: str | None = None
+    power_state: Literal["Running", "Halted", "Paused", "Suspended"] | None = None
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> VmRule:
+        if not any((self.uuid, self.name, self.tag, self.power_state)):
+            raise ValueError('expected at least one of uuid, name, tag, power_state; for all VMs write name = "*"')
+        return self
+
+
+class DiskRule(_Section):
+    """Disks that match all the keys given: ``uuid``, ``name`` (pattern), ``device`` (``"0"``), ``sr`` (uuid)."""
+
+    uuid: uuids.UUID | None = None
+    name: str | None = None
+    device: str | None = None
+    sr: uuids.UUID | None = None
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> DiskRule:
+        if not any((self.uuid, self.name, self.device, self.sr)):
+            raise ValueError("expected at least one of uuid, name, device, sr")
+        return self
+
+
+class VmSelection(_Section):
+    """``include`` any of the rules, then drop those that match any ``exclude`` rule."""
+
+    include: Annotated[tuple[VmRule, ...], Field(min_length=1)]
+    exclude: tuple[VmRule, ...] = ()
+
+
+class DiskSelection(_Section):
+    exclude: tuple[DiskRule, ...] = ()
+
+
+class JobSection(_Section):
+    """One backup job."""
+
+    id: uuids.UUID | None = None
+    schedule_id: uuids.UUID | None = None
+    pool: str
+    remotes: Annotated[tuple[str, ...], Field(min_length=1)]
+    vms: VmSelection
+    disks: DiskSelection = DiskSelection()
+    retention: Annotated[int, Field(ge=1, le=100_000)] = 7
+    full_interval: Annotated[int, Field(ge=0)] = 0
+    vms_max: Annotated[int, Field(ge=1, le=64)] = 2
+    disks_max: Annotated[int, Field(ge=1, le=64)] = 2
+    rate_limit_mib_s: Annotated[float, Field(gt=0)] | None = None
+    retries: Annotated[int, Field(ge=0, le=10)] = 1
+    merge: Literal["now", "later"] = "now"
+    check_chain_health: bool = True
+
+    @field_validator("remotes")
+    @classmethod
+    def _distinct(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) != len(value):
+            raise ValueError("a remote is named twice")
+        return value
+
+
+class Configuration(_Section):
+    """The whole of it."""
+
+    state_directory: Path = Path("/var/lib/xobackup")
+    pools: dict[str, PoolSection] = {}
+    remotes: dict[str, RemoteSection] = {}
+    jobs: dict[str, JobSection] = {}
+
+    @field_validator("pools", "remotes", "jobs")
+    @classmethod
+    def _names(cls, value: dict[str, object]) -> dict[str, object]:
+        for name in value:
+            if not NAME.fullmatch(name):
+                raise ValueError(f"{name!r}: expected a name of letters, digits, '.', '_' and '-'")
+        return value
+
+    @model_validator(mode="after")
+    def _references(self) -> Configuration:
+        missing: list[str] = []
+        for name, job in self.jobs.items():
+            if job.pool not in self.pools:
+                missing.append(f"jobs.{name}.pool: there is no pool {job.pool!r} ({_known(self.pools)})")
+            missing.extend(
+                f"jobs.{name}.remotes: there is no remote {remote!r} ({_known(self.remotes)})"
+                for remote in job.remotes
+                if remote not in self.remotes
+            )
+        ids: dict[uuids.UUID, str] = {}
+        for name in self.jobs:
+            other = ids.setdefault(self.job_id(name), name)
+            if other != name:
+                missing.append(f"jobs.{name}.id: the same as that of job {other!r}")
+        if missing:
+            raise ValueError("; ".join(missing))
+        return self
+
+    def job_id(self, name: str) -> uuids.UUID:
+        """The job's uuid: as configured, else derived from its name (a renamed job is a new job)."""
+        return self.jobs[name].id or uuids.uuid5(JOB_NAMESPACE, name)
+
+    def schedule_id(self, name: str) -> uuids.UUID:
+        """The uuid retention counts by: as configured, else derived from the job's uuid."""
+        return self.jobs[name].schedule_id or uuids.uuid5(self.job_id(name), "schedule")
+
+
+def _known(names: dict[str, PoolSection] | dict[str, RemoteSection]) -> str:
+    return "known: " + (", ".join(sorted(names)) or "none")
