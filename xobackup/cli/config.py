@@ -1,0 +1,62 @@
+"""``xobackup config``: is the configuration good, and what does it say?"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from xobackup.cli.options import ConfigOption, JsonOption, read_configuration
+from xobackup.cli.output import Output
+
+app = typer.Typer(no_args_is_help=True, help="Check the configuration.")
+
+
+@app.command()
+def check(
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    secrets: Annotated[bool, typer.Option("--secrets", help="Also read every secret.")] = False,
+) -> None:
+    """Read the configuration and its drop-ins and say what they define. Touches no pool and no remote."""
+    from remotes.url import parse_url
+    from xobackup.config.errors import ConfigError
+    from xobackup.config.load import configuration_path, files_of
+    from xobackup.config.secrets import resolve
+
+    configuration = read_configuration(config)
+    problems: list[str] = []
+    from remotes.errors import InvalidUrl
+
+    for name, remote in configuration.remotes.items():
+        try:
+            parse_url(remote.url)
+        except InvalidUrl as error:
+            problems.append(f"remotes.{name}.url: {error}")
+    if secrets:
+        for name, pool in configuration.pools.items():
+            try:
+                resolve(pool.password, f"pools.{name}.password")
+            except ConfigError as error:
+                problems.extend(error.problems)
+    if problems:
+        raise ConfigError(problems)
+    output = Output(as_json=as_json)
+    files = [str(file) for file in files_of(configuration_path(config))]
+    for name, job in configuration.jobs.items():
+        output.record(
+            "job",
+            {
+                "name": name,
+                "id": configuration.job_id(name),
+                "schedule_id": configuration.schedule_id(name),
+                "pool": job.pool,
+                "remotes": job.remotes,
+                "retention": job.retention,
+            },
+        )
+    counts = {"pools": configuration.pools, "remotes": configuration.remotes, "jobs": configuration.jobs}
+    output.record("configuration", {"files": files, **{key: sorted(value) for key, value in counts.items()}})
+    output.say(f"{', '.join(files)}: good")
+    for key, value in counts.items():
+        output.say(f"  {key}: {', '.join(sorted(value)) or 'none'}")

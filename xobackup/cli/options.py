@@ -1,0 +1,40 @@
+"""Options that several commands share, declared once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from xobackup.config.model import Configuration
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        "-c",
+        help="The configuration file.",
+        show_default="$XOBACKUP_CONFIG or /etc/xobackup/xobackup.toml",
+        dir_okay=False,
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON lines on standard output, for programs.")]
+RemoteOption = Annotated[
+    str | None,
+    typer.Option("--remote", "-r", help="A remote of the configuration, or a URL such as file:///mnt/backups."),
+]
+VmOption = Annotated[str | None, typer.Option("--vm", help="Only this VM: its uuid or its name.")]
+
+
+def wants_json(arguments: list[str]) -> bool:
+    """Whether ``--json`` was given, for errors that happen before or after the options were parsed."""
+    return "--json" in arguments
+
+
+def read_configuration(path: Path | None) -> Configuration:
+    """The configuration ``--config`` names."""
+    from xobackup.config.load import configuration_path, load_configuration
+
+    return load_configuration(configuration_path(path))

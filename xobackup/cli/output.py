@@ -1,0 +1,110 @@
+"""What commands print: tables and sentences for a person, JSON lines with ``--json``.
+
+Results go to standard output, everything about them (progress, warnings, errors) to standard error; with ``--json``
+standard output carries nothing but JSON objects, one a line, each with a ``kind``.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+class Output:
+    """Where a command's words go. ``as_json`` decides between people and programs."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+
+    @cached_property
+    def console(self) -> Console:
+        """Standard output, for a person."""
+        from rich.console import Console
+
+        return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+
+    @cached_property
+    def log(self) -> Console:
+        """Standard error, for a person."""
+        from rich.console import Console
+
+        return Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+
+    def record(self, kind: str, fields: Mapping[str, Any]) -> None:
+        """One JSON object on standard output; nothing for a person."""
+        if self.as_json:
+            sys.stdout.write(json.dumps({"kind": kind, **fields}, default=str, ensure_ascii=False) + "\n")
+            sys.stdout.flush()
+
+    def say(self, text: str, *, style: str | None = None) -> None:
+        """A sentence of the result, for a person; nothing with ``--json``."""
+        if not self.as_json:
+            self.console.print(text, style=style, markup=False)
+
+    def note(self, text: str, *, style: str | None = None) -> None:
+        """A sentence about what is going on, on standard error."""
+        if not self.as_json:
+            self.log.print(text, style=style, markup=False)
+
+    def table(self, title: str | None, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        """Rows for a person, columns aligned; columns whose name ends in ``>`` are flush right."""
+        if self.as_json:
+            return
+        from rich import box
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+        for column in columns:
+            flush_right = column.endswith(">")
+            table.add_column(column.removesuffix(">"), justify="right" if flush_right else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*(Text(cell) for cell in row))
+        self.console.print(table)
+
+    def error(self, message: str, *, hint: str | None = None, kind: str = "error") -> None:
+        """A failure: ``error:`` and ``hint:`` lines on standard error, or a JSON object."""
+        if self.as_json:
+            self.record(kind, {"message": message, "hint": hint})
+        for line in message.splitlines() or [""]:
+            sys.stderr.write(f"error: {line}\n")
+        if hint:
+            sys.stderr.write(f"hint: {hint}\n")
+        sys.stderr.flush()
+
+
+def size_text(size_bytes: float) -> str:
+    """``1.5 GiB``: three significant digits at most."""
+    value = float(size_bytes)
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if abs(value) < 1024 or unit == "TiB":
+            break
+        value /= 1024
+    if unit == "B":
+        return f"{int(value)} B"
+    return f"{value:.0f} {unit}" if value >= 100 else f"{value:.1f} {unit}"
+
+
+def duration_text(seconds: float) -> str:
+    """``42 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    whole = round(seconds)
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def moment_text(unix_s: float) -> str:
+    """A moment in UTC as people write it: ``2026-01-05 03:00:00Z``."""
+    from xobackup.clock import utc
+
+    return utc(unix_s).strftime("%Y-%m-%d %H:%M:%SZ")
