@@ -7,6 +7,7 @@
     ├── InvalidName          the name is not one a remote accepts (never reached the storage)
     ├── InvalidUrl           a remote URL that cannot be used
     ├── NotSupported         the remote lacks that capability
+    ├── TooLarge             the object is bigger than the reader allowed
     ├── NoSpace              the storage is full or over quota
     ├── ReadOnly             the storage refuses writes
     ├── AccessDenied         the storage refuses this user
@@ -89,3 +90,12 @@ class Unavailable(RemoteError):
     def __init__(self, remote: str, name: str, problem: str, *, transient: bool) -> None:
         super().__init__(remote, name, problem)
         self.transient = transient
+
+
+class TooLarge(RemoteError):
+    """An object bigger than the reader allowed."""
+
+    def __init__(self, remote: str, name: str, *, limit_bytes: int, found_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        self.found_bytes = found_bytes
+        super().__init__(remote, name, f"expected at most {limit_bytes} bytes, found {found_bytes}")

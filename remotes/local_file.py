@@ -1,0 +1,187 @@
+"""An open file of a file system, written so that multi-gigabyte streams do not churn the page cache.
+
+- ``write_at`` of 128 KiB or more whose offset, length and memory lie on 4 KiB goes past the page cache (O_DIRECT on a
+  second descriptor, where the file system takes it); everything else is buffered.
+- ``written`` starts write-back of a buffered range at once and drops the range before it from the cache.
+- ``copy_range`` between files of file systems shares extents or copies on the server where that exists
+  (``copy_file_range``), else copies through one buffer.
+- ``sync`` is ``fsync``, and after ``create`` also makes the name durable.
+
+Direct and buffered writes may be mixed in one file, but at the same time only in different 4 KiB pages.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import mmap
+import os
+import threading
+from collections.abc import Iterator
+
+from remotes import errors, posix
+from remotes.contract import Buffer, ReadableFile
+
+ALIGN_BYTES = 4096
+DIRECT_BYTES_MIN = 128 << 10
+COPY_BUFFER_BYTES = 2 << 20
+
+_NO_RANGE_COPY = frozenset(
+    {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EBADF, errno.ETXTBSY}
+)
+
+
+class LocalFile:
+    """See the module's head. ``descriptor`` and ``directory`` (to sync after a ``create``) become its own."""
+
+    def __init__(
+        self, remote: str, name: str, descriptor: int, *, writable: bool, directory: int | None = None
+    ) -> None:
+        self._remote = remote
+        self._name = name
+        self._descriptor = descriptor
+        self._writable = writable
+        self._directory = directory
+        self._direct: int | None = None
+        self._direct_tried = not writable
+        self._lock = threading.Lock()
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def size(self) -> int:
+        with self._translated():
+            return os.fstat(self._descriptor).st_size
+
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        view = buffer.cast("B")
+        done = 0
+        with self._translated():
+            while done < len(view):
+                count = os.preadv(self._descriptor, [view[done:]], offset + done)
+                if count == 0:
+                    break
+                done += count
+        return done
+
+    def write_at(self, offset: int, data: Buffer) -> None:
+        view = memoryview(data).cast("B")
+        with self._translated():
+            if not (_aligned(offset, view) and self._write_direct(offset, view)):
+                posix.write_all(self._descriptor, view, offset)
+
+    def truncate(self, size_bytes: int) -> None:
+        with self._translated():
+            os.ftruncate(self._descriptor, size_bytes)
+
+    def copy_range(self, source: ReadableFile, source_offset: int, offset: int, length: int) -> None:
+        done = 0
+        if isinstance(source, LocalFile):
+            with self._translated():
+                done = self._copy_in_kernel(source, source_offset, offset, length)
+        if done < length:
+            self._copy_through_memory(source, source_offset + done, offset + done, length - done)
+
+    def written(self, offset: int, length: int) -> None:
+        with contextlib.suppress(OSError):
+            os.posix_fadvise(self._descriptor, offset, length, os.POSIX_FADV_DONTNEED)
+
+    def sync(self) -> None:
+        with self._translated():
+            os.fsync(self._descriptor)
+            with self._lock:
+                if self._directory is not None:
+                    posix.sync_directory(self._directory)
+                    os.close(self._directory)
+                    self._directory = None
+
+    def close(self) -> None:
+        with self._lock:
+            descriptors = [self._direct, self._directory, self._descriptor]
+            self._direct = self._directory = None
+            self._direct_tried = True
+            self._descriptor = -1
+        with self._translated():
+            for descriptor in descriptors:
+                if descriptor is not None and descriptor >= 0:
+                    os.close(descriptor)
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno == errno.EBADF:
+                problem = "the file is closed" if self._descriptor < 0 else "the file is open for reading only"
+                raise errors.NotSupported(self._remote, self._name, problem) from error
+            raise posix.translate(error, self._remote, self._name) from error
+
+    def _write_direct(self, offset: int, view: memoryview) -> bool:
+        """Whether all of ``view`` went past the page cache; if not, nothing is lost and nothing has to be undone."""
+        descriptor = self._direct_descriptor()
+        if descriptor is None:
+            return False
+        try:
+            done = os.pwrite(descriptor, view, offset)
+        except OSError as error:
+            if error.errno not in {errno.EINVAL, errno.EOPNOTSUPP}:
+                raise
+            self._give_up_direct()
+            return False
+        if done < len(view):  # at a limit of the file system: the buffered path says which
+            posix.write_all(self._descriptor, view[done:], offset + done)
+        return True
+
+    def _direct_descriptor(self) -> int | None:
+        if not self._direct_tried:
+            with self._lock:
+                if not self._direct_tried:
+                    flags = os.O_WRONLY | os.O_DIRECT | os.O_CLOEXEC
+                    with contextlib.suppress(OSError):
+                        self._direct = os.open(f"/proc/self/fd/{self._descriptor}", flags)
+                    self._direct_tried = True
+        return self._direct
+
+    def _give_up_direct(self) -> None:
+        with self._lock:
+            self._direct = None  # left open until close: another thread may be writing through it
+            self._direct_tried = True
+
+    def _copy_in_kernel(self, source: LocalFile, source_offset: int, offset: int, length: int) -> int:
+        """Bytes copied; fewer than ``length`` where the kernel cannot go on."""
+        done = 0
+        while done < length:
+            try:
+                count = os.copy_file_range(
+                    source._descriptor, self._descriptor, length - done, source_offset + done, offset + done
+                )
+            except OSError as error:
+                if error.errno in _NO_RANGE_COPY:
+                    break
+                raise
+            if count == 0:
+                break
+            done += count
+        return done
+
+    def _copy_through_memory(self, source: ReadableFile, source_offset: int, offset: int, length: int) -> None:
+        with mmap.mmap(-1, min(COPY_BUFFER_BYTES, max(length, 1))) as memory, memoryview(memory) as buffer:
+            while length:
+                with buffer[: min(length, len(buffer))] as part:
+                    count = source.read_into(source_offset, part)
+                    if count < len(part):
+                        problem = f"expected {len(part)} bytes at {source_offset}, found {count}"
+                        raise errors.Unavailable(self._remote, source.name, problem, transient=False)
+                    self.write_at(offset, part)
+                source_offset += count
+                offset += count
+                length -= count
+
+
+def _aligned(offset: int, view: memoryview) -> bool:
+    """Whether O_DIRECT would take it: offset, length and address on 4 KiB. Read-only memory has no address here."""
+    if view.readonly or len(view) < DIRECT_BYTES_MIN or (offset | len(view)) % ALIGN_BYTES:
+        return False
+    return ctypes.addressof(ctypes.c_char.from_buffer(view)) % ALIGN_BYTES == 0
