@@ -1,0 +1,150 @@
+"""From what a disk's next backup continues: pure, per disk and remote, with a reason for every full.
+
+A delta can only be added to a lineage's **tip**: a second child of an older member would fork it, which nobody's
+merge survives. So for each remote the base is the snapshot whose uuid is that remote's tip, when the pool still has
+it, whatever its age. Remotes with different tips get different deltas: one that missed a run catches up with one
+larger delta while the others continue from the newest snapshot, instead of dragging all of them into a full.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from xobackup.engine.view import DiskView, PoolSnapshot
+
+
+class Full(StrEnum):
+    """Why a disk is transferred whole. The first two are as asked; the others are worth a look."""
+
+    FIRST_RUN = "first-run"
+    FULL_INTERVAL = "full-interval"
+    REMOTE_EMPTY = "remote-empty"
+    CHAIN_BROKEN = "chain-broken"
+    SNAPSHOT_GONE = "snapshot-gone"
+    SNAPSHOT_UNUSABLE = "snapshot-unusable"
+    SNAPSHOT_NOT_EXPORTED = "snapshot-not-exported"
+    MOVED = "moved"
+    SHRUNK = "shrunk"
+    GROWN_PAST_TABLE = "grown-past-table"
+    DELTA_FAILED = "delta-failed"
+
+    @property
+    def expected(self) -> bool:
+        return self in (Full.FIRST_RUN, Full.FULL_INTERVAL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteTip:
+    """What a remote has of a disk: the newest member of its lineage, or nothing.
+
+    ``snapshot_uuid`` is the footer uuid of the tip, ``""`` when there is none. ``problem`` says why the lineage
+    cannot be continued. ``size_max_bytes`` bounds a disk that grows (``None``: no bound).
+    """
+
+    snapshot_uuid: str = ""
+    virtual_size_bytes: int = 0
+    size_max_bytes: int | None = None
+    problem: str = ""
+    known: bool = False
+    """The remote has, or had, restore points of this VM by this job."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """For one remote: the base, or the reason why there is none."""
+
+    remote: str
+    base: PoolSnapshot | None
+    full: Full | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One transfer of a disk: every remote that continues from the same base is fed from the same stream."""
+
+    base: PoolSnapshot | None
+    remotes: tuple[str, ...]
+    full: Full | None
+    reason: str
+
+    @property
+    def delta(self) -> bool:
+        return self.base is not None
+
+
+def choose_base(disk: DiskView, remote: str, tip: RemoteTip, *, job_id: str, full_interval: int = 0) -> Choice:
+    """Decide for one disk and one remote."""
+
+    def full(why: Full, reason: str) -> Choice:
+        return Choice(remote=remote, base=None, full=why, reason=reason)
+
+    ours = [snapshot for snapshot in disk.snapshots if snapshot.job_id == job_id]
+    if tip.problem:
+        return full(Full.CHAIN_BROKEN, tip.problem)
+    if not tip.snapshot_uuid:
+        if tip.known or any(snapshot.exported for snapshot in ours):
+            return full(
+                Full.REMOTE_EMPTY, f"remote {remote} has no backup of this disk, though it was backed up before"
+            )
+        return full(Full.FIRST_RUN, "first backup of this disk")
+    base = next((snapshot for snapshot in disk.snapshots if snapshot.vdi_uuid == tip.snapshot_uuid), None)
+    if base is None:
+        reason = f"snapshot {tip.snapshot_uuid}, the newest on remote {remote}, is gone from the pool"
+        return full(Full.SNAPSHOT_GONE, reason)
+    refusal = _refuse(disk, base, tip, job_id)
+    if refusal is not None:
+        return full(*refusal)
+    if full_interval and full_interval <= base.chain_length + 1:
+        reason = f"every {full_interval}th backup is full, {base.chain_length} deltas follow the last one"
+        return full(Full.FULL_INTERVAL, reason)
+    return Choice(remote=remote, base=base, full=None, reason=f"continues from snapshot {base.vdi_uuid}")
+
+
+def _refuse(disk: DiskView, base: PoolSnapshot, tip: RemoteTip, job_id: str) -> tuple[Full, str] | None:
+    if base.job_id != job_id:
+        return Full.SNAPSHOT_UNUSABLE, f"snapshot {base.vdi_uuid} belongs to job {base.job_id or '(none)'}"
+    if not base.usable:
+        return Full.SNAPSHOT_UNUSABLE, f"snapshot {base.vdi_uuid} is in use elsewhere or has no data any more"
+    if not base.exported:
+        return Full.SNAPSHOT_NOT_EXPORTED, f"the export of snapshot {base.vdi_uuid} was never completed"
+    if base.sr_uuid != disk.sr_uuid:
+        return Full.MOVED, f"the disk moved from SR {base.sr_uuid} to {disk.sr_uuid}"
+    size = disk.virtual_size_bytes
+    if size < max(base.virtual_size_bytes, tip.virtual_size_bytes):
+        found = max(base.virtual_size_bytes, tip.virtual_size_bytes)
+        return Full.SHRUNK, f"the disk shrank from {found} to {size} bytes"
+    if tip.size_max_bytes is not None and size > tip.size_max_bytes:
+        return Full.GROWN_PAST_TABLE, f"the disk grew to {size} bytes, its chain has room for {tip.size_max_bytes}"
+    return None
+
+
+def routes_of(choices: Iterable[Choice]) -> tuple[Route, ...]:
+    """Group remotes by their base, deltas from the newest base first, the full (if any) last."""
+    groups: dict[str, list[Choice]] = {}
+    for choice in choices:
+        groups.setdefault(choice.base.vdi_uuid if choice.base else "", []).append(choice)
+    ordered = sorted(groups.values(), key=lambda group: group[0].base.datetime if group[0].base else "", reverse=True)
+    return tuple(_route(group) for group in ordered)
+
+
+def _route(group: Sequence[Choice]) -> Route:
+    reasons = list(dict.fromkeys(choice.reason for choice in group))
+    unexpected = [choice.full for choice in group if choice.full is not None and not choice.full.expected]
+    return Route(
+        base=group[0].base,
+        remotes=tuple(choice.remote for choice in group),
+        full=unexpected[0] if unexpected else group[0].full,
+        reason="; ".join(reasons),
+    )
+
+
+def plan_routes(
+    disk: DiskView, tips: Mapping[str, RemoteTip], *, job_id: str, full_interval: int = 0
+) -> tuple[Route, ...]:
+    """All transfers that ``disk`` needs to reach every remote in ``tips``."""
+    return routes_of(
+        choose_base(disk, remote, tip, job_id=job_id, full_interval=full_interval) for remote, tip in tips.items()
+    )

@@ -1,0 +1,98 @@
+"""What can go wrong in a run or a restore, beyond what the rooms below raise themselves.
+
+    EngineError
+    ├── UsageError          what was asked for cannot be: unknown VM, wrong size, nothing to do
+    ├── VmSkipped           this VM is left out of this run, for a reason that is not a failure
+    ├── VmRefused           this VM cannot be backed up as things are (unhealthy chain, being migrated)
+    ├── RunLocked           another run works on the same VM or the same job
+    ├── AllSinksFailed      every target of a transfer failed; carries each one's error
+    ├── TransferMismatch    what arrived is not what was announced (size, kind of stream)
+    ├── IntegrityError      bytes read from a repository are not those that were written
+    ├── ProgramMissing      a program this needs is not installed; says how to install it
+    └── Cancelled           somebody asked to stop
+
+:class:`Outcome` is what the faces turn into exit codes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+
+class Outcome(StrEnum):
+    """How a verb ended, as data for exit codes and reports."""
+
+    OK = "ok"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+    SOME_FAILED = "some-failed"
+    DAMAGE = "damage"
+    LOCKED = "locked"
+    CANCELLED = "cancelled"
+
+
+class EngineError(Exception):
+    """Root of what the engine itself raises. ``hint`` tells the operator what can be done, when something can."""
+
+    transient = False
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        self.hint = hint
+        super().__init__(message)
+
+
+class UsageError(EngineError):
+    """What was asked for cannot be done as asked."""
+
+
+class VmSkipped(EngineError):
+    """A VM is left out on purpose."""
+
+
+class VmRefused(EngineError):
+    """A VM cannot be backed up as things are."""
+
+
+class RunLocked(EngineError):
+    """Somebody else works there."""
+
+    transient = True
+
+
+class TransferMismatch(EngineError):
+    """``what`` was expected to be ``expected``, found ``found``."""
+
+    def __init__(self, what: str, expected: object, found: object) -> None:
+        self.what = what
+        self.expected = expected
+        self.found = found
+        super().__init__(f"{what}: expected {expected}, found {found}")
+
+
+class IntegrityError(EngineError):
+    """Bytes are not those that were written."""
+
+
+class ProgramMissing(EngineError):
+    """``program`` is not installed."""
+
+    def __init__(self, program: str, package: str) -> None:
+        self.program = program
+        super().__init__(f"{program} is not installed", hint=f"apt-get install -y --no-install-recommends {package}")
+
+
+class AllSinksFailed(EngineError):
+    """No target of a transfer is left. ``failures`` maps each target's name to its error."""
+
+    def __init__(self, what: str, failures: Mapping[str, BaseException]) -> None:
+        self.failures = dict(failures)
+        self.transient = any(getattr(error, "transient", False) for error in failures.values())
+        super().__init__(f"{what}: " + "; ".join(f"{name}: {error}" for name, error in failures.items()))
+
+
+class Cancelled(EngineError):
+    """Somebody asked to stop."""
+
+    def __init__(self, reason: str = "cancelled") -> None:
+        super().__init__(reason)

@@ -1,0 +1,212 @@
+"""What happens in a run, as data. Every event is a frozen dataclass with a stable ``kind``.
+
+The time of day is added by whoever writes an event down (see :mod:`xobackup.engine.journal`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Root of all events. ``at_s`` is Unix time, set when it is written."""
+
+    kind: ClassVar[str] = "event"
+    durable: ClassVar[bool] = False
+    """Whether the sink makes everything so far durable after this one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStarted(Event):
+    kind: ClassVar[str] = "run-started"
+    durable: ClassVar[bool] = True
+    run_id: str
+    verb: str
+    job: str
+    job_id: str
+    version: str
+    host: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VmSkippedEvent(Event):
+    kind: ClassVar[str] = "vm-skipped"
+    vm: str
+    vm_name: str
+    why: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VmPlanned(Event):
+    """``plan`` is :func:`xobackup.engine.plan.as_data`'s record of the VM."""
+
+    kind: ClassVar[str] = "vm-planned"
+    vm: str
+    vm_name: str
+    plan: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseBegan(Event):
+    kind: ClassVar[str] = "phase-began"
+    vm: str
+    phase: str
+    attempt: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseEnded(Event):
+    kind: ClassVar[str] = "phase-ended"
+    durable: ClassVar[bool] = True
+    vm: str
+    phase: str
+    ok: bool
+    duration_s: float
+    attempt: int = 1
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskTransferred(Event):
+    kind: ClassVar[str] = "disk-transferred"
+    vm: str
+    disk: str
+    disk_name: str
+    mode: str
+    base: str
+    remotes: list[str]
+    blocks: int
+    read_bytes: int
+    duration_s: float
+    bottleneck: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FellBackToFull(Event):
+    """A disk is transferred whole although it was backed up before."""
+
+    kind: ClassVar[str] = "fell-back-to-full"
+    vm: str
+    disk: str
+    disk_name: str
+    why: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointPublished(Event):
+    kind: ClassVar[str] = "point-published"
+    durable: ClassVar[bool] = True
+    vm: str
+    remote: str
+    point: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointsExpired(Event):
+    kind: ClassVar[str] = "points-expired"
+    vm: str
+    remote: str
+    points: list[str]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Merged(Event):
+    kind: ClassVar[str] = "merged"
+    vm: str
+    remote: str
+    disks: int
+    blocks: int
+    moved_bytes: int
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotRemoved(Event):
+    kind: ClassVar[str] = "snapshot-removed"
+    vm: str
+    snapshot: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftoverCleaned(Event):
+    """Something an interrupted run had left behind."""
+
+    kind: ClassVar[str] = "leftover-cleaned"
+    vm: str
+    what: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Warned(Event):
+    kind: ClassVar[str] = "warning"
+    vm: str = ""
+    remote: str = ""
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed(Event):
+    kind: ClassVar[str] = "error"
+    vm: str = ""
+    remote: str = ""
+    error: str
+    error_class: str
+    hint: str = ""
+    will_retry: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VmEnded(Event):
+    """The one final word on a VM."""
+
+    kind: ClassVar[str] = "vm-ended"
+    durable: ClassVar[bool] = True
+    vm: str
+    vm_name: str
+    outcome: str
+    attempts: int
+    duration_s: float
+    read_bytes: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunEnded(Event):
+    kind: ClassVar[str] = "run-ended"
+    durable: ClassVar[bool] = True
+    run_id: str
+    outcome: str
+    ok: int
+    failed: int
+    skipped: int
+    duration_s: float
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunInterrupted(Event):
+    """Written by a later start into the journal of a run that never ended."""
+
+    kind: ClassVar[str] = "run-interrupted"
+    durable: ClassVar[bool] = True
+    run_id: str
+    reason: str
+
+
+def as_record(event: Event, at_s: float) -> dict[str, Any]:
+    """The event as JSON data: ``at_s`` and ``kind`` first."""
+    return {"at_s": round(at_s, 3), "kind": event.kind, **asdict(event)}
+
+
+def event_kinds() -> dict[str, list[str]]:
+    """Every kind of event with its fields, for documentation and tests."""
+    return {kind.kind: [field.name for field in fields(kind)] for kind in Event.__subclasses__()}

@@ -1,0 +1,164 @@
+"""What an operator asks for: which VMs of which pools go to which remotes, and under which rules. Only data.
+
+The id of a job is a path component of the repository and the key of its snapshots, so it must not change when the
+job is run again: by default it derives from the name.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from xobackup.engine.errors import UsageError
+
+if TYPE_CHECKING:
+    from xobackup.xapi.session import PoolAddress
+
+JOB_NAMESPACE = uuid.UUID("6f1b6d0a-6d0e-4c39-9d4e-5d2a7c0a9b11")
+DEFAULT_SNAPSHOT_NAME = "[xobackup {job}] {vm}"
+
+
+def job_id_of(name: str) -> str:
+    """The id of the job called ``name``: a uuid that is the same on every machine."""
+    return str(uuid.uuid5(JOB_NAMESPACE, name))
+
+
+def schedule_id_of(name: str, schedule: str = "") -> str:
+    """The id of a job's schedule; ``""`` is the one of runs started by hand."""
+    return str(uuid.uuid5(JOB_NAMESPACE, f"{name}/{schedule}"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolTarget:
+    """A pool to read from."""
+
+    name: str
+    address: PoolAddress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteTarget:
+    """A repository to write to. ``url`` may hold secrets and is never printed; ``name`` is."""
+
+    name: str
+    url: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selector:
+    """Which VMs: those any include rule names (all of them when there is none) that no other rule leaves out.
+
+    ``names`` are shell patterns. ``pools`` and ``power_states`` narrow; empty means any.
+    """
+
+    uuids: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    pools: tuple[str, ...] = ()
+    power_states: tuple[str, ...] = ()
+    exclude_uuids: tuple[str, ...] = ()
+    exclude_names: tuple[str, ...] = ()
+    exclude_tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskRules:
+    """Which disks are left out, besides those with ``[NOBAK]`` in their name."""
+
+    exclude_uuids: tuple[str, ...] = ()
+    exclude_names: tuple[str, ...] = ()
+    exclude_tags: tuple[str, ...] = ()
+    exclude_srs: tuple[str, ...] = ()
+    """SRs by uuid or name."""
+    larger_than_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How a job works. Every bound has a name here."""
+
+    retention: int = 7
+    """Restore points kept per VM on each remote."""
+    full_interval: int = 0
+    """Every n-th backup of a disk is a full (1: each); 0 = deltas for ever."""
+    unexpected_fulls_max: int | None = None
+    """Refuse more VMs than that whose chain would start again without having been asked to; ``None`` = no limit."""
+    bases_max: int = 2
+    """Snapshots kept on the pool per VM as bases for remotes that missed a run."""
+    vms_max: int = 2
+    """VMs at a time."""
+    disks_max: int = 4
+    """Disks of one VM at a time."""
+    buffers_per_disk: int = 6
+    """Blocks of 2 MiB in flight per disk: the bound on memory."""
+    rate_bytes_s: float | None = None
+    """All transfers together."""
+    retries: int = 0
+    """Times a failed VM is tried again after all others."""
+    merge_in_run: bool = True
+    """Merge right after retention; otherwise ``xobackup merge`` does it later."""
+    check_chains: bool = True
+    """Refuse VMs whose disks wait for the storage to coalesce."""
+    uncoalesced_max: int = 1
+    """Links of such a chain that are still healthy."""
+    chain_wait_s: float = 0.0
+    """How long to wait for the storage to coalesce before refusing."""
+    snapshot_name: str = DEFAULT_SNAPSHOT_NAME
+    """Fields: ``{job}``, ``{vm}``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """See the module's head. ``id`` and ``schedule_id`` are uuids; empty means derived from the name."""
+
+    name: str
+    pools: tuple[PoolTarget, ...]
+    remotes: tuple[RemoteTarget, ...]
+    selector: Selector = Selector()
+    disks: DiskRules = DiskRules()
+    settings: Settings = Settings()
+    id: str = ""
+    schedule_id: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "id", _uuid("job id", self.id or job_id_of(self.name)))
+        object.__setattr__(self, "schedule_id", _uuid("schedule id", self.schedule_id or schedule_id_of(self.name)))
+        for problem in check_job(self):
+            raise UsageError(f"job {self.name!r}: {problem}")
+
+
+def check_job(job: Job) -> list[str]:
+    """Everything that cannot work in a job, as sentences."""
+    settings = job.settings
+    at_least_one = {
+        "retention": settings.retention,
+        "vms_max": settings.vms_max,
+        "disks_max": settings.disks_max,
+        "bases_max": settings.bases_max,
+    }
+    problems = [f"{key} must be at least 1, got {value}" for key, value in at_least_one.items() if value < 1]
+    if not job.name.strip():
+        problems.append("it has no name")
+    if not job.pools:
+        problems.append("it has no pool")
+    if not job.remotes:
+        problems.append("it has no remote")
+    for what, names in (("pool", [p.name for p in job.pools]), ("remote", [r.name for r in job.remotes])):
+        problems += [f"{what} {name!r} is named twice" for name in sorted({n for n in names if names.count(n) > 1})]
+    if settings.buffers_per_disk < 2:
+        problems.append(f"buffers_per_disk must be at least 2, got {settings.buffers_per_disk}")
+    try:
+        settings.snapshot_name.format(job="", vm="")
+    except (KeyError, IndexError, ValueError, AttributeError) as error:
+        problems.append(
+            f"snapshot_name {settings.snapshot_name!r} is not a template of {{job}} and {{vm}}: {error!r}"
+        )
+    return problems
+
+
+def _uuid(what: str, text: str) -> str:
+    try:
+        return str(uuid.UUID(text))
+    except ValueError as error:
+        raise UsageError(f"{what}: expected a uuid, found {text!r}") from error

@@ -1,0 +1,178 @@
+"""What a run will do, decided before anything is touched: pure, and shown by ``xobackup plan``.
+
+Per VM: which disks, and per disk the transfers (:class:`~xobackup.engine.base.Route`), each with its base or the
+reason why there is none, and an estimate of its size. Skipped VMs and disks carry their reasons too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from xobackup.engine.base import RemoteTip, Route, plan_routes
+from xobackup.engine.job import Job
+from xobackup.engine.select import MIGRATING, Skipped, Why, select_disks
+from xobackup.engine.view import DiskView, VmView
+
+TipsByDisk = Mapping[str, Mapping[str, RemoteTip]]
+"""Live VDI uuid -> remote -> tip. A remote that could not be read is absent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskPlan:
+    """One disk of a VM's plan."""
+
+    disk: DiskView
+    routes: tuple[Route, ...]
+
+    @property
+    def estimated_bytes(self) -> int:
+        """Read from the pool, summed over the routes."""
+        return sum(estimate(self.disk, route) for route in self.routes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VmPlan:
+    """One VM's plan. ``refusal`` says why it cannot be backed up as things are."""
+
+    vm: VmView
+    disks: tuple[DiskPlan, ...] = ()
+    skipped_disks: tuple[Skipped, ...] = ()
+    refusal: str = ""
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def estimated_bytes(self) -> int:
+        return sum(disk.estimated_bytes for disk in self.disks)
+
+    @property
+    def unexpected_full(self) -> bool:
+        """A chain would start again without having been asked to."""
+        return any(route.full is not None and not route.full.expected for disk in self.disks for route in disk.routes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPlan:
+    """A whole run's plan."""
+
+    job: str
+    vms: tuple[VmPlan, ...]
+    skipped: tuple[Skipped, ...]
+    problems: tuple[str, ...] = field(default=())
+    """Pools and remotes that could not be looked at."""
+
+    @property
+    def estimated_bytes(self) -> int:
+        return sum(vm.estimated_bytes for vm in self.vms)
+
+
+def plan_vm(job: Job, vm: VmView, tips: TipsByDisk, *, warnings: tuple[str, ...] = ()) -> VmPlan:
+    """Plan one VM from what the pool and the remotes have."""
+    selection = select_disks(job.disks, vm.disks)
+    refusal = refuse_vm(job, vm, selection.chosen)
+    disks = tuple(
+        DiskPlan(
+            disk=disk,
+            routes=plan_routes(
+                disk, tips.get(disk.vdi_uuid, {}), job_id=job.id, full_interval=job.settings.full_interval
+            ),
+        )
+        for disk in selection.chosen
+    )
+    return VmPlan(vm=vm, disks=disks, skipped_disks=selection.skipped, refusal=refusal, warnings=warnings)
+
+
+def refuse_vm(job: Job, vm: VmView, disks: tuple[DiskView, ...]) -> str:
+    """Why ``vm`` cannot be backed up as things are; ``""`` when it can."""
+    moving = [operation for operation in vm.current_operations if operation in MIGRATING]
+    if moving:
+        return "it is being migrated"
+    for disk in disks:
+        if disk.problem:
+            return f"disk {disk.name or disk.vdi_uuid}: {disk.problem}"
+    if job.settings.check_chains:
+        return unhealthy(disks, job.settings.uncoalesced_max)
+    return ""
+
+
+def unhealthy(disks: tuple[DiskView, ...], uncoalesced_max: int) -> str:
+    """Whether a disk's chain waits for the storage to coalesce, as a sentence; ``""`` when none does."""
+    for disk in disks:
+        if disk.uncoalesced > uncoalesced_max:
+            return (
+                f"unhealthy VDI chain: disk {disk.name or disk.vdi_uuid} on SR {disk.sr_name} has {disk.uncoalesced} "
+                f"links waiting to be coalesced, at most {uncoalesced_max} are healthy"
+            )
+    return ""
+
+
+def no_disks(plan: VmPlan) -> Skipped | None:
+    """A VM without any disk to back up is skipped, not failed."""
+    if plan.disks:
+        return None
+    reason = "all its disks are excluded" if plan.skipped_disks else "it has no disks"
+    return Skipped(uuid=plan.vm.uuid, name=plan.vm.name, why=Why.NO_DISKS, reason=reason, matched=True)
+
+
+def estimate(disk: DiskView, route: Route) -> int:
+    """Bytes a route reads, as far as the pool tells: what the live leaf holds, for a full at most the whole disk.
+
+    The leaf holds what was written since the newest snapshot; an older base means more. It is a hint for humans.
+    """
+    if route.delta:
+        return min(disk.used_bytes, disk.virtual_size_bytes)
+    return disk.virtual_size_bytes
+
+
+def limit_fulls(plans: tuple[VmPlan, ...], limit: int | None) -> frozenset[str]:
+    """Uuids of VMs to refuse because more than ``limit`` of them would start a chain again unasked."""
+    if limit is None:
+        return frozenset()
+    unexpected = [plan.vm.uuid for plan in plans if plan.unexpected_full and not plan.refusal]
+    return frozenset(unexpected) if len(unexpected) > limit else frozenset()
+
+
+def as_data(plan: RunPlan) -> dict[str, Any]:
+    """The plan as JSON data, stable keys, for ``--json``."""
+    return {
+        "job": plan.job,
+        "estimated_bytes": plan.estimated_bytes,
+        "problems": list(plan.problems),
+        "vms": [_vm_data(vm) for vm in plan.vms],
+        "skipped": [asdict(skipped) for skipped in plan.skipped],
+    }
+
+
+def _vm_data(plan: VmPlan) -> dict[str, Any]:
+    return {
+        "uuid": plan.vm.uuid,
+        "name": plan.vm.name,
+        "pool": plan.vm.pool,
+        "refusal": plan.refusal,
+        "warnings": list(plan.warnings),
+        "estimated_bytes": plan.estimated_bytes,
+        "disks": [_disk_data(disk) for disk in plan.disks],
+        "skipped_disks": [asdict(skipped) for skipped in plan.skipped_disks],
+    }
+
+
+def _disk_data(plan: DiskPlan) -> dict[str, Any]:
+    return {
+        "uuid": plan.disk.vdi_uuid,
+        "name": plan.disk.name,
+        "device": plan.disk.userdevice,
+        "virtual_size_bytes": plan.disk.virtual_size_bytes,
+        "routes": [
+            {
+                "mode": "delta" if route.delta else "full",
+                "base": route.base.vdi_uuid if route.base else None,
+                "remotes": list(route.remotes),
+                "full": route.full.value if route.full else None,
+                "expected": route.full is None or route.full.expected,
+                "reason": route.reason,
+                "estimated_bytes": estimate(plan.disk, route),
+            }
+            for route in plan.routes
+        ],
+    }

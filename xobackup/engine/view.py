@@ -1,0 +1,71 @@
+"""What decisions need to know of a pool: small frozen views, built once per look, so that deciding is pure.
+
+:mod:`xobackup.engine.survey` builds them from XAPI's records; tests build them by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolSnapshot:
+    """A snapshot VDI of a live disk, with what a backup wrote on it."""
+
+    vdi_uuid: str
+    vdi_ref: str
+    sr_uuid: str
+    virtual_size_bytes: int
+    datetime: str
+    """``xo:backup:datetime``, sortable; ``""`` when no backup made it."""
+    job_id: str
+    vm_uuid: str
+    """``xo:backup:vm``."""
+    exported: bool
+    chain_length: int
+    vm_snapshot_ref: str
+    """The VM snapshot it hangs on; ``""`` for an orphan."""
+    usable: bool = True
+    """Its data is there and it hangs on nothing but its own VM snapshot."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskView:
+    """A live disk of a VM."""
+
+    vdi_uuid: str
+    vdi_ref: str
+    name: str
+    userdevice: str
+    virtual_size_bytes: int
+    used_bytes: int
+    """What the storage says the live leaf takes."""
+    sr_uuid: str
+    sr_name: str
+    tags: tuple[str, ...] = ()
+    snapshots: tuple[PoolSnapshot, ...] = ()
+    """Of this disk, newest first."""
+    uncoalesced: int = 0
+    """Links in its chain that the storage still has to coalesce (see facts on ``unhealthy VDI chain``)."""
+    problem: str = ""
+    """Why it cannot be exported at all, e.g. its data is missing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VmView:
+    """A VM as decisions see it."""
+
+    uuid: str
+    ref: str
+    name: str
+    pool: str
+    power_state: str
+    tags: tuple[str, ...] = ()
+    is_template: bool = False
+    is_snapshot: bool = False
+    is_control_domain: bool = False
+    blocked_operations: Mapping[str, str] = field(default_factory=dict)
+    current_operations: tuple[str, ...] = ()
+    other_config: Mapping[str, str] = field(default_factory=dict)
+    disks: tuple[DiskView, ...] = ()
