@@ -1,0 +1,200 @@
+"""One writer per VM directory: the lock of Xen Orchestra (``proper-lockfile``), understood by both sides.
+
+The lock is the directory ``<vm>.lock``: making it is atomic, its time is refreshed every few seconds, and one not
+refreshed for ten seconds is stale and may be taken. Age is measured by the storage's own clock (a touched directory
+tells it), so a machine with a wrong clock neither steals nor waits for ever. A holder whose directory vanished or
+carries a time that it did not set has lost the lock (it slept too long): :meth:`DirectoryLock.check` says so, and
+must be asked before every step that deletes or publishes. Nothing may be put inside the directory: ``rmdir`` ends it.
+
+A stale lock is taken by renaming it away first: of several takers one succeeds, and if what was renamed turns out to
+be fresh after all, it is put back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import socket
+import threading
+from types import TracebackType
+from typing import Self
+
+from remotes.contract import Remote
+from remotes.errors import AlreadyExists, NotFound, NotSupported, RemoteError
+from xobackup.clock import Clock
+from xobackup.repository.errors import BadMetadata, LockHeld, LockLost
+from xobackup.repository.json_text import dump, parse_object
+from xobackup.repository.layout import VM_BACKUPS, checked_uuid, holder_name, lock_name, vm_directory
+
+STALE_S = 10.0
+REFRESH_S = 2.0
+"""Xen Orchestra refreshes every 5 s; more often costs nothing and survives a pause."""
+POLL_S = 0.5
+_HOLDER_BYTES_MAX = 4096
+
+
+class DirectoryLock:
+    """The lock of one VM directory. Use as a context manager, or :meth:`acquire` and :meth:`release`."""
+
+    def __init__(
+        self,
+        remote: Remote,
+        vm: str,
+        *,
+        clock: Clock,
+        timeout_s: float = 0.0,
+        refresh_s: float = REFRESH_S,
+        purpose: str = "",
+    ) -> None:
+        self.name = lock_name(vm)
+        self._remote = remote
+        self._vm = checked_uuid("vm", vm)
+        self._clock = clock
+        self._timeout_s = timeout_s
+        self._refresh_s = refresh_s
+        self._purpose = purpose
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._modified_s = 0.0
+        self._lost: str | None = None
+
+    def __enter__(self) -> Self:
+        self.acquire()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def acquire(self) -> None:
+        """Take the lock, waiting up to the timeout. Raises :class:`LockHeld` with its age and what is known of its
+        holder, ``NotSupported`` where the remote cannot lock."""
+        if not self._remote.capabilities.exclusive_directories:
+            raise NotSupported(self._remote.url, self.name, "the remote cannot lock by directories")
+        self._remote.make_directory(vm_directory(self._vm))
+        deadline_s = self._clock.monotonic_s() + self._timeout_s
+        while not self._try():
+            if self._clock.monotonic_s() >= deadline_s:
+                raise LockHeld(self.name, max(self._age_s() or 0.0, 0.0), self._holder())
+            self._clock.sleep(POLL_S)
+        self._write_holder()
+        self._stop.clear()
+        self._thread = threading.Thread(target=self._refresh_loop, name=f"lock {self._vm}", daemon=True)
+        self._thread.start()
+
+    def release(self) -> None:
+        """Give the lock back, if it is still ours. Never raises for what the storage does: a lock goes stale."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        if self._lost is None and self._still_ours():
+            with contextlib.suppress(RemoteError):
+                self._remote.delete(holder_name(self._vm), missing_ok=True)
+            with contextlib.suppress(RemoteError):
+                self._remote.remove_directory(self.name)
+
+    def check(self) -> None:
+        """Raise :class:`LockLost` when somebody took the lock over, or the storage did not answer for too long."""
+        if self._lost is not None:
+            raise LockLost(self.name, self._lost)
+
+    def refresh(self) -> None:
+        """Refresh once, now. The thread does it; a simulation may."""
+        modified_s = self._remote.stat(self.name).modified_s
+        if modified_s != self._modified_s:
+            raise LockLost(self.name, "somebody else refreshed it")
+        self._modified_s = self._remote.touch(self.name)
+
+    def _try(self) -> bool:
+        try:
+            self._remote.make_directory(self.name, exist_ok=False)
+        except AlreadyExists:
+            if not self._remove_stale():
+                return False
+            try:
+                self._remote.make_directory(self.name, exist_ok=False)
+            except AlreadyExists:
+                return False
+        self._modified_s = self._remote.touch(self.name)
+        self._lost = None
+        return True
+
+    def _remove_stale(self) -> bool:
+        """Clear a lock away if it is stale. True when the name is free for the taking."""
+        seen_s = self._modified()
+        if seen_s is None:
+            return True
+        if self._storage_now_s() - seen_s <= STALE_S:
+            return False
+        aside = f"{VM_BACKUPS}/.{self._vm}.{secrets.token_hex(8)}.lock"
+        try:
+            self._remote.rename(self.name, aside)
+        except NotFound:
+            return True
+        if self._remote.stat(aside).modified_s != seen_s:  # somebody took it between our two looks
+            with contextlib.suppress(AlreadyExists):
+                self._remote.rename(aside, self.name)
+                return False
+        self._remote.remove_directory(aside)
+        return True
+
+    def _modified(self) -> float | None:
+        try:
+            return self._remote.stat(self.name).modified_s
+        except NotFound:
+            return None
+
+    def _age_s(self) -> float | None:
+        modified_s = self._modified()
+        return None if modified_s is None else self._storage_now_s() - modified_s
+
+    def _storage_now_s(self) -> float:
+        try:
+            return self._remote.touch(VM_BACKUPS)
+        except RemoteError:
+            return self._clock.now_s()
+
+    def _still_ours(self) -> bool:
+        try:
+            return self._modified() == self._modified_s
+        except RemoteError:
+            return False
+
+    def _refresh_loop(self) -> None:
+        refreshed_s = self._clock.monotonic_s()
+        while not self._stop.wait(self._refresh_s):
+            try:
+                self.refresh()
+                refreshed_s = self._clock.monotonic_s()
+            except LockLost as error:
+                self._lost = error.problem
+            except NotFound:
+                self._lost = "its directory is gone"
+            except RemoteError as error:
+                if self._clock.monotonic_s() - refreshed_s > STALE_S:
+                    self._lost = f"it could not be refreshed for {STALE_S:.0f} s: {error}"
+            if self._lost is not None:
+                return
+
+    def _write_holder(self) -> None:
+        """Who we are, for the error message of somebody who waits. Best effort."""
+        note = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "since": int(self._clock.now_s()),
+            "purpose": self._purpose,
+        }
+        with contextlib.suppress(RemoteError):
+            self._remote.put(holder_name(self._vm), dump(note))
+
+    def _holder(self) -> str | None:
+        try:
+            raw = self._remote.get(holder_name(self._vm), limit_bytes=_HOLDER_BYTES_MAX)
+            note = parse_object(raw, holder_name(self._vm))
+        except (RemoteError, BadMetadata):
+            return None
+        purpose = f" ({note['purpose']})" if note.get("purpose") else ""
+        return f"pid {note.get('pid')} on {note.get('host')}, since Unix second {note.get('since')}{purpose}"
