@@ -130,6 +130,10 @@ class LocalRemote:
             raise errors.InvalidName(self.url, new, f"cannot move {old!r} into itself")
         with self._translated(old), self._parent(old) as (old_at, old_base):
             mode = os.stat(old_base, dir_fd=old_at, follow_symlinks=False).st_mode
+            if old.startswith(f"{new}/"):
+                raise (errors.AlreadyExists if not replace or stat.S_ISDIR(mode) else errors.IsADirectory)(
+                    self.url, new
+                )
             with self._translated(new), self._parent(new, make=True) as (new_at, new_base):
                 if replace and not stat.S_ISDIR(mode):
                     os.replace(old_base, new_base, src_dir_fd=old_at, dst_dir_fd=new_at)
