@@ -151,9 +151,7 @@ def check_job(job: Job) -> list[str]:
     try:
         settings.snapshot_name.format(job="", vm="")
     except (KeyError, IndexError, ValueError, AttributeError) as error:
-        problems.append(
-            f"snapshot_name {settings.snapshot_name!r} is not a template of {{job}} and {{vm}}: {error!r}"
-        )
+        problems.append(f"snapshot_name {settings.snapshot_name!r} may only use {{job}} and {{vm}}: {error!r}")
     return problems
 
 
