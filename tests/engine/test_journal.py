@@ -83,5 +83,6 @@ def test_one_journal_feeds_several_sinks() -> None:
 
 
 def test_every_kind_of_event_has_a_name_of_its_own() -> None:
-    assert len(event_kinds()) == len(Event.__subclasses__()) > 10
+    classes = {kind.__name__ for kind in Event.__subclasses__()}
+    assert len(event_kinds()) == len(classes) > 10
     json.dumps(event_kinds())
