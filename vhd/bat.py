@@ -8,11 +8,17 @@ from __future__ import annotations
 
 import sys
 from array import array
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 UNALLOCATED = 0xFFFFFFFF
 SECTOR_BYTES = 512
 ENTRIES_PER_SECTOR = SECTOR_BYTES // 4
 
+_HOLES = b"\xff" * 4096
+"""1024 unallocated entries: a nearly empty table is skipped in steps of this."""
 _CODE = next(code for code in "IL" if array(code).itemsize == 4)
 
 
@@ -66,7 +72,29 @@ class Bat:
 
     def allocated(self) -> list[int]:
         """Indexes of allocated blocks, ascending."""
-        return [index for index, sector in enumerate(self._sectors) if sector != UNALLOCATED]
+        found: list[int] = []
+        for first, piece in self._pieces():
+            found += [index for index, sector in enumerate(piece, first) if sector != UNALLOCATED]
+        return found
+
+    def sectors(self) -> array[int]:
+        """The sectors of allocated blocks, in the order of their indexes."""
+        found: array[int] = array(_CODE)
+        for _, piece in self._pieces():
+            found.extend([sector for sector in piece if sector != UNALLOCATED])
+        return found
+
+    def index_of(self, sector: int, *, after: int = -1) -> int:
+        """The first block past block ``after`` that lies at ``sector``; ``ValueError`` when none does."""
+        return self._sectors.index(sector, after + 1)
+
+    def _pieces(self) -> Iterator[tuple[int, array[int]]]:
+        """Stretches of the table that are not all holes, with the index of their first entry."""
+        raw = memoryview(self._sectors).cast("B")
+        for at in range(0, len(raw), len(_HOLES)):
+            piece = bytes(raw[at : at + len(_HOLES)])
+            if piece != _HOLES:
+                yield at // 4, array(_CODE, piece)
 
     def grow(self, entries: int) -> None:
         """Make room for ``entries`` blocks; never shrinks."""

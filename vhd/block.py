@@ -29,14 +29,19 @@ Bitmap = bytes | None
 """Which sectors of a block are present: ``None`` = all, else :data:`BITMAP_BYTES` bytes, MSB first."""
 
 
+_ZEROS = memoryview(bytes(SLOT_BYTES))
+
+
 class BlockBuffer:
     """One slot of page-aligned memory; see the module's head for its layout."""
 
-    __slots__ = ("bitmap", "data", "slot")
+    __slots__ = ("bitmap", "data", "slot", "stored")
 
     def __init__(self) -> None:
         memory = memoryview(mmap.mmap(-1, SLOT_BYTES))
         self.slot = memory
+        self.stored = memory[ALIGN_BYTES - BITMAP_BYTES :]
+        """Bitmap and data, as they follow one another in a file."""
         self.bitmap = memory[ALIGN_BYTES - BITMAP_BYTES : ALIGN_BYTES]
         self.data = memory[ALIGN_BYTES:]
 
@@ -93,6 +98,25 @@ class Disk(Protocol):
 def bitmap_of(raw: bytes | memoryview) -> Bitmap:
     """The canonical form of a bitmap read from a disk: ``None`` when all ones."""
     return None if raw == FULL_BITMAP else bytes(raw)
+
+
+def blank_absent(buffer: BlockBuffer, bitmap: Bitmap) -> None:
+    """Zero the data of sectors that ``bitmap`` says are absent: what lies there in a file is nobody's."""
+    if bitmap is not None:
+        for first, count in runs(bitmap, present=False):
+            blank(buffer.data[first * SECTOR_BYTES : (first + count) * SECTOR_BYTES])
+
+
+def blank_past_end(buffer: BlockBuffer, index: int, size_bytes: int) -> None:
+    """Zero what lies past the end of a disk of ``size_bytes`` in its block ``index``."""
+    inside = size_bytes - index * BLOCK_BYTES
+    if inside < BLOCK_BYTES:
+        blank(buffer.data[max(inside, 0) :])
+
+
+def blank(view: memoryview) -> None:
+    """Fill ``view`` (at most a block) with zeros."""
+    view[:] = _ZEROS[: len(view)]
 
 
 def runs(bitmap: Bitmap, *, present: bool = True) -> list[tuple[int, int]]:
