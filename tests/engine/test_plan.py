@@ -5,7 +5,7 @@ import json
 from xotest.views import MIB, a_disk, a_job, a_snapshot, a_vm, uid
 
 from xobackup.engine.base import RemoteTip
-from xobackup.engine.job import DiskRules, Settings
+from xobackup.engine.job import DiskRule, Settings
 from xobackup.engine.plan import RunPlan, VmPlan, as_data, limit_fulls, no_disks, plan_vm
 from xobackup.engine.select import Why
 
@@ -36,7 +36,7 @@ def test_an_unhealthy_chain_is_refused_unless_the_check_is_off() -> None:
 
 def test_an_unhealthy_disk_that_is_left_out_does_not_matter() -> None:
     vm = a_vm(disks=(a_disk(), a_disk("odd", uncoalesced=9)))
-    assert not plan_vm(a_job(disks=DiskRules(exclude_names=("odd",))), vm, {}).refusal
+    assert not plan_vm(a_job(exclude_disks=(DiskRule(name="odd"),)), vm, {}).refusal
 
 
 def test_a_vm_without_disks_is_skipped_with_the_right_reason() -> None:

@@ -46,31 +46,33 @@ class RemoteTarget:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Selector:
-    """Which VMs: those any include rule names (all of them when there is none) that no other rule leaves out.
+class VmRule:
+    """VMs that match every key given; ``name`` is a shell pattern. A rule without keys matches all."""
 
-    ``names`` are shell patterns. ``pools`` and ``power_states`` narrow; empty means any.
-    """
-
-    uuids: tuple[str, ...] = ()
-    names: tuple[str, ...] = ()
-    tags: tuple[str, ...] = ()
-    pools: tuple[str, ...] = ()
-    power_states: tuple[str, ...] = ()
-    exclude_uuids: tuple[str, ...] = ()
-    exclude_names: tuple[str, ...] = ()
-    exclude_tags: tuple[str, ...] = ()
+    uuid: str = ""
+    name: str = ""
+    tag: str = ""
+    power_state: str = ""
+    pool: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DiskRules:
-    """Which disks are left out, besides those with ``[NOBAK]`` in their name."""
+class Selector:
+    """Which VMs: those that match any ``include`` rule (all when there is none) and no ``exclude`` rule."""
 
-    exclude_uuids: tuple[str, ...] = ()
-    exclude_names: tuple[str, ...] = ()
-    exclude_tags: tuple[str, ...] = ()
-    exclude_srs: tuple[str, ...] = ()
-    """SRs by uuid or name."""
+    include: tuple[VmRule, ...] = ()
+    exclude: tuple[VmRule, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskRule:
+    """Disks that match every key given; ``name`` is a shell pattern, ``sr`` a uuid or a name."""
+
+    uuid: str = ""
+    name: str = ""
+    tag: str = ""
+    device: str = ""
+    sr: str = ""
     larger_than_bytes: int | None = None
 
 
@@ -116,7 +118,8 @@ class Job:
     pools: tuple[PoolTarget, ...]
     remotes: tuple[RemoteTarget, ...]
     selector: Selector = Selector()
-    disks: DiskRules = DiskRules()
+    exclude_disks: tuple[DiskRule, ...] = ()
+    """Besides those with ``[NOBAK]`` in their name."""
     settings: Settings = Settings()
     id: str = ""
     schedule_id: str = ""

@@ -69,7 +69,7 @@ class RunPlan:
 
 def plan_vm(job: Job, vm: VmView, tips: TipsByDisk, *, warnings: tuple[str, ...] = ()) -> VmPlan:
     """Plan one VM from what the pool and the remotes have."""
-    selection = select_disks(job.disks, vm.disks)
+    selection = select_disks(job.exclude_disks, vm.disks)
     refusal = refuse_vm(job, vm, selection.chosen)
     disks = tuple(
         DiskPlan(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
-from xobackup.engine.job import DiskRules, Job, Selector
+from xobackup.engine.job import DiskRule, Job, VmRule
 from xobackup.engine.view import DiskView, VmView
 
 NO_BACKUP_TAG = "xo:no-bak"
@@ -25,8 +25,6 @@ class Why(StrEnum):
     OWN_REPLICA = "own-replica"
     NO_BACKUP_TAG = "no-backup-tag"
     NOT_INCLUDED = "not-included"
-    OTHER_POOL = "other-pool"
-    POWER_STATE = "power-state"
     EXCLUDED = "excluded"
     NO_DISKS = "no-disks"
     NOT_FOUND = "not-found"
@@ -72,10 +70,10 @@ def select_vms(job: Job, vms: Iterable[VmView]) -> Selection:
             chosen.append(vm)
         else:
             skipped.append(verdict)
-    for uuid in job.selector.uuids:
-        if uuid not in seen:
-            reason = f"no pool of this job has a VM {uuid}"
-            skipped.append(Skipped(uuid=uuid, name="", why=Why.NOT_FOUND, reason=reason, matched=True))
+    for rule in job.selector.include:
+        if rule.uuid and rule.uuid not in seen:
+            reason = f"no pool of this job has a VM {rule.uuid}"
+            skipped.append(Skipped(uuid=rule.uuid, name="", why=Why.NOT_FOUND, reason=reason, matched=True))
     return Selection(
         chosen=tuple(sorted(chosen, key=lambda vm: (vm.name, vm.uuid))),
         skipped=tuple(sorted(skipped, key=lambda one: (one.name, one.uuid))),
@@ -85,10 +83,10 @@ def select_vms(job: Job, vms: Iterable[VmView]) -> Selection:
 def judge_vm(job: Job, vm: VmView) -> Skipped | None:
     """Why ``vm`` is left out, or ``None`` when it is chosen."""
     selector = job.selector
-    included = _include_rule(selector, vm)
+    included = not selector.include or any(vm_matches(rule, vm) for rule in selector.include)
 
     def skip(why: Why, reason: str) -> Skipped:
-        return Skipped(uuid=vm.uuid, name=vm.name, why=why, reason=reason, matched=bool(included))
+        return Skipped(uuid=vm.uuid, name=vm.name, why=why, reason=reason, matched=included)
 
     if vm.is_control_domain:
         return skip(Why.CONTROL_DOMAIN, "it is a host's control domain")
@@ -98,50 +96,52 @@ def judge_vm(job: Job, vm: VmView) -> Skipped | None:
         return skip(Why.TEMPLATE, "it is a template")
     if not included:
         return skip(Why.NOT_INCLUDED, "no rule of the job names it")
-    if selector.pools and vm.pool not in selector.pools:
-        return skip(Why.OTHER_POOL, f"pool {vm.pool} is not among {', '.join(selector.pools)}")
-    if excluded := _exclude_rule(selector, vm):
-        return skip(Why.EXCLUDED, excluded)
+    for rule in selector.exclude:
+        if vm_matches(rule, vm):
+            return skip(Why.EXCLUDED, f"it is excluded by {told(rule)}")
     for tag in vm.tags:
         if tag == NO_BACKUP_TAG or tag.startswith(NO_BACKUP_TAG + "="):
             return skip(Why.NO_BACKUP_TAG, f"it has the tag {tag}")
     if vm.other_config.get(JOB_KEY) == job.id and "start" in vm.blocked_operations:
         return skip(Why.OWN_REPLICA, "it is a replica made by this very job")
-    if selector.power_states and vm.power_state not in selector.power_states:
-        return skip(Why.POWER_STATE, f"it is {vm.power_state}, wanted {' or '.join(selector.power_states)}")
     return None
 
 
-def _include_rule(selector: Selector, vm: VmView) -> str:
-    if vm.uuid in selector.uuids:
-        return "uuid"
-    for pattern in selector.names:
-        if fnmatchcase(vm.name, pattern):
-            return f"name {pattern}"
-    for tag in selector.tags:
-        if tag in vm.tags:
-            return f"tag {tag}"
-    return "" if selector.uuids or selector.names or selector.tags else "everything"
+def vm_matches(rule: VmRule, vm: VmView) -> bool:
+    """Whether every key of the rule fits."""
+    return (
+        rule.uuid in ("", vm.uuid)
+        and (not rule.name or fnmatchcase(vm.name, rule.name))
+        and (not rule.tag or rule.tag in vm.tags)
+        and rule.power_state in ("", vm.power_state)
+        and rule.pool in ("", vm.pool)
+    )
 
 
-def _exclude_rule(selector: Selector, vm: VmView) -> str:
-    if vm.uuid in selector.exclude_uuids:
-        return "its uuid is excluded"
-    for pattern in selector.exclude_names:
-        if fnmatchcase(vm.name, pattern):
-            return f"its name matches the excluded {pattern}"
-    for tag in selector.exclude_tags:
-        if tag in vm.tags:
-            return f"it has the excluded tag {tag}"
-    return ""
+def disk_matches(rule: DiskRule, disk: DiskView) -> bool:
+    """Whether every key of the rule fits."""
+    return (
+        rule.uuid in ("", disk.vdi_uuid)
+        and (not rule.name or fnmatchcase(disk.name, rule.name))
+        and (not rule.tag or rule.tag in disk.tags)
+        and rule.device in ("", disk.userdevice)
+        and rule.sr in ("", disk.sr_uuid, disk.sr_name)
+        and (rule.larger_than_bytes is None or disk.virtual_size_bytes > rule.larger_than_bytes)
+    )
 
 
-def select_disks(rules: DiskRules, disks: Iterable[DiskView]) -> DiskSelection:
+def told(rule: VmRule | DiskRule) -> str:
+    """A rule for humans: its keys."""
+    keys = [f"{field.name} {getattr(rule, field.name)}" for field in fields(rule) if getattr(rule, field.name)]
+    return "the rule " + (" and ".join(keys) or "for all")
+
+
+def select_disks(exclude: Sequence[DiskRule], disks: Iterable[DiskView]) -> DiskSelection:
     """Judge the disks of a VM; chosen ones in the order of their device numbers."""
     chosen: list[DiskView] = []
     skipped: list[Skipped] = []
     for disk in sorted(disks, key=lambda disk: (_number(disk.userdevice), disk.userdevice)):
-        reason = _disk_rule(rules, disk)
+        reason = _disk_rule(exclude, disk)
         if reason:
             skipped.append(Skipped(uuid=disk.vdi_uuid, name=disk.name, why=Why.EXCLUDED, reason=reason))
         else:
@@ -153,20 +153,7 @@ def _number(userdevice: str) -> int:
     return int(userdevice) if userdevice.isdigit() else 1 << 30
 
 
-def _disk_rule(rules: DiskRules, disk: DiskView) -> str:
+def _disk_rule(exclude: Sequence[DiskRule], disk: DiskView) -> str:
     if NO_BACKUP_NAME in disk.name:
         return f"its name contains {NO_BACKUP_NAME}"
-    if disk.vdi_uuid in rules.exclude_uuids:
-        return "its uuid is excluded"
-    for pattern in rules.exclude_names:
-        if fnmatchcase(disk.name, pattern):
-            return f"its name matches the excluded {pattern}"
-    for tag in rules.exclude_tags:
-        if tag in disk.tags:
-            return f"it has the excluded tag {tag}"
-    for sr in rules.exclude_srs:
-        if sr in (disk.sr_uuid, disk.sr_name):
-            return f"it lies on the excluded SR {sr}"
-    if rules.larger_than_bytes is not None and disk.virtual_size_bytes > rules.larger_than_bytes:
-        return f"its {disk.virtual_size_bytes} bytes exceed the limit of {rules.larger_than_bytes}"
-    return ""
+    return next((f"it is excluded by {told(rule)}" for rule in exclude if disk_matches(rule, disk)), "")
