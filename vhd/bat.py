@@ -36,6 +36,11 @@ class Bat:
         return cls(array(_CODE, b"\xff" * (4 * entries)))
 
     @classmethod
+    def strided(cls, entries: int, step_sectors: int) -> Bat:
+        """A table with every block allocated, one every ``step_sectors`` from 0 on."""
+        return cls(array(_CODE, range(0, entries * step_sectors, step_sectors)))
+
+    @classmethod
     def unpack(cls, raw: bytes | memoryview, entries: int) -> Bat:
         """Read ``entries`` entries; ``raw`` may be longer (padding), not shorter (``ValueError``)."""
         if len(raw) < 4 * entries:

@@ -123,8 +123,9 @@ def _parse(raw: bytes) -> Header:
 
 
 def _decode_name(text: bytes) -> str | None:
+    end = next((at for at in range(0, len(text), 2) if text[at : at + 2] == b"\0\0"), len(text))
     try:
-        return text.decode("utf-16-be").split("\0", 1)[0]
+        return text[:end].decode("utf-16-be")
     except UnicodeDecodeError:
         return None
 

@@ -21,8 +21,8 @@ from vhd.extents import Region, check_extents
 from vhd.findings import Finding, errors_of
 from vhd.footer import FOOTER_BYTES, DiskType, Footer, check_footer, unpack_footer
 from vhd.header import HEADER_BYTES, Header, check_sizes, unpack_header
-from vhd.layout import SECTOR_BYTES, STORED_BLOCK_BYTES, blocks_of
-from vhd.locator import MACX, W2KU, W2RU, decode_text
+from vhd.layout import SECTOR_BYTES, SIZE_MAX_BYTES, STORED_BLOCK_BYTES, blocks_of
+from vhd.locator import MACX, W2KU, W2RU, Locator, decode_text
 from vhd.storage import read_exactly
 
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ OLD_FOOTER_BYTES = 511
 """Footers of Virtual PC before 2004 lack the last byte."""
 LOCATOR_TEXT_MAX_BYTES = 4096
 """Longer texts of parent locators are not read: no file system has such names."""
+LOCATED_CODES = (W2RU, MACX, W2KU)
+"""The platforms whose texts are read, the relative one first."""
+TABLE_MAX_BYTES = padded_bytes(blocks_of(SIZE_MAX_BYTES))
 FIXED_MAX_BYTES = 1 << 41
 REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 """Xen's format version 0.1 counted the bits of a bitmap's byte from the least significant."""
@@ -41,13 +44,17 @@ REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 class VhdFile:
     """One disk in one file, without its parents; satisfies :class:`vhd.block.Disk`."""
 
-    def __init__(self, file: ReadableFile, footer: Footer, header: Header | None, bat: Bat) -> None:
+    def __init__(
+        self, file: ReadableFile, footer: Footer, header: Header | None, bat: Bat, *, follow: bool = False
+    ) -> None:
+        """``follow``: the file's table may move blocks behind our back (see :meth:`moved`)."""
         self.file = file
         self.footer = footer
         self.header = header
         """``None`` for a fixed disk."""
         self.bat = bat
         """For a fixed disk made up: every block is there."""
+        self._follow = follow
         self._bits_reversed = has_reversed_bits(footer)
 
     @classmethod
@@ -61,7 +68,7 @@ class VhdFile:
         fatal = check_extents(bat, taken=structures(footer, header), end_bytes=end)
         if fatal:
             raise Malformed(file.name, fatal)
-        return cls(file, footer, header, bat)
+        return cls(file, footer, header, bat, follow=True)
 
     @property
     def name(self) -> str:
@@ -103,7 +110,7 @@ class VhdFile:
             return None
         raw = read_exactly(self.file, self.block_span(index)[0], BITMAP_BYTES)
         self._expect(index, len(raw), BITMAP_BYTES)
-        return self._bitmap_of(raw)
+        return bitmap_of(self.ordered(raw))
 
     def read_block(self, index: int, buffer: BlockBuffer) -> Bitmap:
         """Fill ``buffer.data``; one read of bitmap and data. Blocks that are not allocated give zeros."""
@@ -113,8 +120,10 @@ class VhdFile:
         if self.header is None:
             return self._read_fixed(index, buffer)
         done = self.file.read_into(self.block_span(index)[0], buffer.stored)
+        if self.moved(index):  # read what a growing table may have run over: read again where it lies now
+            done = self.file.read_into(self.block_span(index)[0], buffer.stored)
         self._expect(index, done, STORED_BLOCK_BYTES)
-        bitmap = self._bitmap_of(buffer.bitmap)
+        bitmap = bitmap_of(self.ordered(buffer.bitmap))
         blank_absent(buffer, bitmap)
         blank_past_end(buffer, index, self.virtual_size_bytes)
         return bitmap
@@ -131,10 +140,10 @@ class VhdFile:
         if name is None or self.header is None:
             return []
         paths = [name] if name else []
-        for code in (W2RU, MACX, W2KU):
+        for code in LOCATED_CODES:
             for locator in self.header.locators:
-                if locator.code == code and 0 < locator.data_length <= LOCATOR_TEXT_MAX_BYTES:
-                    raw = read_exactly(self.file, min(locator.data_offset, 1 << 62), locator.data_length)
+                if locator.code == code and text_inside(locator, self.file.size()):
+                    raw = read_exactly(self.file, locator.data_offset, locator.data_length)
                     paths.append(decode_text(code, raw) or "")
         paths = [path.removeprefix("./") for path in paths]
         return [path for at, path in enumerate(paths) if path and path not in paths[:at]]
@@ -153,8 +162,30 @@ class VhdFile:
         blank_past_end(buffer, index, self.virtual_size_bytes)
         return None
 
-    def _bitmap_of(self, raw: bytes | memoryview) -> Bitmap:
-        return bitmap_of(bytes(raw).translate(REVERSED_BITS) if self._bits_reversed else raw)
+    def ordered(self, raw: bytes | memoryview) -> bytes | memoryview:
+        """A bitmap as stored, with its bits in this package's order."""
+        return bytes(raw).translate(REVERSED_BITS) if self._bits_reversed else raw
+
+    def moved(self, index: int) -> bool:
+        """Whether an allocated block has moved since the table was read; the table in memory then follows.
+
+        A merge in another process may copy the first blocks of a file to its end and let the growing table
+        run over the room they had. It moves their entries in between, so: read, then ask, and read again if so.
+        Costs one small read, and only for blocks that lie where a table could ever grow.
+        """
+        if self.header is None or not self._follow:
+            return False
+        if self.bat[index] * SECTOR_BYTES >= self.header.table_offset + TABLE_MAX_BYTES:
+            return False
+        raw = read_exactly(self.file, self.header.table_offset + 4 * index, 4)
+        entry = int.from_bytes(raw, "big")
+        if entry == self.bat[index] or len(raw) < 4:
+            return False
+        if entry * SECTOR_BYTES + STORED_BLOCK_BYTES > self.file.size():
+            message = f"block {index} has moved to byte {entry * SECTOR_BYTES}, past the end of the file"
+            raise Malformed(self.name, [Finding(code="block-past-end", message=message)])
+        self.bat[index] = entry
+        return True
 
     def _expect(self, index: int, found: int, expected: int) -> None:
         if found != expected:
@@ -179,6 +210,13 @@ def structures(footer: Footer, header: Header) -> list[Region]:
         Region(what="header", start=footer.data_offset, end=footer.data_offset + HEADER_BYTES),
         table,
     ]
+
+
+def text_inside(locator: Locator, size_bytes: int) -> bool:
+    """Whether a locator's text, of a sane length, lies inside a file of ``size_bytes``."""
+    if not 0 < locator.data_length <= LOCATOR_TEXT_MAX_BYTES:
+        return False
+    return 0 < locator.data_offset <= size_bytes - locator.data_length
 
 
 def trailing_footer_bytes(file: ReadableFile, size_bytes: int) -> tuple[bytes, int]:
@@ -245,7 +283,4 @@ def _fixed_table(name: str, footer: Footer, end: int) -> Bat:
         raise Malformed(name, [Finding(code="fixed-short", message=message)])
     if size_bytes > FIXED_MAX_BYTES:
         raise Unsupported(name, f"a fixed disk of more than {FIXED_MAX_BYTES} bytes")
-    bat = Bat.empty(blocks_of(size_bytes))
-    for index in range(len(bat)):
-        bat[index] = index * (BLOCK_BYTES // SECTOR_BYTES)
-    return bat
+    return Bat.strided(blocks_of(size_bytes), BLOCK_BYTES // SECTOR_BYTES)

@@ -36,7 +36,7 @@ from vhd.layout import (
     STORED_BLOCK_BYTES,
     align,
 )
-from vhd.reader import LOCATOR_TEXT_MAX_BYTES, VhdFile, has_reversed_bits, structures, trailing_footer_bytes
+from vhd.reader import VhdFile, has_reversed_bits, structures, text_inside, trailing_footer_bytes
 from vhd.storage import read_exactly
 
 if TYPE_CHECKING:
@@ -64,14 +64,16 @@ class VhdFileUpdater:
     def open(cls, file: WritableFile) -> VhdFileUpdater:
         """Open for change, also after an interrupted one. Fixed disks and files with a batmap are refused."""
         disk = VhdFile.open(file, trailing_footer=False)
-        if disk.header is None:
+        header = disk.header
+        if header is None:
             raise Unsupported(file.name, "changing a fixed disk")
         if has_reversed_bits(disk.footer) or disk.has_batmap():
             raise Unsupported(file.name, "changing a file of Xen's tapdisk (its batmap would lie)")
         last, start = trailing_footer_bytes(file, file.size())
         whole = last == disk.footer.pack() and start % SECTOR_BYTES == 0
         end = start if whole else -(-file.size() // SECTOR_BYTES) * SECTOR_BYTES
-        return cls(file, disk, disk.header, end, end_is_whole=whole)
+        disk = VhdFile(file, disk.footer, header, disk.bat)
+        return cls(file, disk, header, end, end_is_whole=whole)
 
     @property
     def footer(self) -> Footer:
@@ -180,11 +182,11 @@ class VhdFileUpdater:
     def _used_end(self) -> int:
         """The end of everything that the header and the table name."""
         ends = [region.end for region in structures(self.footer, self.header)]
-        ends += [end for _, end in map(_text_span, self.header.locators)]
+        ends += [self._text_span(locator)[1] for locator in self.header.locators]
         sectors = self.bat.sectors()
         if sectors:
             ends.append(max(sectors) * SECTOR_BYTES + STORED_BLOCK_BYTES)
-        return min(max(ends), self.file.size()) if not sectors else max(ends)
+        return max(ends)
 
     def _refuse_header_in_way(self, low: int, high: int) -> None:
         offset = self.footer.data_offset
@@ -213,7 +215,7 @@ class VhdFileUpdater:
         return sorted(self.bat.index_of(sector) for sector in sectors)
 
     def _move_text(self, locator: Locator, low: int, high: int) -> Locator:
-        start, end = _text_span(locator)
+        start, end = self._text_span(locator)
         if not (low < end and start < high):
             return locator
         text = read_exactly(self.file, start, end - start)
@@ -224,9 +226,8 @@ class VhdFileUpdater:
         self._next_offset = align(offset + room)
         return replace(locator, data_offset=offset, data_space=room)
 
-
-def _text_span(locator: Locator) -> tuple[int, int]:
-    """Where a locator's text lies; nothing for entries that are unused or nonsense."""
-    if not locator.used or not 0 < locator.data_length <= LOCATOR_TEXT_MAX_BYTES:
-        return 0, 0
-    return locator.data_offset, locator.data_offset + locator.data_length
+    def _text_span(self, locator: Locator) -> tuple[int, int]:
+        """Where a locator's text lies; nothing for entries that are unused or nonsense."""
+        if not locator.used or not text_inside(locator, self.file.size()):
+            return 0, 0
+        return locator.data_offset, locator.data_offset + locator.data_length
