@@ -47,7 +47,7 @@ class VhdFile:
     def __init__(
         self, file: ReadableFile, footer: Footer, header: Header | None, bat: Bat, *, follow: bool = False
     ) -> None:
-        """``follow``: the file's table may move blocks behind our back (see :meth:`moved`)."""
+        """``follow``: the file's table may move blocks behind our back (see :meth:`place_now`)."""
         self.file = file
         self.footer = footer
         self.header = header
@@ -108,7 +108,10 @@ class VhdFile:
             return EMPTY_BITMAP
         if self.header is None:
             return None
-        raw = read_exactly(self.file, self.block_span(index)[0], BITMAP_BYTES)
+        offset = self.block_span(index)[0]
+        raw = read_exactly(self.file, offset, BITMAP_BYTES)
+        if (moved := self.place_now(index)) != offset:
+            raw = read_exactly(self.file, moved, BITMAP_BYTES)
         self._expect(index, len(raw), BITMAP_BYTES)
         return bitmap_of(self.ordered(raw))
 
@@ -119,9 +122,10 @@ class VhdFile:
             return EMPTY_BITMAP
         if self.header is None:
             return self._read_fixed(index, buffer)
-        done = self.file.read_into(self.block_span(index)[0], buffer.stored)
-        if self.moved(index):  # read what a growing table may have run over: read again where it lies now
-            done = self.file.read_into(self.block_span(index)[0], buffer.stored)
+        offset = self.block_span(index)[0]
+        done = self.file.read_into(offset, buffer.stored)
+        if (moved := self.place_now(index)) != offset:
+            done = self.file.read_into(moved, buffer.stored)
         self._expect(index, done, STORED_BLOCK_BYTES)
         bitmap = bitmap_of(self.ordered(buffer.bitmap))
         blank_absent(buffer, bitmap)
@@ -166,26 +170,18 @@ class VhdFile:
         """A bitmap as stored, with its bits in this package's order."""
         return bytes(raw).translate(REVERSED_BITS) if self._bits_reversed else raw
 
-    def moved(self, index: int) -> bool:
-        """Whether an allocated block has moved since the table was read; the table in memory then follows.
+    def place_now(self, index: int) -> int:
+        """Where the bitmap of an allocated block lies by the table in the file, not the one in memory.
 
         A merge in another process may copy the first blocks of a file to its end and let the growing table
-        run over the room they had. It moves their entries in between, so: read, then ask, and read again if so.
-        Costs one small read, and only for blocks that lie where a table could ever grow.
+        run over the room they had. It moves their entries in between, so: read, then ask, and if the place is
+        another read again. Costs one small read, and only for blocks that lie where a table could ever grow.
         """
-        if self.header is None or not self._follow:
-            return False
-        if self.bat[index] * SECTOR_BYTES >= self.header.table_offset + TABLE_MAX_BYTES:
-            return False
+        offset = self.bat[index] * SECTOR_BYTES
+        if self.header is None or not self._follow or offset >= self.header.table_offset + TABLE_MAX_BYTES:
+            return offset
         raw = read_exactly(self.file, self.header.table_offset + 4 * index, 4)
-        entry = int.from_bytes(raw, "big")
-        if entry == self.bat[index] or len(raw) < 4:
-            return False
-        if entry * SECTOR_BYTES + STORED_BLOCK_BYTES > self.file.size():
-            message = f"block {index} has moved to byte {entry * SECTOR_BYTES}, past the end of the file"
-            raise Malformed(self.name, [Finding(code="block-past-end", message=message)])
-        self.bat[index] = entry
-        return True
+        return int.from_bytes(raw, "big") * SECTOR_BYTES
 
     def _expect(self, index: int, found: int, expected: int) -> None:
         if found != expected:
