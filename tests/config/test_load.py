@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from pathlib import Path
 
 import pytest
@@ -48,19 +47,6 @@ def test_a_good_file_is_read(tmp_path: Path) -> None:
     assert configuration.pools["paris"].url == "https://10.0.0.1"
     assert (job.retention, job.vms.include[0].tag, job.vms.include[1].name) == (14, "prod", "web*")
     assert job.disks.exclude[0].device == "3"
-
-
-def test_a_job_has_a_stable_uuid_derived_from_its_name(tmp_path: Path) -> None:
-    first = load_configuration(write(tmp_path, GOOD))
-    again = load_configuration(write(tmp_path, GOOD))
-    assert first.job_id("nightly") == again.job_id("nightly")
-    assert first.job_id("nightly") != first.schedule_id("nightly")
-    assert first.job_id("nightly").version == 5
-
-
-def test_an_explicit_id_wins(tmp_path: Path) -> None:
-    wanted = "bbbbbbbb-0000-4000-8000-000000000001"
-    assert load_configuration(write(tmp_path, GOOD + f'id = "{wanted}"\n')).job_id("nightly") == uuid.UUID(wanted)
 
 
 def test_drop_ins_add_and_override_in_order_of_name(tmp_path: Path) -> None:

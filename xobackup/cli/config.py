@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from xobackup.cli import jobs
 from xobackup.cli.options import ConfigOption, JsonOption, read_configuration
 from xobackup.cli.output import Output
 
@@ -44,12 +45,13 @@ def check(
     output = Output(as_json=as_json)
     files = [str(file) for file in files_of(configuration_path(config))]
     for name, job in configuration.jobs.items():
+        built = jobs.job_of(configuration, name, with_secrets=False)
         output.record(
             "job",
             {
                 "name": name,
-                "id": configuration.job_id(name),
-                "schedule_id": configuration.schedule_id(name),
+                "id": str(built.id),
+                "schedule_id": str(built.schedule_id),
                 "pool": job.pool,
                 "remotes": job.remotes,
                 "retention": job.retention,

@@ -16,8 +16,6 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from xobackup.config.secrets import Secret
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-JOB_NAMESPACE = uuids.UUID("6f0f6c1e-6a5b-5a0e-9a53-0f2f2b1f6a10")
-"""Namespace of the uuids derived from a job's name when it has no ``id``."""
 
 
 class _Section(BaseModel):
@@ -116,19 +114,34 @@ class JobSection(_Section):
     """One backup job."""
 
     id: uuids.UUID | None = None
+    """A path component of the repository; derived from the name when absent (a renamed job is a new job)."""
     schedule_id: uuids.UUID | None = None
+    """Retention counts by it."""
     pool: str
     remotes: Annotated[tuple[str, ...], Field(min_length=1)]
     vms: VmSelection
     disks: DiskSelection = DiskSelection()
     retention: Annotated[int, Field(ge=1, le=100_000)] = 7
+    """Restore points kept per VM."""
     full_interval: Annotated[int, Field(ge=0)] = 0
+    """Every n-th backup of a disk is a full; 0 = deltas for ever."""
+    unexpected_fulls_max: Annotated[int, Field(ge=0)] | None = None
+    """Refuse the VMs of a run when more of them than that would have to start a chain again."""
     vms_max: Annotated[int, Field(ge=1, le=64)] = 2
-    disks_max: Annotated[int, Field(ge=1, le=64)] = 2
+    """VMs at a time."""
+    disks_max: Annotated[int, Field(ge=1, le=64)] = 4
+    """Disks of one VM at a time."""
     rate_limit_mib_s: Annotated[float, Field(gt=0)] | None = None
+    """All transfers of the job together."""
     retries: Annotated[int, Field(ge=0, le=10)] = 1
+    """Times a failed VM is tried again after all others."""
     merge: Literal["now", "later"] = "now"
-    check_chain_health: bool = True
+    """``later``: leave it to ``xobackup merge``."""
+    check_chains: bool = True
+    """Refuse VMs whose disks wait for the storage to coalesce."""
+    chain_wait_s: Annotated[float, Field(ge=0)] = 0
+    """How long to wait for that before refusing."""
+    snapshot_name: str = "[xobackup {job}] {vm}"
 
     @field_validator("remotes")
     @classmethod
@@ -166,21 +179,12 @@ class Configuration(_Section):
                 if remote not in self.remotes
             )
         ids: dict[uuids.UUID, str] = {}
-        for name in self.jobs:
-            other = ids.setdefault(self.job_id(name), name)
-            if other != name:
+        for name, job in self.jobs.items():
+            if job.id is not None and (other := ids.setdefault(job.id, name)) != name:
                 missing.append(f"jobs.{name}.id: the same as that of job {other!r}")
         if missing:
             raise ValueError("; ".join(missing))
         return self
-
-    def job_id(self, name: str) -> uuids.UUID:
-        """The job's uuid: as configured, else derived from its name (a renamed job is a new job)."""
-        return self.jobs[name].id or uuids.uuid5(JOB_NAMESPACE, name)
-
-    def schedule_id(self, name: str) -> uuids.UUID:
-        """The uuid retention counts by: as configured, else derived from the job's uuid."""
-        return self.jobs[name].schedule_id or uuids.uuid5(self.job_id(name), "schedule")
 
 
 def _known(names: dict[str, PoolSection] | dict[str, RemoteSection]) -> str:

@@ -1,0 +1,124 @@
+"""From the configuration to what the engine takes: jobs, pools and remotes by name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from xobackup.config.model import Configuration, DiskRule, JobSection, TlsSection, VmRule
+    from xobackup.engine import job as engine
+    from xobackup.xapi.session import PoolAddress
+    from xobackup.xapi.tls import TlsPolicy
+
+MIB = 1024 * 1024
+
+
+def job_names(configuration: Configuration, given: list[str] | None) -> list[str]:
+    """The jobs ``given``, all of them when none is."""
+    from xobackup.config.errors import ConfigError
+
+    unknown = [name for name in given or [] if name not in configuration.jobs]
+    known = ", ".join(sorted(configuration.jobs)) or "none"
+    if unknown:
+        raise ConfigError([f"there is no job {name!r} (known: {known})" for name in unknown])
+    if not configuration.jobs:
+        raise ConfigError(["the configuration defines no job"], hint="add a [jobs.NAME] table; see README.md")
+    return list(dict.fromkeys(given)) if given else list(configuration.jobs)
+
+
+def job_of(configuration: Configuration, name: str, *, with_secrets: bool = True) -> engine.Job:
+    """The engine's view of the job called ``name``. Without secrets it can be shown, not run."""
+    from xobackup.engine import job as engine
+
+    section = configuration.jobs[name]
+    return engine.Job(
+        name=name,
+        id=str(section.id or ""),
+        schedule_id=str(section.schedule_id or ""),
+        pools=(
+            engine.PoolTarget(
+                name=section.pool, address=pool_address(configuration, section.pool, with_secret=with_secrets)
+            ),
+        ),
+        remotes=tuple(
+            engine.RemoteTarget(name=remote, url=configuration.remotes[remote].url) for remote in section.remotes
+        ),
+        selector=engine.Selector(
+            include=tuple(_vm_rule(rule) for rule in section.vms.include),
+            exclude=tuple(_vm_rule(rule) for rule in section.vms.exclude),
+        ),
+        exclude_disks=tuple(_disk_rule(rule) for rule in section.disks.exclude),
+        settings=_settings(section),
+    )
+
+
+def pool_address(configuration: Configuration, name: str, *, with_secret: bool = True) -> PoolAddress:
+    """How to reach and log in to the pool called ``name``."""
+    from xobackup.config.errors import ConfigError
+    from xobackup.config.secrets import resolve
+    from xobackup.xapi.session import PoolAddress
+
+    if name not in configuration.pools:
+        known = ", ".join(sorted(configuration.pools)) or "none"
+        raise ConfigError([f"there is no pool {name!r} (known: {known})"])
+    pool = configuration.pools[name]
+    password = resolve(pool.password, f"pools.{name}.password") if with_secret else ""
+    return PoolAddress(url=pool.url, username=pool.username, password=password, tls=_tls(pool.tls))
+
+
+def remote_url(configuration: Configuration | None, given: str) -> str:
+    """The URL of a remote named in the configuration, or ``given`` itself when it is a URL or a path."""
+    from xobackup.config.errors import ConfigError
+
+    if "://" in given or given.startswith("/"):
+        return given
+    if configuration is not None and given in configuration.remotes:
+        return configuration.remotes[given].url
+    known = ", ".join(sorted(configuration.remotes)) if configuration else ""
+    raise ConfigError(
+        [f"there is no remote {given!r} (known: {known or 'none'})"], hint="or give a URL: file:///path"
+    )
+
+
+def _tls(section: TlsSection) -> TlsPolicy:
+    from xobackup.xapi.tls import Ca, Fingerprint, SystemCa, Unverified
+
+    if section.fingerprint is not None:
+        return Fingerprint(section.fingerprint)
+    if section.ca is not None:
+        return Ca(section.ca)
+    return SystemCa() if section.verify else Unverified()
+
+
+def _vm_rule(rule: VmRule) -> engine.VmRule:
+    from xobackup.engine import job as engine
+
+    return engine.VmRule(
+        uuid=str(rule.uuid or ""), name=rule.name or "", tag=rule.tag or "", power_state=rule.power_state or ""
+    )
+
+
+def _disk_rule(rule: DiskRule) -> engine.DiskRule:
+    from xobackup.engine import job as engine
+
+    return engine.DiskRule(
+        uuid=str(rule.uuid or ""), name=rule.name or "", device=rule.device or "", sr=str(rule.sr or "")
+    )
+
+
+def _settings(section: JobSection) -> engine.Settings:
+    from xobackup.engine import job as engine
+
+    return engine.Settings(
+        retention=section.retention,
+        full_interval=section.full_interval,
+        unexpected_fulls_max=section.unexpected_fulls_max,
+        vms_max=section.vms_max,
+        disks_max=section.disks_max,
+        rate_bytes_s=section.rate_limit_mib_s * MIB if section.rate_limit_mib_s else None,
+        retries=section.retries,
+        merge_in_run=section.merge == "now",
+        check_chains=section.check_chains,
+        chain_wait_s=section.chain_wait_s,
+        snapshot_name=section.snapshot_name,
+    )
