@@ -1,0 +1,50 @@
+"""Certificates made for a test: self-signed like a XAPI host's, or expired, with a key on an elliptic curve (fast)."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certificate:
+    """A certificate with its key, on disk as PEM."""
+
+    cert_path: Path
+    key_path: Path
+    sha256: str
+    """Of the DER form, lower-case hexadecimal."""
+
+
+def make_certificate(directory: Path, *, name: str = "host", expired: bool = False) -> Certificate:
+    """Self-signed for localhost and 127.0.0.1."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)  # noqa: TID251 - the peer compares it with the real time
+    begin, end = (now - timedelta(days=9), now - timedelta(days=2)) if expired else (now, now + timedelta(days=9))
+    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begin - timedelta(days=1))
+        .not_valid_after(end)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+    )
+    certificate = builder.sign(key, hashes.SHA256())
+    cert_path, key_path = directory / f"{name}.pem", directory / f"{name}.key"
+    cert_path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    pem = serialization.PrivateFormat.TraditionalOpenSSL
+    key_path.write_bytes(key.private_bytes(serialization.Encoding.PEM, pem, serialization.NoEncryption()))
+    der = certificate.public_bytes(serialization.Encoding.DER)
+    return Certificate(cert_path=cert_path, key_path=key_path, sha256=hashlib.sha256(der).hexdigest())

@@ -1,0 +1,46 @@
+"""Every time limit of the conversation with a pool, by name.
+
+Nothing here bounds a whole transfer: a big disk over a thin line may take days. Silence is what is bounded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """Seconds, unless a name says otherwise."""
+
+    connect_s: float = 10.0
+    """TCP connect, and again for the TLS handshake. Raise it for satellite links."""
+    call_s: float = 300.0
+    """The answer to one synchronous call. XAPI queues conflicting operations itself, so a call can take minutes;
+    what takes longer belongs into ``call_async``."""
+    event_s: float = 30.0
+    """How long one ``event.from`` waits on the server before it answers without news."""
+    poll_s: float = 2.0
+    """Pause between two looks at a task where events do not work, and the granularity of ``should_stop``."""
+    task_s: float = 4 * 3600.0
+    """An asynchronous call. XAPI itself retries conflicting operations for up to two hours."""
+    cancel_s: float = 30.0
+    """How long a cancelled task gets to end."""
+    first_byte_s: float = 600.0
+    """From the request of a transfer to its first byte: the host attaches the disk meanwhile."""
+    idle_s: float = 300.0
+    """Silence within a transfer (XO's value too)."""
+    drain_s: float = 60.0
+    """From the last byte of a transfer to the end of the connection."""
+    task_end_s: float = 600.0
+    """From the end of a transfer to the end of its task: the host detaches the disk meanwhile."""
+    verdict_s: float = 5.0
+    """How long the task of a transfer that went wrong gets to say why."""
+    boot_s: float = 300.0
+    """How long HOST_STILL_BOOTING is waited out."""
+    boot_pause_s: float = 5.0
+    busy_tries: int = 10
+    """How often a busy host or disk is asked (XO's 10 x 5 s)."""
+    busy_pause_s: float = 5.0
+    reconnect_tries: int = 10
+    """How often a call that only reads is repeated after a broken connection (XO's 10 x 1 s)."""
+    reconnect_pause_s: float = 1.0

@@ -1,0 +1,315 @@
+"""Disks out of and into a pool: ``GET /export_raw_vdi`` and ``PUT /import_raw_vdi``.
+
+A status of 200 means nothing: XAPI sends it before it starts, writes a second answer into the body when something
+goes wrong, and tells the truth only in the task. So an export is good when its reader found it whole (magic,
+computed length, trailing footer: the VHD layer), the connection ended right there, and the task ended with success:
+:meth:`VdiExport.finish`. An import is good when its task says so: :meth:`VdiImport.finish`.
+
+Both are context managers; leaving one without ``finish`` breaks the connection, cancels and destroys the task.
+``cancel`` may be called from any thread. ``throttle`` is told the bytes of each piece and may sleep.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from xobackup.xapi import task as tasks
+from xobackup.xapi.errors import (
+    ProtocolError,
+    TransferBroken,
+    TransferCancelled,
+    TransferRefused,
+    TransportError,
+    XapiError,
+)
+from xobackup.xapi.handler import Handler
+from xobackup.xapi.http11 import Connection
+from xobackup.xapi.values import decode_result
+
+if TYPE_CHECKING:
+    from xobackup.xapi.session import Session
+
+Throttle = Callable[[int], None]
+
+_MARK = b"HTTP/"
+"""What a body begins with, or goes on with, when XAPI failed after its 200."""
+_INNER_STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})")
+
+
+class _Running:
+    """What an export and an import have in common: a connection, a task, a way to stop both."""
+
+    def __init__(self, handler: Handler, task: str, connection: Connection, throttle: Throttle | None) -> None:
+        self.handler = handler
+        self.task = task
+        self.connection = connection
+        self.throttle = throttle
+        self.cancelled = threading.Event()
+        self.bytes_done = 0
+        self.ended = False
+
+    def cancel(self) -> None:
+        self.cancelled.set()
+        self.connection.shut()
+
+    def broken(self, error: XapiError) -> XapiError:
+        """What to raise instead of a broken connection: the task's failure if it has one."""
+        self.connection.close()
+        if self.cancelled.is_set():
+            return TransferCancelled(self.handler.what)
+        failed = self.handler.task_failure(self.task)
+        if failed is not None:
+            return failed
+        return TransferBroken(self.handler.what, f"{error} (after {self.bytes_done} bytes)", transient=True)
+
+    def refused_inside(self, body: bytes) -> XapiError:
+        """The error for a second answer found in the body."""
+        inner = _INNER_STATUS.match(body)
+        words = body.partition(b"\r\n\r\n")[2] or body
+        return self.handler.refusal(int(inner.group(1)) if inner else 500, words, task=self.task)
+
+    def settle(self) -> tasks.TaskState:
+        """Wait for the task's end; raises unless it succeeded. Destroys the task."""
+        limit_s = self.handler.session.timeouts.task_end_s
+        state = tasks.follow(self.handler.session, self.task, what=self.handler.what, timeout_s=limit_s)
+        failed = state.failure(self.handler.what)
+        if failed is not None:
+            raise failed
+        if not state.ended:
+            problem = f"all bytes went over, but the task {self.task} did not end within {limit_s:g} s"
+            error = TransferBroken(self.handler.what, problem)
+            error.outcome_unknown = True
+            raise error
+        self.ended = True
+        tasks.destroy(self.handler.session, self.task)
+        return state
+
+    def abort(self) -> None:
+        """Break the connection and end the task, as far as the pool can be reached."""
+        self.connection.close()
+        if self.ended:
+            return
+        self.ended = True
+        session = self.handler.session
+        with contextlib.suppress(XapiError):
+            if not tasks.look(session, self.task, what=self.handler.what).ended:
+                tasks.cancel(session, self.task, what=self.handler.what)
+        tasks.abandon(session, self.task)
+
+
+class VdiExport:
+    """A disk on its way out; made by :func:`open_export`."""
+
+    def __init__(self, running: _Running) -> None:
+        self._running = running
+
+    @property
+    def progress(self) -> int:
+        """Bytes received so far."""
+        return self._running.bytes_done
+
+    @property
+    def task(self) -> str:
+        """The reference of the pool's task."""
+        return self._running.task
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Fill ``buffer``; fewer bytes only at the end of the connection, 0 after it."""
+        running = self._running
+        if running.cancelled.is_set():
+            raise TransferCancelled(running.handler.what)
+        try:
+            count = running.connection.receive_into(buffer)
+        except TransportError as error:
+            raise running.broken(error) from error
+        if running.cancelled.is_set():
+            raise TransferCancelled(running.handler.what)
+        running.bytes_done += count
+        if running.throttle is not None:
+            running.throttle(count)
+        return count
+
+    def finish(self) -> None:
+        """To call when the reader has seen its end: nothing may follow, and the task must have succeeded."""
+        running = self._running
+        extra = bytearray(64 * 1024)
+        count = self.readinto(memoryview(extra))
+        if extra.startswith(_MARK):
+            raise running.refused_inside(bytes(extra[:count]))
+        if count:
+            raise TransferBroken(running.handler.what, f"at least {count} bytes follow the end of the disk")
+        running.connection.close()
+        running.settle()
+
+    def explain(self) -> XapiError | None:
+        """Why the stream is not what it should be, if the pool knows: to ask when the reader found it bad."""
+        return self._running.handler.task_failure(self._running.task)
+
+    def cancel(self) -> None:
+        """Stop it, from any thread; the reader gets :class:`TransferCancelled`."""
+        self._running.cancel()
+
+    def __enter__(self) -> VdiExport:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        failed = None
+        if isinstance(error, Exception) and not isinstance(error, XapiError) and not self._running.ended:
+            # a reader that found garbage: if the task has failed by now, that is the reason for it
+            wait_s = None if self._running.connection.ended else 0.0
+            failed = self._running.handler.task_failure(self._running.task, wait_s=wait_s)
+        self._running.abort()
+        if failed is not None and not failed.outcome_unknown:
+            raise failed from error
+
+
+class VdiImport:
+    """A disk on its way in; made by :func:`open_import`."""
+
+    def __init__(self, running: _Running, length_bytes: int) -> None:
+        self._running = running
+        self.length_bytes = length_bytes
+
+    @property
+    def progress(self) -> int:
+        """Bytes sent so far."""
+        return self._running.bytes_done
+
+    @property
+    def task(self) -> str:
+        """The reference of the pool's task."""
+        return self._running.task
+
+    def write(self, buffer: bytes | bytearray | memoryview) -> int:
+        """Send all of ``buffer``; the buffer may be reused afterwards."""
+        running = self._running
+        size = len(memoryview(buffer).cast("B"))
+        assert running.bytes_done + size <= self.length_bytes, "more bytes than announced"
+        if running.cancelled.is_set():
+            raise TransferCancelled(running.handler.what)
+        if running.throttle is not None:
+            running.throttle(size)
+        try:
+            running.connection.send(buffer)
+        except TransportError as error:
+            raise running.broken(error) from error
+        running.bytes_done += size
+        return size
+
+    def finish(self) -> str | None:
+        """Wait for the host to close and for the task's success; returns the task's result (the VDI)."""
+        running = self._running
+        if running.bytes_done != self.length_bytes:
+            problem = f"{running.bytes_done} bytes were sent, {self.length_bytes} were announced"
+            raise TransferBroken(running.handler.what, problem)
+        said = b""
+        with contextlib.suppress(TransportError):  # however it closes, the task has the verdict
+            running.connection.set_timeout(running.handler.session.timeouts.drain_s)
+            said = running.connection.text()
+        if running.cancelled.is_set():
+            raise TransferCancelled(running.handler.what)
+        running.connection.close()
+        if said.startswith(_MARK):
+            raise running.refused_inside(said)
+        result = decode_result(running.settle().result)
+        return result if isinstance(result, str) else None
+
+    def cancel(self) -> None:
+        """Stop it, from any thread; the writer gets :class:`TransferCancelled`."""
+        self._running.cancel()
+
+    def __enter__(self) -> VdiImport:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._running.abort()
+
+
+def open_export(
+    session: Session,
+    vdi_ref: str,
+    *,
+    base_ref: str | None = None,
+    format: str = "vhd",
+    task_label: str = "",
+    throttle: Throttle | None = None,
+) -> VdiExport:
+    """Start to export a VDI (ref or uuid), whole or what differs from ``base_ref``; its first bytes are there."""
+    label = task_label or f"export of VDI {vdi_ref}"
+    query = {"format": format, "vdi": vdi_ref}
+    if base_ref is not None:
+        query["base"] = base_ref
+    handler = Handler(session, label, method="GET", path="/export_raw_vdi", query=query)
+    running = _begin(handler, label, None, throttle)
+    try:
+        if running.connection.peek(len(_MARK)) == _MARK:
+            raise running.refused_inside(running.connection.text())
+        running.connection.set_timeout(session.timeouts.idle_s)
+    except TransportError as error:
+        failed = running.broken(error)
+        running.abort()
+        raise failed from error
+    except BaseException:
+        running.abort()
+        raise
+    return VdiExport(running)
+
+
+def open_import(
+    session: Session,
+    vdi_ref: str,
+    *,
+    length_bytes: int,
+    format: str = "vhd",
+    task_label: str = "",
+    throttle: Throttle | None = None,
+) -> VdiImport:
+    """Start to import exactly ``length_bytes`` into a VDI; the host has said that it will read them."""
+    label = task_label or f"import into VDI {vdi_ref}"
+    handler = Handler(session, label, method="PUT", path="/import_raw_vdi", query={"format": format, "vdi": vdi_ref})
+    _probe(handler)
+    running = _begin(handler, label, length_bytes, throttle)
+    running.connection.set_timeout(session.timeouts.idle_s)
+    return VdiImport(running, length_bytes)
+
+
+def _probe(handler: Handler) -> None:
+    """Learn the host that takes a PUT, by an empty one without a task; nothing else about its answer matters."""
+    connection, _head = handler.open(length_bytes=0)
+    connection.set_timeout(handler.session.timeouts.drain_s)
+    connection.text()  # until it has detached the disk again
+    connection.close()
+
+
+def _begin(handler: Handler, label: str, length_bytes: int | None, throttle: Throttle | None) -> _Running:
+    """Make the task and get the 200."""
+    session = handler.session
+    task = session.call("task.create", label, "xobackup")
+    if not isinstance(task, str):
+        raise ProtocolError("task.create", f"expected a task, found {task!r}")
+    try:
+        connection, head = handler.open(task=task, length_bytes=length_bytes)
+        running = _Running(handler, task, connection, throttle)
+        if head.status != 200:
+            connection.set_timeout(session.timeouts.drain_s)
+            raise handler.refusal(head.status, connection.text(), task=task)
+    except TransportError as error:
+        failed = handler.task_failure(task, wait_s=0.0)
+        tasks.abandon(session, task)
+        raise failed or error from error
+    except BaseException:
+        tasks.abandon(session, task)
+        raise
+    return running
+
+
+__all__ = ["Throttle", "TransferRefused", "VdiExport", "VdiImport", "open_export", "open_import"]
