@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from xobackup.engine.errors import UsageError
 
 if TYPE_CHECKING:
-    from xobackup.xapi.session import PoolAddress
+    from xobackup.xapi.address import PoolAddress
 
 JOB_NAMESPACE = uuid.UUID("6f1b6d0a-6d0e-4c39-9d4e-5d2a7c0a9b11")
 DEFAULT_SNAPSHOT_NAME = "[xobackup {job}] {vm}"

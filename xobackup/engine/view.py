@@ -20,12 +20,14 @@ class PoolSnapshot:
     datetime: str
     """``xo:backup:datetime``, sortable; ``""`` when no backup made it."""
     job_id: str
+    """The job that made it for this VM; ``""`` when none did."""
     vm_uuid: str
-    """``xo:backup:vm``."""
     exported: bool
     chain_length: int
     vm_snapshot_ref: str
     """The VM snapshot it hangs on; ``""`` for an orphan."""
+    run_id: str = ""
+    """The run of ours that made it."""
     usable: bool = True
     """Its data is there and it hangs on nothing but its own VM snapshot."""
 

@@ -1,0 +1,59 @@
+"""The marks a backup leaves on a pool: keys of ``other_config``, names and texts.
+
+Xen Orchestra's keys and meanings, so that either can continue what the other began; ours have a prefix of their own
+and say which run made something, so that only a run's own leftovers are ever cleaned.
+"""
+
+from __future__ import annotations
+
+DATETIME = "xo:backup:datetime"
+JOB = "xo:backup:job"
+SCHEDULE = "xo:backup:schedule"
+VM = "xo:backup:vm"
+SR = "xo:backup:sr"
+EXPORTED = "xo:backup:exported"
+CHAIN_LENGTH = "xo:backup:deltaChainLength"
+CONTENT_KEY = "xo:backup:contentKey"
+QCOW2_FIX = "xo:backup:includeNonNbdQcow2Fix"
+BASE_DELTA = "xo:base_delta_vdi"
+COPY_OF = "xo:copy_of"
+RUN = "xobackup:run"
+"""Ours: the id of the run that made the snapshot."""
+
+RESET = (DATETIME, JOB, SCHEDULE, VM, EXPORTED, CHAIN_LENGTH, CONTENT_KEY, QCOW2_FIX, RUN)
+"""Removed from a live VM and its disks before a snapshot copies them, and from what was restored."""
+
+MIGRATION = ("pool_migrate", "migrate_send")
+_TEMPORARY = "xobackup-temp-snapshot"
+_BLOCKED = "xobackup: migration is blocked during a backup"
+
+
+def temporary_name(job_id: str, run_id: str) -> str:
+    """The name of a snapshot until it is marked and renamed."""
+    return f"{_TEMPORARY} {job_id} {run_id}"
+
+
+def is_temporary(name: str, *, job_id: str = "", run_id: str = "") -> bool:
+    """Whether ``name`` is a temporary one of that job, or of that run."""
+    words = name.split(" ")
+    return (
+        len(words) == 3
+        and words[0] == _TEMPORARY
+        and job_id in ("", words[1])
+        and run_id in ("", words[2])
+        and bool(job_id or run_id)
+    )
+
+
+def blocked_text(job_id: str) -> str:
+    """Why migration is blocked, in the words by which it is recognised later."""
+    return f"{_BLOCKED} (job {job_id})"
+
+
+def task_label(run_id: str, what: str) -> str:
+    """The name of a task of a run."""
+    return f"xobackup {run_id}: {what}"
+
+
+def is_task_of(label: str, run_id: str) -> bool:
+    return bool(run_id) and label.startswith(f"xobackup {run_id}: ")

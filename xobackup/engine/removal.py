@@ -1,0 +1,83 @@
+"""Removing snapshots from a pool, and only snapshots.
+
+The disks go first, the VM's record last: whatever stops this in between, the record still leads to what is left. A
+VDI that is not a snapshot, or hangs on anything but its own VM snapshot and control domains, is never destroyed. A
+disk that a transfer has just left may still be attached to a control domain; it is detached and tried again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from xobackup.xapi.errors import Busy, NotFound, XapiError, XapiFailure
+from xobackup.xapi.retry import retry_transient
+
+if TYPE_CHECKING:
+    from xobackup.xapi.session import Session
+
+Record = dict[str, Any]
+
+
+def remove_snapshot(session: Session, vm_ref: str, vdis: Mapping[str, Record]) -> list[str]:
+    """Destroy a VM snapshot (``""``: none, orphan disks only) and its disks; returns the VDI uuids that are gone.
+
+    Raises ``Busy`` when a disk stays in use; calling again continues. What is gone already counts as done.
+    """
+    gone: list[str] = []
+    for vdi_ref, record in vdis.items():
+        if record.get("is_a_snapshot") and not _held_elsewhere(session, vdi_ref, vm_ref):
+            destroy_vdi(session, vdi_ref)
+            gone.append(str(record.get("uuid", "")))
+    if vm_ref:
+        with contextlib.suppress(NotFound):
+            if session.call("VM.get_is_a_snapshot", vm_ref):
+                session.call_async("VM.destroy", vm_ref)
+    return gone
+
+
+def destroy_vdi(session: Session, vdi_ref: str) -> None:
+    """Destroy a VDI, detaching it from control domains when they still hold it."""
+
+    def detach(_attempt: int, _error: XapiError) -> None:
+        detach_from_control_domains(session, vdi_ref)
+
+    with contextlib.suppress(NotFound):
+        retry_transient(
+            lambda: session.call_async("VDI.destroy", vdi_ref),
+            clock=session.clock,
+            tries=session.timeouts.busy_tries,
+            pause_s=session.timeouts.busy_pause_s,
+            when=lambda error: isinstance(error, Busy),
+            on_retry=detach,
+        )
+
+
+def detach_from_control_domains(session: Session, vdi_ref: str) -> int:
+    """Unplug and destroy what attaches the VDI to control domains; returns how many."""
+    detached = 0
+    with contextlib.suppress(XapiFailure):  # best effort: the caller tries the real thing again anyway
+        for vbd_ref in session.call("VDI.get_VBDs", vdi_ref):
+            vbd = session.record("VBD", vbd_ref)
+            if not session.call("VM.get_is_control_domain", vbd["VM"]):
+                continue
+            if vbd.get("currently_attached"):
+                session.call("VBD.unplug", vbd_ref)
+            session.call("VBD.destroy", vbd_ref)
+            detached += 1
+    return detached
+
+
+def _held_elsewhere(session: Session, vdi_ref: str, vm_ref: str) -> bool:
+    """Whether the VDI hangs on a VM other than ``vm_ref`` and control domains."""
+    try:
+        vbds = session.call("VDI.get_VBDs", vdi_ref)
+    except NotFound:
+        return False
+    for vbd_ref in vbds:
+        with contextlib.suppress(NotFound):  # that VBD has just gone: it holds nothing
+            holder = session.call("VBD.get_VM", vbd_ref)
+            if holder != vm_ref and not session.call("VM.get_is_control_domain", holder):
+                return True
+    return False

@@ -1,0 +1,194 @@
+"""The snapshot of a VM that a backup is read from, and the marks around it.
+
+Order: block migration, take the snapshot under a temporary name that says whose it is, mark it, name it. Whatever
+stops this in between leaves something that the next run recognises as a leftover (:mod:`xobackup.engine.recover`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from xobackup.engine import keys
+from xobackup.engine.cancel import CancelToken
+from xobackup.engine.errors import VmRefused
+from xobackup.engine.job import Job
+from xobackup.engine.removal import remove_snapshot
+from xobackup.engine.view import VmView
+from xobackup.xapi.errors import NotFound, NotSupported, OperatorProblem, XapiError
+from xobackup.xapi.other_config import set_keys
+from xobackup.xapi.values import format_time, is_null
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from xobackup.xapi.session import Session
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """A snapshot ready to be exported. Records are XAPI's own, as the metadata wants them."""
+
+    ref: str
+    moment: datetime
+    record: Record
+    vdis: Mapping[str, tuple[str, Record]]
+    """Live VDI uuid -> (snapshot VDI ref, its record)."""
+    vbds: Mapping[str, Record]
+    vifs: Mapping[str, Record]
+
+    @property
+    def datetime_key(self) -> str:
+        return format_time(self.moment)
+
+
+@contextmanager
+def migration_blocked(session: Session, vm: VmView, job_id: str) -> Iterator[None]:
+    """Keep the VM where it is while inside. What others had blocked stays as it was."""
+    text = keys.blocked_text(job_id)
+    blocked = [operation for operation in keys.MIGRATION if operation not in vm.blocked_operations]
+    try:
+        for operation in blocked:
+            session.call("VM.add_to_blocked_operations", vm.ref, operation, text)
+        if blocked:
+            session.call("VM.update_allowed_operations", vm.ref)
+        yield
+    finally:
+        with contextlib.suppress(NotFound):  # the VM was deleted meanwhile
+            unblock_migration(session, vm.ref, job_id)
+
+
+def unblock_migration(session: Session, vm_ref: str, job_id: str) -> list[str]:
+    """Remove the blocks that this job put there; returns which."""
+    now: Mapping[str, str] = session.call("VM.get_blocked_operations", vm_ref)
+    ours = [operation for operation, text in now.items() if text == keys.blocked_text(job_id)]
+    for operation in ours:
+        session.call("VM.remove_from_blocked_operations", vm_ref, operation)
+    if ours:
+        session.call("VM.update_allowed_operations", vm_ref)
+    return ours
+
+
+def reset_marks(session: Session, vm: VmView) -> None:
+    """Take stale backup marks off the live VM and its disks: a snapshot would copy them."""
+    if any(key in vm.other_config for key in keys.RESET):
+        set_keys(session, "VM", vm.ref, dict.fromkeys(keys.RESET))
+    for disk in vm.disks:
+        config = session.call("VDI.get_other_config", disk.vdi_ref)
+        stale = {key: None for key in keys.RESET if key in config}
+        if stale:
+            set_keys(session, "VDI", disk.vdi_ref, stale)
+
+
+def take_snapshot(
+    session: Session,
+    vm: VmView,
+    job: Job,
+    *,
+    run_id: str,
+    moment: datetime,
+    ignore_vdi_refs: Sequence[str],
+    cancel: CancelToken,
+) -> Taken:
+    """Snapshot ``vm`` without the disks to ignore. On any failure what was made of it is removed again."""
+    name = keys.temporary_name(job.id, run_id)
+    ref = ""
+    try:
+        ref = _snapshot(session, vm.ref, name, ignore_vdi_refs, cancel)
+        cancel.check()
+        _drop_ignored(session, ref, ignore_vdi_refs)
+        with contextlib.suppress(OperatorProblem):  # old licences refuse it, and it is only for looks
+            session.call("VM.set_is_a_template", ref, False)
+        marks = {
+            keys.DATETIME: format_time(moment),
+            keys.JOB: job.id,
+            keys.SCHEDULE: job.schedule_id,
+            keys.VM: vm.uuid,
+            keys.QCOW2_FIX: "true",
+            keys.RUN: run_id,
+        }
+        for vdi_ref, vdi in _vdis_of(session, ref).items():
+            set_keys(session, "VDI", vdi_ref, {**marks, keys.CONTENT_KEY: str(vdi["uuid"])})
+        set_keys(session, "VM", ref, marks)
+        label = job.settings.snapshot_name.format(job=job.name, vm=vm.name)
+        session.call("VM.set_name_label", ref, label)
+        return _taken(session, ref, moment)
+    except BaseException:
+        with contextlib.suppress(XapiError):  # the first error is the one to tell; the next run cleans what stays
+            for left in [ref] if ref else _named(session, vm.ref, name):
+                remove_snapshot(session, left, _vdis_of(session, left))
+        raise
+
+
+def _snapshot(session: Session, vm_ref: str, name: str, ignore: Sequence[str], cancel: CancelToken) -> str:
+    def stop() -> bool:
+        return cancel.cancelled
+
+    try:
+        args = [list(ignore)] if ignore else []
+        ref = session.call_async("VM.snapshot", vm_ref, name, *args, should_stop=stop)
+    except NotSupported as error:
+        if not ignore or error.code != "MESSAGE_PARAMETER_COUNT_MISMATCH":
+            raise
+        ref = session.call_async("VM.snapshot", vm_ref, name, should_stop=stop)  # an old host: all disks
+    if is_null(ref):
+        raise VmRefused(f"the snapshot has no reference, found {ref!r}")
+    return str(ref)
+
+
+def _drop_ignored(session: Session, ref: str, ignore: Sequence[str]) -> None:
+    """An old host snapshots disks that should be left out too: remove those snapshots at once."""
+    if not ignore:
+        return
+    for vdi_ref, vdi in _vdis_of(session, ref).items():
+        if vdi.get("snapshot_of") in ignore:
+            remove_snapshot(session, "", {vdi_ref: vdi})
+
+
+def _named(session: Session, vm_ref: str, name: str) -> list[str]:
+    """Snapshots of the VM with that name: one whose task's end we did not see."""
+    refs: list[str] = session.call("VM.get_snapshots", vm_ref)
+    return [ref for ref in refs if session.call("VM.get_name_label", ref) == name]
+
+
+def _vdis_of(session: Session, vm_ref: str) -> dict[str, Record]:
+    """The disks of a VM or snapshot, with their records."""
+    found: dict[str, Record] = {}
+    for vbd_ref in session.call("VM.get_VBDs", vm_ref):
+        vbd = session.record("VBD", vbd_ref)
+        if vbd.get("type") == "Disk" and not is_null(vbd.get("VDI")):
+            found[vbd["VDI"]] = session.record("VDI", vbd["VDI"])
+    return found
+
+
+def _taken(session: Session, ref: str, moment: datetime) -> Taken:
+    record = session.record("VM", ref)
+    vdis: dict[str, tuple[str, Record]] = {}
+    vbds: dict[str, Record] = {}
+    for vbd_ref in record["VBDs"]:
+        vbd = session.record("VBD", vbd_ref)
+        if vbd.get("type") != "Disk" or is_null(vbd.get("VDI")):
+            continue
+        vbds[vbd_ref] = vbd
+        vdi = session.record("VDI", vbd["VDI"])
+        vdis[str(session.call("VDI.get_uuid", vdi["snapshot_of"]))] = (vbd["VDI"], vdi)
+    vifs = {vif_ref: session.record("VIF", vif_ref) for vif_ref in record["VIFs"]}
+    return Taken(ref=ref, moment=moment, record=record, vdis=vdis, vbds=vbds, vifs=vifs)
+
+
+def mark_exported(session: Session, taken: Taken, chain_lengths: Mapping[str, int]) -> None:
+    """Say that the snapshot's content is safe on a remote, so that it may be the base of the next delta.
+
+    ``chain_lengths``: deltas since the last full, by live VDI uuid. Disks first: the VM's mark means all are marked.
+    """
+    for live, (vdi_ref, _) in taken.vdis.items():
+        if live in chain_lengths:
+            done = {keys.CHAIN_LENGTH: str(chain_lengths[live]), keys.EXPORTED: "true"}
+            set_keys(session, "VDI", vdi_ref, done)
+    longest = max(chain_lengths.values(), default=0)
+    set_keys(session, "VM", taken.ref, {keys.CHAIN_LENGTH: str(longest), keys.EXPORTED: "true"})

@@ -1,0 +1,184 @@
+"""One look at a pool, turned into the views that decisions are made on.
+
+Reads whole classes (one call each), so that a decision sees one moment, not a crawl. Turning records into views is
+pure and tolerant: what a record lacks is empty, what points nowhere is a disk's ``problem``.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from xobackup.engine import keys
+from xobackup.engine.view import DiskView, PoolSnapshot, VmView
+from xobackup.xapi.values import is_null
+
+if TYPE_CHECKING:
+    from xobackup.xapi.session import Session
+
+Record = dict[str, Any]
+CLASSES = ("pool", "VM", "VBD", "VDI", "SR")
+CHAIN_MAX = 1000
+"""Steps up a chain of VDIs before a loop is assumed; storage stops at 30."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """A pool at one moment: records by class and reference."""
+
+    pool: str
+    records: Mapping[str, Mapping[str, Record]]
+
+    @property
+    def pool_uuid(self) -> str:
+        return next((str(record.get("uuid", "")) for record in self.records["pool"].values()), "")
+
+    def vm_views(self) -> list[VmView]:
+        """Every VM of the pool, templates and snapshots included."""
+        return _Viewer(self).vms()
+
+    def vm_view(self, vm_uuid: str) -> VmView | None:
+        """One VM, or ``None`` when the pool no longer has it."""
+        viewer = _Viewer(self)
+        for ref, record in self.records["VM"].items():
+            if record.get("uuid") == vm_uuid:
+                return viewer.vm(ref, record)
+        return None
+
+
+def survey(session: Session, pool: str) -> Survey:
+    """Look at the pool now."""
+    return Survey(pool=pool, records={cls: session.records(cls) for cls in CLASSES})
+
+
+class _Viewer:
+    """Indexes of one survey, made once."""
+
+    def __init__(self, survey: Survey) -> None:
+        self._pool = survey.pool
+        self._vms = survey.records["VM"]
+        self._vdis = survey.records["VDI"]
+        self._srs = survey.records["SR"]
+        self._vbds_of_vm: dict[str, list[Record]] = defaultdict(list)
+        self._vms_of_vdi: dict[str, set[str]] = defaultdict(set)
+        for vbd in survey.records["VBD"].values():
+            self._vbds_of_vm[_text(vbd, "VM")].append(vbd)
+            if not is_null(vbd.get("VDI")):
+                self._vms_of_vdi[_text(vbd, "VDI")].add(_text(vbd, "VM"))
+        self._snapshots: dict[str, list[tuple[str, Record]]] = defaultdict(list)
+        self._by_uuid: dict[str, Record] = {}
+        self._children: dict[str, list[Record]] = defaultdict(list)
+        for ref, vdi in self._vdis.items():
+            self._by_uuid[_text(vdi, "uuid")] = vdi
+            if vdi.get("is_a_snapshot") and not is_null(vdi.get("snapshot_of")):
+                self._snapshots[_text(vdi, "snapshot_of")].append((ref, vdi))
+            parent = _map(vdi, "sm_config").get("vhd-parent")
+            if parent:
+                self._children[parent].append(vdi)
+
+    def vms(self) -> list[VmView]:
+        return [self.vm(ref, record) for ref, record in self._vms.items()]
+
+    def vm(self, ref: str, record: Record) -> VmView:
+        disks: dict[str, DiskView] = {}
+        for vbd in self._vbds_of_vm[ref]:
+            if vbd.get("type") == "Disk" and not vbd.get("empty") and not is_null(vbd.get("VDI")):
+                disks.setdefault(_text(vbd, "VDI"), self._disk(vbd, _text(record, "uuid")))
+        return VmView(
+            uuid=_text(record, "uuid"),
+            ref=ref,
+            name=_text(record, "name_label"),
+            pool=self._pool,
+            power_state=_text(record, "power_state"),
+            tags=tuple(record.get("tags") or ()),
+            is_template=bool(record.get("is_a_template")),
+            is_snapshot=bool(record.get("is_a_snapshot")),
+            is_control_domain=bool(record.get("is_control_domain")),
+            blocked_operations=_map(record, "blocked_operations"),
+            current_operations=tuple(_map(record, "current_operations").values()),
+            other_config=_map(record, "other_config"),
+            disks=tuple(disks.values()),
+        )
+
+    def _disk(self, vbd: Record, vm_uuid: str) -> DiskView:
+        ref = _text(vbd, "VDI")
+        vdi = self._vdis.get(ref, {})
+        sr = self._srs.get(_text(vdi, "SR"), {})
+        problem = ""
+        if not vdi:
+            problem = f"its VDI {ref} is not in the pool's database"
+        elif vdi.get("missing"):
+            problem = "its data is missing on the SR"
+        snapshots = [self._snapshot(one, record, vm_uuid) for one, record in self._snapshots[ref]]
+        return DiskView(
+            vdi_uuid=_text(vdi, "uuid"),
+            vdi_ref=ref,
+            name=_text(vdi, "name_label"),
+            userdevice=_text(vbd, "userdevice"),
+            virtual_size_bytes=_number(vdi, "virtual_size"),
+            used_bytes=_number(vdi, "physical_utilisation"),
+            sr_uuid=_text(sr, "uuid"),
+            sr_name=_text(sr, "name_label"),
+            tags=tuple(vdi.get("tags") or ()),
+            snapshots=tuple(sorted(snapshots, key=lambda one: (one.datetime, one.vdi_uuid), reverse=True)),
+            uncoalesced=self._uncoalesced(vdi),
+            problem=problem,
+        )
+
+    def _snapshot(self, ref: str, vdi: Record, vm_uuid: str) -> PoolSnapshot:
+        config = _map(vdi, "other_config")
+        ours = config.get(keys.VM) == vm_uuid and keys.COPY_OF not in config
+        holders = [vm for vm in self._vms_of_vdi[ref] if not self._vms.get(vm, {}).get("is_control_domain")]
+        usable = bool(vdi.get("managed", True)) and not vdi.get("missing") and vdi.get("type") != "cbt_metadata"
+        if len(holders) > 1 or any(not self._vms.get(vm, {}).get("is_a_snapshot") for vm in holders):
+            usable = False
+        return PoolSnapshot(
+            vdi_uuid=_text(vdi, "uuid"),
+            vdi_ref=ref,
+            sr_uuid=_text(self._srs.get(_text(vdi, "SR"), {}), "uuid"),
+            virtual_size_bytes=_number(vdi, "virtual_size"),
+            datetime=config.get(keys.DATETIME, ""),
+            job_id=config.get(keys.JOB, "") if ours else "",
+            vm_uuid=config.get(keys.VM, ""),
+            exported=config.get(keys.EXPORTED) == "true",
+            chain_length=_digits(config.get(keys.CHAIN_LENGTH, "")),
+            run_id=config.get(keys.RUN, ""),
+            vm_snapshot_ref=holders[0] if holders else "",
+            usable=usable,
+        )
+
+    def _uncoalesced(self, vdi: Record) -> int:
+        """Unmanaged links whose only child is unmanaged too: what the storage could merge and has not yet."""
+        count = 0
+        parent = self._by_uuid.get(_map(vdi, "sm_config").get("vhd-parent", ""))
+        for _ in range(CHAIN_MAX):
+            if parent is None:
+                break
+            children = self._children[_text(parent, "uuid")]
+            if not parent.get("managed", True) and len(children) == 1 and not children[0].get("managed", True):
+                count += 1
+            parent = self._by_uuid.get(_map(parent, "sm_config").get("vhd-parent", ""))
+        return count
+
+
+def _text(record: Record, field: str) -> str:
+    value = record.get(field, "")
+    return value if isinstance(value, str) else str(value)
+
+
+def _number(record: Record, field: str) -> int:
+    try:
+        return int(record.get(field) or 0)
+    except (TypeError, ValueError):
+        return 0
+
+
+def _map(record: Record, field: str) -> dict[str, str]:
+    value = record.get(field)
+    return value if isinstance(value, dict) else {}
+
+
+def _digits(text: str) -> int:
+    return int(text) if text.isdigit() and len(text) < 7 else 0
