@@ -1,0 +1,83 @@
+"""For all tests: seeds that can be repeated, Hypothesis profiles, and skips that fail where everything must run."""
+
+from __future__ import annotations
+
+import os
+import random
+import zlib
+from collections.abc import Generator
+
+import hypothesis
+import pytest
+
+CI = bool(os.environ.get("CI"))
+SEED = pytest.StashKey[int]()
+
+hypothesis.settings.register_profile("dev", deadline=None, print_blob=True)
+hypothesis.settings.register_profile("ci", deadline=None, print_blob=True, derandomize=True, database=None)
+hypothesis.settings.load_profile("ci" if CI else "dev")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--seed", type=int, default=None, help="the seed printed with a failure, to repeat it")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    asked: int | None = config.getoption("--seed")
+    workers = getattr(config, "workerinput", None)
+    if workers is not None:
+        seed = int(workers["seed"])
+    elif asked is not None:
+        seed = asked
+    else:
+        seed = 0 if CI else random.SystemRandom().getrandbits(32)
+    config.stash[SEED] = seed
+    if asked is not None:
+        hypothesis.core.global_force_seed = asked
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: object) -> None:
+    """Every worker of xdist gets the seed of the whole run."""
+    node.workerinput["seed"] = node.config.stash[SEED]  # type: ignore[attr-defined]
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"seed: {config.stash[SEED]} (repeat with --seed)"
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """A seed of this test's own, drawn from ``--seed`` and the test's name."""
+    return request.config.stash[SEED] ^ zlib.crc32(request.node.nodeid.encode())
+
+
+@pytest.fixture
+def rng(seed: int) -> random.Random:
+    return random.Random(seed)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed and "seed" in getattr(item, "fixturenames", ()):
+        report.sections.append(("seed", f"repeat with --seed {item.config.stash[SEED]}"))
+    if CI and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped where everything must run: {_reason(report.longrepr)}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    if CI and report.outcome == "skipped":
+        report.outcome = "failed"
+        report.longrepr = f"module skipped where everything must run: {_reason(report.longrepr)}"
+    return report
+
+
+def _reason(longrepr: object) -> str:
+    return str(longrepr[2]) if isinstance(longrepr, tuple) else str(longrepr)
