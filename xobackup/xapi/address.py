@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from xobackup.xapi.errors import AddressError
 from xobackup.xapi.timeouts import Timeouts
-from xobackup.xapi.tls import Ca, TlsPolicy, Unverified
+from xobackup.xapi.tls import SystemCa, TlsPolicy, Unverified
 
 _PORTS = {"https": 443, "http": 80}
 
@@ -69,7 +69,7 @@ class PoolAddress:
     url: str
     username: str
     password: str = field(repr=False)
-    tls: TlsPolicy = field(default_factory=Ca)
+    tls: TlsPolicy = field(default_factory=SystemCa)
     timeouts: Timeouts = field(default_factory=Timeouts)
 
     def endpoint(self) -> Endpoint:

@@ -252,3 +252,6 @@ class Session:
             client = RpcClient(endpoint, tls=self.tls, timeouts=self.timeouts)
             self._clients[endpoint] = client
         return client
+
+
+__all__ = ["Endpoint", "PoolAddress", "Session", "Timeouts", "only_reads"]

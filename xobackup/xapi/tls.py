@@ -1,4 +1,4 @@
-"""Whom we talk to: three policies, checked on the very connection that is then used, before any byte of ours.
+"""Whom we talk to: policies, checked on the very connection that is then used, before any byte of ours.
 
 XAPI hosts have self-signed certificates, one per host. So an operator pins fingerprints (sha256 of the DER
 certificate, as ``openssl x509 -fingerprint -sha256`` shows it), or gives a bundle of the hosts' certificates or their
@@ -22,11 +22,16 @@ from xobackup.xapi.errors import TlsError
 
 @dataclass(frozen=True, slots=True)
 class Ca:
-    """Trust a bundle of CAs or of the hosts' own certificates (PEM); ``None`` is the system's store."""
+    """Trust a bundle of CAs, or of the hosts' own certificates (PEM)."""
 
-    path: Path | None = None
+    path: Path
     check_hostname: bool = True
     """Exports may be redirected to a host by its IP address, which its certificate may not name."""
+
+
+@dataclass(frozen=True, slots=True)
+class SystemCa:
+    """Trust whom the system trusts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +57,7 @@ class Unverified:
     """Trust anybody: only for laboratories. Also the only policy under which plain ``http://`` is allowed."""
 
 
-TlsPolicy = Ca | Fingerprint | Unverified
+TlsPolicy = Ca | SystemCa | Fingerprint | Unverified
 
 
 def fingerprint(certificate_der: bytes) -> str:
@@ -98,6 +103,9 @@ def context_for(policy: TlsPolicy) -> CheckedContext:
     """The SSL context that enforces ``policy``."""
     context = CheckedContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if isinstance(policy, SystemCa):
+        context.load_default_certs()
+        return context
     if isinstance(policy, Ca):
         context.check_hostname = policy.check_hostname
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # a host's own certificate may be the anchor
@@ -110,10 +118,7 @@ def context_for(policy: TlsPolicy) -> CheckedContext:
     return context
 
 
-def _load(context: ssl.SSLContext, path: Path | None) -> None:
-    if path is None:
-        context.load_default_certs()
-        return
+def _load(context: ssl.SSLContext, path: Path) -> None:
     try:
         context.load_verify_locations(cafile=str(path))
     except (OSError, ssl.SSLError, ValueError) as error:

@@ -12,9 +12,6 @@ Both are context managers; leaving one without ``finish`` breaks the connection,
 from __future__ import annotations
 
 import contextlib
-import re
-import threading
-from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -23,89 +20,21 @@ from xobackup.xapi.errors import (
     ProtocolError,
     TransferBroken,
     TransferCancelled,
-    TransferRefused,
     TransportError,
     XapiError,
 )
 from xobackup.xapi.handler import Handler
-from xobackup.xapi.http11 import Connection
+from xobackup.xapi.running import INNER_MARK, Running, Throttle
 from xobackup.xapi.values import decode_result
 
 if TYPE_CHECKING:
     from xobackup.xapi.session import Session
 
-Throttle = Callable[[int], None]
-
-_MARK = b"HTTP/"
-"""What a body begins with, or goes on with, when XAPI failed after its 200."""
-_INNER_STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})")
-
-
-class _Running:
-    """What an export and an import have in common: a connection, a task, a way to stop both."""
-
-    def __init__(self, handler: Handler, task: str, connection: Connection, throttle: Throttle | None) -> None:
-        self.handler = handler
-        self.task = task
-        self.connection = connection
-        self.throttle = throttle
-        self.cancelled = threading.Event()
-        self.bytes_done = 0
-        self.ended = False
-
-    def cancel(self) -> None:
-        self.cancelled.set()
-        self.connection.shut()
-
-    def broken(self, error: XapiError) -> XapiError:
-        """What to raise instead of a broken connection: the task's failure if it has one."""
-        self.connection.close()
-        if self.cancelled.is_set():
-            return TransferCancelled(self.handler.what)
-        failed = self.handler.task_failure(self.task)
-        if failed is not None:
-            return failed
-        return TransferBroken(self.handler.what, f"{error} (after {self.bytes_done} bytes)", transient=True)
-
-    def refused_inside(self, body: bytes) -> XapiError:
-        """The error for a second answer found in the body."""
-        inner = _INNER_STATUS.match(body)
-        words = body.partition(b"\r\n\r\n")[2] or body
-        return self.handler.refusal(int(inner.group(1)) if inner else 500, words, task=self.task)
-
-    def settle(self) -> tasks.TaskState:
-        """Wait for the task's end; raises unless it succeeded. Destroys the task."""
-        limit_s = self.handler.session.timeouts.task_end_s
-        state = tasks.follow(self.handler.session, self.task, what=self.handler.what, timeout_s=limit_s)
-        failed = state.failure(self.handler.what)
-        if failed is not None:
-            raise failed
-        if not state.ended:
-            problem = f"all bytes went over, but the task {self.task} did not end within {limit_s:g} s"
-            error = TransferBroken(self.handler.what, problem)
-            error.outcome_unknown = True
-            raise error
-        self.ended = True
-        tasks.destroy(self.handler.session, self.task)
-        return state
-
-    def abort(self) -> None:
-        """Break the connection and end the task, as far as the pool can be reached."""
-        self.connection.close()
-        if self.ended:
-            return
-        self.ended = True
-        session = self.handler.session
-        with contextlib.suppress(XapiError):
-            if not tasks.look(session, self.task, what=self.handler.what).ended:
-                tasks.cancel(session, self.task, what=self.handler.what)
-        tasks.abandon(session, self.task)
-
 
 class VdiExport:
     """A disk on its way out; made by :func:`open_export`."""
 
-    def __init__(self, running: _Running) -> None:
+    def __init__(self, running: Running) -> None:
         self._running = running
 
     @property
@@ -139,7 +68,7 @@ class VdiExport:
         running = self._running
         extra = bytearray(64 * 1024)
         count = self.readinto(memoryview(extra))
-        if extra.startswith(_MARK):
+        if extra.startswith(INNER_MARK):
             raise running.refused_inside(bytes(extra[:count]))
         if count:
             raise TransferBroken(running.handler.what, f"at least {count} bytes follow the end of the disk")
@@ -173,7 +102,7 @@ class VdiExport:
 class VdiImport:
     """A disk on its way in; made by :func:`open_import`."""
 
-    def __init__(self, running: _Running, length_bytes: int) -> None:
+    def __init__(self, running: Running, length_bytes: int) -> None:
         self._running = running
         self.length_bytes = length_bytes
 
@@ -216,7 +145,7 @@ class VdiImport:
         if running.cancelled.is_set():
             raise TransferCancelled(running.handler.what)
         running.connection.close()
-        if said.startswith(_MARK):
+        if said.startswith(INNER_MARK):
             raise running.refused_inside(said)
         result = decode_result(running.settle().result)
         return result if isinstance(result, str) else None
@@ -251,7 +180,7 @@ def open_export(
     handler = Handler(session, label, method="GET", path="/export_raw_vdi", query=query)
     running = _begin(handler, label, None, throttle)
     try:
-        if running.connection.peek(len(_MARK)) == _MARK:
+        if running.connection.peek(len(INNER_MARK)) == INNER_MARK:
             raise running.refused_inside(running.connection.text())
         running.connection.set_timeout(session.timeouts.idle_s)
     except TransportError as error:
@@ -290,7 +219,7 @@ def _probe(handler: Handler) -> None:
     connection.close()
 
 
-def _begin(handler: Handler, label: str, length_bytes: int | None, throttle: Throttle | None) -> _Running:
+def _begin(handler: Handler, label: str, length_bytes: int | None, throttle: Throttle | None) -> Running:
     """Make the task and get the 200."""
     session = handler.session
     task = session.call("task.create", label, "xobackup")
@@ -298,7 +227,7 @@ def _begin(handler: Handler, label: str, length_bytes: int | None, throttle: Thr
         raise ProtocolError("task.create", f"expected a task, found {task!r}")
     try:
         connection, head = handler.open(task=task, length_bytes=length_bytes)
-        running = _Running(handler, task, connection, throttle)
+        running = Running(handler, task, connection, throttle)
         if head.status != 200:
             connection.set_timeout(session.timeouts.drain_s)
             raise handler.refusal(head.status, connection.text(), task=task)
@@ -312,4 +241,4 @@ def _begin(handler: Handler, label: str, length_bytes: int | None, throttle: Thr
     return running
 
 
-__all__ = ["Throttle", "TransferRefused", "VdiExport", "VdiImport", "open_export", "open_import"]
+__all__ = ["Throttle", "VdiExport", "VdiImport", "open_export", "open_import"]

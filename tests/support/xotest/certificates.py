@@ -1,4 +1,4 @@
-"""Certificates made for a test: self-signed like a XAPI host's, or expired, with a key on an elliptic curve (fast)."""
+"""Certificates made for a test: self-signed like a XAPI host's, or expired; with elliptic curve keys (fast)."""
 
 from __future__ import annotations
 

@@ -1,11 +1,12 @@
 """A XAPI host that does what a test tells it to: real HTTPS, a few working calls, and any misbehaviour on demand.
 
-Not a pool (that is ``xobackup.simpool``): it knows sessions and tasks, and for everything else what was queued. Answers
-queued for a method are used up one by one, then the built-in behaviour is back.
+Not a pool (that is ``xobackup.simpool``): it knows sessions and tasks, and for everything else what was queued.
+Answers queued for a method are used up one by one, then the built-in behaviour is back.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import ssl
@@ -19,13 +20,12 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from xotest.certificates import Certificate, make_certificate
-
 from xobackup.clock import SystemClock
 from xobackup.xapi.address import PoolAddress
 from xobackup.xapi.session import Session
 from xobackup.xapi.timeouts import Timeouts
 from xobackup.xapi.tls import Fingerprint, TlsPolicy, Unverified
+from xotest.certificates import Certificate, make_certificate
 
 PASSWORD = "correct horse"
 QUICK = Timeouts(
@@ -240,18 +240,21 @@ class ScriptedXapi:
                 sock = self._context.wrap_socket(plain, server_side=True)
                 self._open.add(sock)
             while not self._stopping.is_set() and (request := self._read(sock)) is not None:
-                self.requests.append(request)
-                if request.method == "POST":
-                    self._rpc(request)
-                else:
-                    handler = self.transfers.pop(0) if len(self.transfers) > 1 else self.transfers[0]
-                    handler(request)
-                    return
+                self._answer(request)
         except (OSError, ValueError):
-            pass
+            pass  # the client went away, or we were told to
         finally:
             _shut(sock)
             sock.close()
+
+    def _answer(self, request: Request) -> None:
+        self.requests.append(request)
+        if request.method == "POST":
+            self._rpc(request)
+            return
+        handler = self.transfers.pop(0) if len(self.transfers) > 1 else self.transfers[0]
+        handler(request)
+        raise OSError("a handler's connection ends")
 
     def _read(self, sock: socket.socket) -> Request | None:
         raw = b""
@@ -355,7 +358,5 @@ class ScriptedXapi:
 
 
 def _shut(sock: socket.socket) -> None:
-    try:
+    with contextlib.suppress(OSError):
         socket.socket.shutdown(sock, socket.SHUT_RDWR)
-    except OSError:
-        pass

@@ -1,0 +1,80 @@
+"""A transfer on its way: one connection, one task, and how to end both, well or badly."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import threading
+from collections.abc import Callable
+
+from xobackup.xapi import task as tasks
+from xobackup.xapi.errors import TransferBroken, TransferCancelled, XapiError
+from xobackup.xapi.handler import Handler
+from xobackup.xapi.http11 import Connection
+
+Throttle = Callable[[int], None]
+
+INNER_MARK = b"HTTP/"
+"""What a body begins with, or goes on with, when XAPI failed after its 200."""
+_INNER_STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})")
+
+
+class Running:
+    """What an export and an import have in common: a connection, a task, a way to stop both."""
+
+    def __init__(self, handler: Handler, task: str, connection: Connection, throttle: Throttle | None) -> None:
+        self.handler = handler
+        self.task = task
+        self.connection = connection
+        self.throttle = throttle
+        self.cancelled = threading.Event()
+        self.bytes_done = 0
+        self.ended = False
+
+    def cancel(self) -> None:
+        self.cancelled.set()
+        self.connection.shut()
+
+    def broken(self, error: XapiError) -> XapiError:
+        """What to raise instead of a broken connection: the task's failure if it has one."""
+        self.connection.close()
+        if self.cancelled.is_set():
+            return TransferCancelled(self.handler.what)
+        failed = self.handler.task_failure(self.task)
+        if failed is not None:
+            return failed
+        return TransferBroken(self.handler.what, f"{error} (after {self.bytes_done} bytes)", transient=True)
+
+    def refused_inside(self, body: bytes) -> XapiError:
+        """The error for a second answer found in the body."""
+        inner = _INNER_STATUS.match(body)
+        words = body.partition(b"\r\n\r\n")[2] or body
+        return self.handler.refusal(int(inner.group(1)) if inner else 500, words, task=self.task)
+
+    def settle(self) -> tasks.TaskState:
+        """Wait for the task's end; raises unless it succeeded. Destroys the task."""
+        limit_s = self.handler.session.timeouts.task_end_s
+        state = tasks.follow(self.handler.session, self.task, what=self.handler.what, timeout_s=limit_s)
+        failed = state.failure(self.handler.what)
+        if failed is not None:
+            raise failed
+        if not state.ended:
+            problem = f"all bytes went over, but the task {self.task} did not end within {limit_s:g} s"
+            error = TransferBroken(self.handler.what, problem)
+            error.outcome_unknown = True
+            raise error
+        self.ended = True
+        tasks.destroy(self.handler.session, self.task)
+        return state
+
+    def abort(self) -> None:
+        """Break the connection and end the task, as far as the pool can be reached."""
+        self.connection.close()
+        if self.ended:
+            return
+        self.ended = True
+        session = self.handler.session
+        with contextlib.suppress(XapiError):
+            if not tasks.look(session, self.task, what=self.handler.what).ended:
+                tasks.cancel(session, self.task, what=self.handler.what)
+        tasks.abandon(session, self.task)
