@@ -34,10 +34,14 @@ class TlsSection(_Section):
     def _normal(cls, value: str | None) -> str | None:
         if value is None:
             return None
-        plain = value.lower().removeprefix("sha256:").replace(":", "")
-        if not re.fullmatch(r"[0-9a-f]{64}", plain):
-            raise ValueError("expected a SHA-256 fingerprint of 64 hexadecimal digits")
-        return plain
+        digests = [
+            part.lower().removeprefix("sha256:").replace(":", "") for part in re.split(r"[\s,]+", value.strip())
+        ]
+        if not all(re.fullmatch(r"[0-9a-f]{64}", digest) for digest in digests):
+            raise ValueError(
+                "expected SHA-256 fingerprints of 64 hexadecimal digits, one per host, separated by commas"
+            )
+        return ",".join(digests)
 
     @model_validator(mode="after")
     def _one(self) -> TlsSection:
