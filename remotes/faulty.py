@@ -15,6 +15,8 @@ from remotes import names
 from remotes.contract import Buffer, Capabilities, Entry, Kind, ReadableFile, Remote, Usage, WritableFile
 from remotes.faults import Cut, Fault, Faults
 
+SECTOR_BYTES = 512
+
 
 class FaultyRemote:
     """See the module's head."""
@@ -107,7 +109,7 @@ class FaultyRemote:
         directory, base = names.split(name)
         with contextlib.closing(self.inner.create(names.join(directory, names.temporary(base)))) as file:
             view = memoryview(data).cast("B")
-            file.write_at(0, view[: rng.randint(0, len(view))])
+            file.write_at(0, view[: _torn(rng, offset, len(view))])
 
     def _make_some_directories(self, name: str, rng: random.Random) -> None:
         parts = name.split("/") if name else []
@@ -161,7 +163,7 @@ class FaultyWritableFile(FaultyFile):
             self.remote.url,
             self.name,
             lambda: self._file.write_at(offset, view),
-            lambda rng: self._file.write_at(offset, view[: rng.randint(0, len(view))]),
+            lambda rng: self._file.write_at(offset, view[: _torn(rng, offset, len(view))]),
         )
 
     def truncate(self, size_bytes: int) -> None:
@@ -174,7 +176,7 @@ class FaultyWritableFile(FaultyFile):
             self.remote.url,
             self.name,
             lambda: self._file.copy_range(inner, source_offset, offset, length),
-            lambda rng: self._file.copy_range(inner, source_offset, offset, rng.randint(0, length)),
+            lambda rng: self._file.copy_range(inner, source_offset, offset, _torn(rng, offset, length)),
         )
 
     def written(self, offset: int, length: int) -> None:
@@ -182,6 +184,11 @@ class FaultyWritableFile(FaultyFile):
 
     def sync(self) -> None:
         self.remote.faults.perform("sync", self.remote.url, self.name, self._file.sync)
+
+
+def _torn(rng: random.Random, offset: int, length: int) -> int:
+    """How much of a write got through: up to a sector's end, since disks write sectors whole or not at all."""
+    return max(0, (offset + rng.randint(0, length)) // SECTOR_BYTES * SECTOR_BYTES - offset)
 
 
 @contextlib.contextmanager
