@@ -109,7 +109,7 @@ class FaultyRemote:
         directory, base = names.split(name)
         with contextlib.closing(self.inner.create(names.join(directory, names.temporary(base)))) as file:
             view = memoryview(data).cast("B")
-            file.write_at(0, view[: _torn(rng, offset, len(view))])
+            file.write_at(0, view[: rng.randint(0, len(view))])
 
     def _make_some_directories(self, name: str, rng: random.Random) -> None:
         parts = name.split("/") if name else []
