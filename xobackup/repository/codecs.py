@@ -12,7 +12,7 @@ from types import MappingProxyType
 import brotli
 import zstandard
 
-from vhd.codec import STANDARD_CODECS, Codec
+from vhd.codec import PLAIN, STANDARD_CODECS, Codec
 from vhd.storage import Buffer
 
 BROTLI_QUALITY = 0
@@ -69,3 +69,8 @@ class ZstdCodec:
 
 CODECS: Mapping[str, Codec] = MappingProxyType({**STANDARD_CODECS, "brotli": BrotliCodec(), "zstd": ZstdCodec()})
 """By the name in ``chunk-filters.json``."""
+
+
+def codec_of(name: str) -> Codec:
+    """The codec called ``name``; ``""`` is none at all. ``KeyError`` for a name nobody checked."""
+    return PLAIN if name == "" else CODECS[name]

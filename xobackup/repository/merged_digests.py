@@ -1,0 +1,74 @@
+"""Before a merge: what the digests of the merged disk will be, from those of the disks that go into it.
+
+Nothing is read but tables, except blocks that are partial in the newest disk that has them: those are put together
+as the merge will. For a merge that is resumed even these are left without a digest, since some have moved already.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from uuid import UUID
+
+from vhd.block import SECTOR_BYTES, BlockBuffer, runs, union
+from vhd.directory import VhdDirectory
+from vhd.errors import VhdError
+from vhd.reader import VhdFile
+from vhd.workspace import open_disk
+from xobackup.repository.codecs import CODECS
+from xobackup.repository.digest_store import DigestStore
+from xobackup.repository.digests import Entry, MemberBlocks, entry_of, merged_digests
+from xobackup.repository.workspace import RemoteWorkspace
+
+
+def prepare_digests(
+    workspace: RemoteWorkspace,
+    store: DigestStore,
+    chain: Sequence[str],
+    known: Mapping[str, UUID],
+    *,
+    resumed: bool = False,
+) -> None:
+    """Store the digests of what ``chain`` (root first) will become. ``known``: uuids that disks had before."""
+    with contextlib.ExitStack() as stack:
+        disks: list[VhdFile | VhdDirectory] = []
+        for name in chain:
+            disk = open_disk(workspace, name, CODECS, trailing_footer=not resumed)
+            stack.callback(disk.close)
+            disks.append(disk)
+        members = [
+            MemberBlocks(indexes=disk.block_indexes(), digests=store.get(name, known.get(name, disk.footer.uuid)))
+            for name, disk in zip(chain, disks, strict=True)
+        ]
+        if all(member.digests is None for member in members):
+            return
+        recompute = _nothing if resumed else _combining(disks)
+        digests = merged_digests(members, disks[-1].footer.uuid, recompute)
+    store.put_waiting(chain[-1], chain[0], digests)
+
+
+def _nothing(_: int) -> Entry | None:
+    return None
+
+
+def _combining(disks: Sequence[VhdFile | VhdDirectory]) -> Callable[[int], Entry | None]:
+    """The entry of a block put together from ``disks`` (root first), newest sectors first."""
+    whole, piece = BlockBuffer(), BlockBuffer()
+
+    def entry(index: int) -> Entry | None:
+        owners = [disk for disk in reversed(disks) if disk.has(index)]
+        try:
+            bitmap = owners[0].read_block(index, whole)
+            for disk in owners[1:]:
+                if bitmap is None:
+                    break
+                present = disk.read_block(index, piece)
+                for first, count in runs(bitmap, present=False):
+                    start, end = first * SECTOR_BYTES, (first + count) * SECTOR_BYTES
+                    whole.data[start:end] = piece.data[start:end]
+                bitmap = union(bitmap, present)
+        except VhdError:
+            return None
+        return entry_of(bitmap, whole.data)
+
+    return entry

@@ -1,0 +1,269 @@
+"""Carry out what :mod:`xobackup.repository.reclaim` proposes, lineage by lineage, under the VM's lock.
+
+Order in a lineage: interrupted merges are finished first (ours and Xen Orchestra's), then litter goes, then disks
+nobody needs, tip first, then merges. What a merge makes of the digests is stored before it begins. At the end the
+restore points whose disks changed get their true ``size`` and ``isVhdDifferencing``, and the cache is written.
+Every step may be the last one: the next run goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from remotes.contract import Kind, Remote
+from remotes.errors import NotFound
+from vhd.errors import VhdError
+from vhd.lineage import read_states
+from vhd.merge.progress import MergeOptions, Progress
+from vhd.merge.run import MergeResult, apply_merge, resume_merge
+from vhd.merge.state import Step, root_of
+from xobackup.clock import Clock
+from xobackup.repository.caching import drop_cache, rebuild_cache
+from xobackup.repository.codecs import CODECS
+from xobackup.repository.digest_store import DigestStore
+from xobackup.repository.draft import encode, rewritten
+from xobackup.repository.layout import VDIS, metadata_name, split_disk_path, vm_directory
+from xobackup.repository.lineage import Lineage, read_lineage
+from xobackup.repository.listing import PointListing, list_points
+from xobackup.repository.merged_digests import prepare_digests
+from xobackup.repository.metadata import RestorePoint
+from xobackup.repository.reclaim import ReclaimPlan, ReclaimRefusal, ReclaimStep, StepKind, plan_lineage
+from xobackup.repository.workspace import RemoteWorkspace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MergeProgress:
+    """How far the merge of ``chain`` in ``lineage`` is."""
+
+    lineage: str
+    chain: tuple[str, ...]
+    blocks_done: int
+    blocks_total: int
+    bytes_done: int
+
+
+@dataclass(slots=True, kw_only=True)
+class MergeReport:
+    """What was done, and what was left alone and why."""
+
+    steps: list[ReclaimStep] = field(default_factory=list)
+    refusals: list[ReclaimRefusal] = field(default_factory=list)
+    bytes_moved: int = 0
+    points_rewritten: list[str] = field(default_factory=list)
+
+    @property
+    def merges(self) -> int:
+        return sum(1 for step in self.steps if step.kind in (StepKind.MERGE, StepKind.RESUME))
+
+
+def lineage_paths(remote: Remote, vm: str) -> list[str]:
+    """Every ``vdis/<job>/<vdi>`` there is, sorted."""
+    found: list[str] = []
+    try:
+        jobs = remote.list(f"{vm_directory(vm)}/{VDIS}")
+    except NotFound:
+        return []
+    for job in jobs:
+        if job.kind is not Kind.DIRECTORY or job.name.startswith("."):
+            continue
+        disks = remote.list(f"{vm_directory(vm)}/{VDIS}/{job.name}")
+        found += [f"{VDIS}/{job.name}/{disk.name}" for disk in disks if disk.kind is Kind.DIRECTORY]
+    return found
+
+
+def plan_merges(remote: Remote, vm: str) -> ReclaimPlan:
+    """What :func:`run_merges` would begin with; changes nothing. (Resumed merges may lead to more.)"""
+    listing = list_points(remote, vm, use_cache=False)
+    steps: list[ReclaimStep] = []
+    refusals: list[ReclaimRefusal] = []
+    for path in lineage_paths(remote, vm):
+        plan = plan_lineage(read_lineage(_workspace(remote, vm, path), path, CODECS), listing)
+        steps += plan.steps
+        refusals += plan.refusals
+    return ReclaimPlan(steps=tuple(steps), refusals=tuple(refusals))
+
+
+def run_merges(
+    remote: Remote,
+    vm: str,
+    *,
+    clock: Clock,
+    check: Callable[[], None],
+    progress: Callable[[MergeProgress], None] | None = None,
+    digests: bool = True,
+) -> MergeReport:
+    """Reclaim everything that no restore point needs. ``check`` raises when the lock is lost, or to cancel."""
+    listing = list_points(remote, vm, use_cache=False)
+    report = MergeReport()
+    lineages: dict[str, Lineage] = {}
+    for path in lineage_paths(remote, vm):
+        merger = _Merger(remote, vm, path, clock=clock, check=check, progress=progress, digests=digests)
+        merger.run(listing, report)
+        lineages[path] = merger.lineage
+    check()
+    refresh_points(remote, vm, listing, lineages, report)
+    return report
+
+
+def refresh_points(
+    remote: Remote, vm: str, listing: PointListing, lineages: Mapping[str, Lineage], report: MergeReport
+) -> None:
+    """Rewrite the restore points whose ``size`` is not that of their disks (any more), then the cache."""
+    changed: list[tuple[RestorePoint, bytes]] = []
+    for point in listing.points:
+        told = _told_anew(point, lineages)
+        if told is not None:
+            changed.append((point, told))
+    if changed:
+        drop_cache(remote, vm)
+    for point, raw in changed:
+        remote.put(metadata_name(vm, point.id), raw)
+        report.points_rewritten.append(point.id)
+    if changed:
+        rebuild_cache(remote, vm)
+
+
+def _told_anew(point: RestorePoint, lineages: Mapping[str, Lineage]) -> bytes | None:
+    """The JSON of ``point`` with its disks' true sizes, unless it has them or not every disk is known."""
+    size = 0
+    differencing: dict[str, bool] = {}
+    for disk in point.disks:
+        directory, name = split_disk_path(disk.path)
+        lineage = lineages.get(directory)
+        member = lineage.members.get(name) if lineage is not None else None
+        if member is None:
+            return None
+        size += member.streamed_size_bytes
+        differencing[disk.vdi_ref] = member.differencing
+    if not point.disks or point.metadata.get("size") == size:
+        return None
+    value = rewritten(point.metadata, size=size, differencing=differencing)
+    return None if value is None else encode(value, point.id)
+
+
+def _workspace(remote: Remote, vm: str, path: str) -> RemoteWorkspace:
+    return RemoteWorkspace(remote, f"{vm_directory(vm)}/{path}")
+
+
+class _Merger:
+    """One lineage."""
+
+    def __init__(
+        self,
+        remote: Remote,
+        vm: str,
+        path: str,
+        *,
+        clock: Clock,
+        check: Callable[[], None],
+        progress: Callable[[MergeProgress], None] | None,
+        digests: bool,
+    ) -> None:
+        self._workspace = _workspace(remote, vm, path)
+        self._path = path
+        self._check = check
+        self._progress = progress
+        self._digests = DigestStore(remote, vm, path) if digests else None
+        self._options = MergeOptions(cancel=check, monotonic_s=clock.monotonic_s)
+        self.lineage = self._read()
+
+    def run(self, listing: PointListing, report: MergeReport) -> None:
+        """Resume, then everything else; each is planned from the directory as it is then."""
+        for name in list(self.lineage.states):
+            self._resume(name, report)
+        if self.lineage.states:
+            self.lineage = self._read()
+        if self._digests is not None:
+            self._digests.settle(self.lineage)
+        plan = plan_lineage(self.lineage, listing)
+        report.refusals += plan.refusals
+        for step in plan.steps:
+            if step.kind is StepKind.RESUME:  # it could not be resumed, and was reported
+                continue
+            self._check()
+            self._apply(step, report)
+        if plan.steps:
+            self.lineage = self._read()
+
+    def _read(self) -> Lineage:
+        return read_lineage(self._workspace, self._path, CODECS)
+
+    def _resume(self, state: str, report: MergeReport) -> None:
+        root = root_of(state)
+        assert root is not None, f"{state} was recognised as a state file"
+        try:
+            self._store_digests(root)
+            result = resume_merge(self._workspace, root, CODECS, self._reporting((root,)))
+        except VhdError as error:
+            refusal = ReclaimRefusal(lineage=self._path, code="merge-not-resumable", reason=str(error))
+            report.refusals.append(refusal)
+            return
+        self._merged(result, report, StepKind.RESUME, "a merge was interrupted")
+
+    def _apply(self, step: ReclaimStep, report: MergeReport) -> None:
+        if step.kind is StepKind.MERGE:
+            try:
+                if self._digests is not None:
+                    prepare_digests(self._workspace, self._digests, step.names, {})
+                result = apply_merge(self._workspace, step.names, CODECS, self._reporting(step.names))
+            except VhdError as error:
+                report.refusals.append(ReclaimRefusal(lineage=self._path, code="merge-refused", reason=str(error)))
+                return
+            self._merged(result, report, StepKind.MERGE, step.reason)
+            return
+        (name,) = step.names
+        if step.kind is StepKind.LITTER:
+            self._workspace.delete_tree(name) if self._is_directory(name) else self._workspace.delete(name)
+        else:
+            self._delete(name)
+        report.steps.append(step)
+
+    def _merged(self, result: MergeResult, report: MergeReport, kind: StepKind, reason: str) -> None:
+        report.bytes_moved += result.bytes_moved
+        report.steps.append(ReclaimStep(kind=kind, lineage=self._path, names=result.chain, reason=reason))
+        if self._digests is not None:
+            self._digests.settle(self._read())
+            self._digests.forget(result.chain[:-1])
+
+    def _delete(self, name: str) -> None:
+        """The alias first: objects that nothing names are litter, an alias to nothing would be damage."""
+        member = self.lineage.members[name]
+        self._workspace.delete(name)
+        if member.data is not None:
+            self._workspace.delete_tree(member.data)
+        if self._digests is not None:
+            self._digests.forget([name])
+
+    def _is_directory(self, name: str) -> bool:
+        try:
+            return self._workspace.remote.stat(self._workspace.path(name)).kind is Kind.DIRECTORY
+        except NotFound:
+            return False
+
+    def _reporting(self, chain: tuple[str, ...]) -> MergeOptions:
+        tell = self._progress
+        if tell is None:
+            return self._options
+
+        def progress(told: Progress) -> None:
+            tell(
+                MergeProgress(
+                    lineage=self._path,
+                    chain=chain,
+                    blocks_done=told.blocks_done,
+                    blocks_total=told.blocks_total,
+                    bytes_done=told.bytes_done,
+                )
+            )
+
+        return replace(self._options, progress=progress)
+
+    def _store_digests(self, root: str) -> None:
+        """For a merge that is resumed: while the children are all there, their tables say who gives which block."""
+        if self._digests is None:
+            return
+        for state in read_states(self._workspace, CODECS):
+            if state.root == root and state.step is not Step.CLEANUP:
+                known = {state.root: state.root_uuid}
+                prepare_digests(self._workspace, self._digests, state.chain, known, resumed=True)

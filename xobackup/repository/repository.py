@@ -1,0 +1,108 @@
+"""Backups on a remote, in Xen Orchestra's layout. Reading takes no lock; writing does: :meth:`Repository.lock`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+
+from remotes.contract import Kind, Remote, Usage
+from remotes.errors import NotFound
+from vhd.chain import Chain
+from xobackup.clock import Clock
+from xobackup.repository.codecs import CODECS
+from xobackup.repository.disks import open_point_disk
+from xobackup.repository.errors import BadMetadata, Encrypted, PointNotFound, RepositoryError
+from xobackup.repository.json_text import parse_object
+from xobackup.repository.layout import VM_BACKUPS, checked_uuid, is_uuid, lineage_path, point_id, vm_directory
+from xobackup.repository.lineage import Lineage, read_lineage
+from xobackup.repository.listing import PointListing, list_points
+from xobackup.repository.lock import DirectoryLock
+from xobackup.repository.merging import plan_merges
+from xobackup.repository.metadata import RestorePoint
+from xobackup.repository.options import RepositoryOptions
+from xobackup.repository.reclaim import ReclaimPlan
+from xobackup.repository.vm_directory import VmDirectory
+from xobackup.repository.workspace import RemoteWorkspace
+
+ENCRYPTION = "encryption.json"
+_ENCRYPTION_BYTES_MAX = 4096
+
+
+class Repository:
+    """See the module's head. ``remote`` stays the caller's: he closes it."""
+
+    def __init__(self, remote: Remote, *, clock: Clock, options: RepositoryOptions | None = None) -> None:
+        self.remote = remote
+        self.options = options or RepositoryOptions()
+        if self.options.codec not in CODECS:
+            raise RepositoryError(f"compression: expected one of {', '.join(CODECS)}, found {self.options.codec!r}")
+        if not remote.capabilities.random_access:
+            self.options = replace(self.options, vhd_directory=True)
+        self._clock = clock
+        self._plain = False
+
+    def vms(self) -> list[str]:
+        """Uuids of the VMs that have a directory, sorted."""
+        self._refuse_encrypted()
+        try:
+            entries = self.remote.list(VM_BACKUPS)
+        except NotFound:
+            return []
+        return [entry.name for entry in entries if entry.kind is Kind.DIRECTORY and is_uuid(entry.name)]
+
+    def points(self, vm: str) -> PointListing:
+        """The VM's restore points, oldest first, and the problems of what could not be read."""
+        self._refuse_encrypted()
+        return list_points(self.remote, checked_uuid("vm", vm), use_cache=self.options.use_cache)
+
+    def point(self, vm: str, identity: str) -> RestorePoint:
+        """One restore point, ``identity`` being its ``<ts>`` (or Xen Orchestra's id)."""
+        wanted = point_id(identity)
+        found = self.points(vm).point(wanted)
+        if found is None:
+            raise PointNotFound(vm, wanted)
+        return found
+
+    def open_disk(self, point: RestorePoint, vdi: str) -> Chain:
+        """The whole disk as it was, readable also while its chain is being merged. ``vdi``: ref or either uuid."""
+        self._refuse_encrypted()
+        return open_point_disk(self.remote, point, vdi)
+
+    def lineage(self, vm: str, job_id: str, live_vdi_uuid: str) -> Lineage:
+        """All disks of one VDI by one job."""
+        path = lineage_path(job_id, live_vdi_uuid)
+        return read_lineage(RemoteWorkspace(self.remote, f"{vm_directory(vm)}/{path}"), path, CODECS)
+
+    def merge_plan(self, vm: str) -> ReclaimPlan:
+        """What there is to merge or delete, without a lock: a look, not a decision."""
+        self._refuse_encrypted()
+        return plan_merges(self.remote, checked_uuid("vm", vm))
+
+    @contextlib.contextmanager
+    def lock(self, vm: str, *, timeout_s: float = 0.0, purpose: str = "") -> Iterator[VmDirectory]:
+        """Hold the VM's lock and give its directory for writing. :class:`LockHeld` when somebody else has it."""
+        self._refuse_encrypted()
+        lock = DirectoryLock(self.remote, vm, clock=self._clock, timeout_s=timeout_s, purpose=purpose)
+        with lock:
+            yield VmDirectory(self.remote, vm, lock, clock=self._clock, options=self.options)
+
+    def usage(self) -> Usage | None:
+        return self.remote.usage()
+
+    def _refuse_encrypted(self) -> None:
+        """Nothing in an encrypted remote makes sense without its key, and nothing plain may be put there."""
+        if self._plain:
+            return
+        try:
+            raw = self.remote.get(ENCRYPTION, limit_bytes=_ENCRYPTION_BYTES_MAX)
+        except NotFound:
+            self._plain = True
+            return
+        try:
+            algorithm = parse_object(raw, ENCRYPTION).get("algorithm")
+        except BadMetadata:
+            algorithm = "unknown algorithm"
+        if algorithm != "none":
+            raise Encrypted(self.remote.url, str(algorithm))
+        self._plain = True

@@ -1,0 +1,188 @@
+"""A VM's directory under the lock: everything that changes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from remotes.contract import Remote
+from remotes.errors import NotFound
+from xobackup.clock import Clock
+from xobackup.repository.base import BaseRefusal, Tip, find_base, tip_of
+from xobackup.repository.caching import drop_cache, rebuild_cache
+from xobackup.repository.codecs import CODECS
+from xobackup.repository.digest_store import DigestStore
+from xobackup.repository.errors import PointNotFound, Refused
+from xobackup.repository.layout import (
+    checked_uuid,
+    disk_name,
+    lineage_path,
+    metadata_name,
+    point_id,
+    timestamp_name,
+    vm_directory,
+)
+from xobackup.repository.lineage import Lineage, read_lineage
+from xobackup.repository.listing import PointListing, list_points
+from xobackup.repository.lock import DirectoryLock
+from xobackup.repository.merging import MergeProgress, MergeReport, plan_merges, run_merges
+from xobackup.repository.metadata import RestorePoint
+from xobackup.repository.options import RepositoryOptions
+from xobackup.repository.publishing import publish, refuse_taken
+from xobackup.repository.reclaim import ReclaimPlan, named_disks
+from xobackup.repository.workspace import RemoteWorkspace
+from xobackup.repository.writer import Base, DiskSpec, DiskWriter
+
+
+class VmDirectory:
+    """One VM's directory, from :meth:`Repository.lock`; only valid while the lock is held."""
+
+    def __init__(
+        self, remote: Remote, vm: str, lock: DirectoryLock, *, clock: Clock, options: RepositoryOptions
+    ) -> None:
+        self.vm = vm
+        self.lock = lock
+        self._remote = remote
+        self._clock = clock
+        self._options = options
+
+    def points(self) -> PointListing:
+        """The restore points, every JSON read: what decisions that delete are made from."""
+        return list_points(self._remote, self.vm, use_cache=False)
+
+    def lineage(self, job_id: str, live_vdi_uuid: str) -> Lineage:
+        """All disks of one VDI by one job."""
+        path = lineage_path(job_id, live_vdi_uuid)
+        return read_lineage(self._workspace(path), path, CODECS)
+
+    def tip(self, job_id: str, live_vdi_uuid: str) -> Tip:
+        """The newest published disk of a lineage, and whether it can be continued."""
+        lineage = self.lineage(job_id, live_vdi_uuid)
+        published = named_disks(self._listing(), lineage.path)
+        return tip_of(lineage, published, vhd_directory=self._options.vhd_directory)
+
+    def find_base(
+        self,
+        job_id: str,
+        live_vdi_uuid: str,
+        snapshot_uuids: Sequence[str],
+        *,
+        virtual_size_bytes: int | None = None,
+    ) -> Base | BaseRefusal:
+        """The disk a delta may continue: that of the first snapshot (newest first) that can be; or why none can."""
+        lineage = self.lineage(job_id, live_vdi_uuid)
+        return find_base(
+            lineage,
+            named_disks(self._listing(), lineage.path),
+            snapshot_uuids,
+            vhd_directory=self._options.vhd_directory,
+            virtual_size_bytes=virtual_size_bytes,
+        )
+
+    def begin_disk(
+        self,
+        job_id: str,
+        live_vdi_uuid: str,
+        *,
+        timestamp_ms: int,
+        snapshot_uuid: str,
+        virtual_size_bytes: int,
+        base: Base | None,
+    ) -> DiskWriter:
+        """Begin to write one disk of the restore point of ``timestamp_ms``."""
+        self.lock.check()
+        checked_uuid("job", job_id)
+        checked_uuid("disk", live_vdi_uuid)
+        point = timestamp_name(timestamp_ms)
+        refuse_taken(self._remote, self.vm, point)
+        path = lineage_path(job_id, live_vdi_uuid)
+        name = disk_name(point, directory=self._options.vhd_directory)
+        workspace = self._workspace(path)
+        self._refuse_older(workspace, path, name)
+        spec = DiskSpec(
+            lineage=path,
+            name=name,
+            timestamp_ms=timestamp_ms,
+            snapshot_uuid=snapshot_uuid,
+            virtual_size_bytes=virtual_size_bytes,
+            base=base,
+            codec=self._options.codec,
+        )
+        digests = DigestStore(self._remote, self.vm, path) if self._options.digests else None
+        return DiskWriter(workspace, spec, digests=digests, check=self.lock.check)
+
+    def publish(self, draft: Mapping[str, Any]) -> RestorePoint:
+        """Publish the restore point that ``draft`` (Xen Orchestra's keys) describes; its disks are finished.
+
+        ``size`` and ``isVhdDifferencing`` are taken from the disks. Raises :class:`Refused` or
+        :class:`BadMetadata`, before anything changed, when it must not be published.
+        """
+        return publish(self._remote, self.vm, draft, check=self.lock.check)
+
+    def delete_points(self, ids: Iterable[str]) -> list[str]:
+        """Delete restore points: their JSON (and image), nothing else; disks are reclaimed by :meth:`merge`."""
+        wanted = [point_id(identity) for identity in ids]
+        listing = self._listing()
+        found: list[RestorePoint] = []
+        for identity in wanted:
+            point = listing.point(identity)
+            if point is None:
+                raise PointNotFound(self.vm, identity)
+            found.append(point)
+        if not found:
+            return []
+        self.lock.check()
+        drop_cache(self._remote, self.vm)
+        for point in found:
+            self.lock.check()
+            self._remote.delete(metadata_name(self.vm, point.id), missing_ok=True)
+            if point.xva is not None:
+                self._remote.delete(f"{vm_directory(self.vm)}/{point.xva}", missing_ok=True)
+                self._remote.delete(f"{vm_directory(self.vm)}/{point.xva}.checksum", missing_ok=True)
+        rebuild_cache(self._remote, self.vm)
+        return wanted
+
+    def merge_plan(self) -> ReclaimPlan:
+        """What :meth:`merge` would do, and what it would leave alone and why."""
+        return plan_merges(self._remote, self.vm)
+
+    def merge(
+        self,
+        progress: Callable[[MergeProgress], None] | None = None,
+        *,
+        cancel: Callable[[], None] | None = None,
+    ) -> MergeReport:
+        """Finish interrupted merges, clear litter, merge and delete what no restore point needs.
+
+        Call it at the start of a run, so that leftovers of an interrupted one are gone, and after retention.
+        """
+
+        def check() -> None:
+            self.lock.check()
+            if cancel is not None:
+                cancel()
+
+        return run_merges(
+            self._remote,
+            self.vm,
+            clock=self._clock,
+            check=check,
+            progress=progress,
+            digests=self._options.digests,
+        )
+
+    def _listing(self) -> PointListing:
+        return list_points(self._remote, self.vm, use_cache=self._options.use_cache)
+
+    def _workspace(self, path: str) -> RemoteWorkspace:
+        return RemoteWorkspace(self._remote, f"{vm_directory(self.vm)}/{path}")
+
+    def _refuse_older(self, workspace: RemoteWorkspace, path: str, name: str) -> None:
+        """Names must grow with time: Xen Orchestra finds the newest disk by its name."""
+        try:
+            later = [other for other in workspace.names("") if other.endswith(".vhd") and other >= name]
+        except NotFound:
+            return
+        if later:
+            problem = f"{later[-1]} is there: a new disk's name must sort after every other (is the clock right?)"
+            raise Refused("not-newest", f"{path}/{name}", problem)
