@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ class MemoryFile:
         self.closed = False
         self._pages: dict[int, bytearray] = {}
         self._size = 0
+        self._lock = threading.Lock()
         if len(data):
             self.write_at(0, data)
             self.calls.clear()
@@ -39,7 +41,10 @@ class MemoryFile:
 
     def write_at(self, offset: int, data: Buffer) -> None:
         self.calls.append(("write_at", offset, len(data)))
-        view = memoryview(data).cast("B")
+        with self._lock:
+            self._store(offset, memoryview(data).cast("B"))
+
+    def _store(self, offset: int, view: memoryview) -> None:
         done = 0
         while done < len(view):
             number, at = divmod(offset + done, PAGE_BYTES)
@@ -74,6 +79,17 @@ class MemoryFile:
 
     def close(self) -> None:
         self.closed = True
+
+    def copy(self) -> MemoryFile:
+        """The same content in another file, without the log."""
+        other = MemoryFile(name=self.name)
+        other.take(self)
+        return other
+
+    def take(self, other: MemoryFile) -> None:
+        """Become a copy of ``other``."""
+        self._pages = {number: bytearray(page) for number, page in other._pages.items()}
+        self._size = other._size
 
     def data(self) -> bytes:
         """Everything; only for small files."""
