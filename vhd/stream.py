@@ -10,6 +10,7 @@ text is looked for wherever a stream ends before its time, and becomes the messa
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from vhd.bat import Bat, padded_bytes
@@ -30,6 +31,7 @@ PIECE_BYTES = 1 << 16
 """Gaps are skipped and the table is read in pieces of this, so memory grows only with what really arrived."""
 ERROR_TEXT_MAX_BYTES = 8192
 """How far back from the end an HTTP error is looked for."""
+_STATUS_LINE = re.compile(rb"HTTP/1\.[01] \d{3} [^\r\n]{0,200}")
 
 
 class VhdStream:
@@ -47,6 +49,7 @@ class VhdStream:
         self._order: list[tuple[int, int]] | None = None
         self._first_footer = b""
         self._piece = memoryview(bytearray(PIECE_BYTES))
+        self._recent = b""
 
     @property
     def position(self) -> int:
@@ -103,7 +106,7 @@ class VhdStream:
         self._fill(buffer.stored, f"block {index}")
         bitmap: Bitmap = bitmap_of(buffer.bitmap)
         if bitmap is not None:
-            if bitmap.startswith(b"HTTP/1."):
+            if _STATUS_LINE.match(bitmap):
                 raise self._cut(bitmap, f"block {index}")
             if has_reversed_bits(self.footer):
                 bitmap = bitmap_of(bitmap.translate(REVERSED_BITS))
@@ -113,7 +116,7 @@ class VhdStream:
 
     def _begin(self) -> None:
         raw = self._take(FOOTER_BYTES, "the footer")
-        if raw.startswith(b"HTTP/"):
+        if _STATUS_LINE.match(raw):
             raise self._cut(raw, "the footer")
         self.footer, self._first_footer = unpack_footer(raw, self.name), raw
         if self.footer.disk_type == DiskType.FIXED:
@@ -127,6 +130,8 @@ class VhdStream:
             raise Malformed(self.name, fatal)
         self._skip_to(self.header.table_offset)
         raw = self._take(4 * self.header.table_entries, "the block allocation table")
+        if _STATUS_LINE.search(raw):
+            raise self._cut(raw, "the block allocation table")
         self.bat = Bat.unpack(raw, self.header.table_entries)
         taken = structures(self.footer, self.header)
         fatal = check_extents(self.bat, taken=taken, end_bytes=ADDRESS_MAX_BYTES + STORED_BLOCK_BYTES)
@@ -146,8 +151,8 @@ class VhdStream:
             del tail[:-ERROR_TEXT_MAX_BYTES]
         if tail.endswith(self._first_footer) or self._ends_in_old_footer(tail):
             return
-        if tail.find(b"HTTP/1.") >= 0 or len(tail) < OLD_FOOTER_BYTES:
-            raise self._cut(tail, "the trailing footer")
+        if _STATUS_LINE.search(tail) or len(tail) < OLD_FOOTER_BYTES:
+            raise self._cut(self._recent + tail, "the trailing footer")
         raise StreamError(self.name, f"the {self._position} bytes do not end with the footer they began with")
 
     def _ends_in_old_footer(self, tail: bytearray) -> bool:
@@ -176,18 +181,17 @@ class VhdStream:
             got = self._read_into(view[done:] if done else view)
             if not got:
                 self._position += done
-                raise self._cut(view[max(0, done - ERROR_TEXT_MAX_BYTES) : done], what)
+                raise self._cut(self._recent + bytes(view[max(0, done - ERROR_TEXT_MAX_BYTES) : done]), what)
             done += got
         self._position += length
+        self._recent = (self._recent + bytes(view[-ERROR_TEXT_MAX_BYTES:]))[-ERROR_TEXT_MAX_BYTES:]
 
-    def _cut(self, tail: bytes | bytearray | memoryview, what: str) -> StreamError:
+    def _cut(self, tail: bytes | bytearray, what: str) -> StreamError:
         """The error for a stream that ended inside ``what``; ``tail`` is the last that came."""
-        text = bytes(tail)
-        at = text.rfind(b"HTTP/1.")
-        if at >= 0:
-            line = text[at:].splitlines()[0][:200].decode("latin-1")
-            problem = f"the server broke off inside {what}, before byte {self._position}, and said {line!r}"
-            return StreamError(self.name, problem)
+        line = _STATUS_LINE.search(bytes(tail))
+        if line:
+            said = line[0].decode("latin-1").rstrip()
+            return StreamError(self.name, f"the server broke off before byte {self._position} and said {said!r}")
         expected = self.expected_length()
         total = "" if expected is None else f" of {expected}"
         return StreamError(self.name, f"ended inside {what} after {self._position}{total} bytes")
