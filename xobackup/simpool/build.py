@@ -1,0 +1,339 @@
+"""From a specification to the records of a pool, and their disks.
+
+Every object that a client follows links to is there: host with metrics and control domain, SM drivers, repositories
+with their PBDs, networks with a PIF per host, VMs with metrics, disks and interfaces.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from typing import TYPE_CHECKING, Any
+
+from vhd.block import BLOCK_BYTES
+from xobackup.simpool import attach, disks, vm_rules
+from xobackup.simpool.messages.vm_life import start_vm
+from xobackup.simpool.storage.store import SrStore
+from xobackup.simpool.values import NULL
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from xobackup.simpool.spec import DiskSpec, HostSpec, PoolSpec, SrSpec, VmSpec
+    from xobackup.simpool.toolstack import Toolstack
+
+VHD_FEATURES = (
+    "SR_PROBE",
+    "SR_UPDATE",
+    "VDI_CREATE",
+    "VDI_DELETE",
+    "VDI_ATTACH",
+    "VDI_DETACH",
+    "VDI_CLONE",
+    "VDI_SNAPSHOT",
+    "VDI_RESIZE",
+    "VDI_MIRROR",
+    "VDI_GENERATE_CONFIG",
+    "VDI_RESET_ON_BOOT",
+    "VDI_UPDATE",
+)
+ISO_FEATURES = ("VDI_ATTACH", "VDI_DETACH")
+ISO_BYTES = 4 << 20
+
+
+def build_pool(toolstack: Toolstack, spec: PoolSpec, directory: Path, *, address: str) -> None:
+    """Fill an empty database and an empty directory."""
+    database = toolstack.database
+    with database.lock:
+        hosts = [_host(toolstack, spec, one, address) for one in spec.hosts]
+        networks = {name: _network(toolstack, name, number, hosts) for number, name in enumerate(spec.networks)}
+        for kind, features in (("ext", VHD_FEATURES), ("nfs", VHD_FEATURES), ("iso", ISO_FEATURES)):
+            _driver(toolstack, kind, features)
+        srs = {one.name: _repository(toolstack, one, hosts, directory) for one in spec.srs}
+        usable = [ref for ref in srs.values() if ref in toolstack.stores]
+        default = usable[0] if usable else NULL
+        database.create(
+            "pool",
+            {
+                "name_label": spec.name,
+                "master": hosts[0],
+                "default_SR": default,
+                "suspend_image_SR": default,
+                "crash_dump_SR": default,
+                "restrictions": {"restrict_cbt": "false", "restrict_vswitch_controller": "true"},
+                "cpu_info": {"cpu_count": "8", "socket_count": "1", "vendor": "GenuineIntel"},
+            },
+        )
+        for number, vm in enumerate(spec.vms):
+            _vm(toolstack, vm, number, srs, networks)
+
+
+def _host(toolstack: Toolstack, spec: PoolSpec, host: HostSpec, address: str) -> str:
+    database = toolstack.database
+    metrics = database.create("host_metrics", {"memory_total": host.memory_bytes, "live": True})
+    now = f"{toolstack.clock.now_s():.1f}"
+    ref = database.create(
+        "host",
+        {
+            "name_label": host.name,
+            "hostname": host.name,
+            "address": host.address or address,
+            "enabled": True,
+            "API_version_major": 2,
+            "API_version_minor": 21,
+            "API_version_vendor": "XenSource",
+            "metrics": metrics,
+            "edition": "xcp-ng" if spec.product_brand == "XCP-ng" else "premium-per-socket",
+            "software_version": {
+                "product_brand": spec.product_brand,
+                "product_version": spec.product_version,
+                "product_version_text": spec.product_version,
+                "product_version_text_short": spec.product_version.rpartition(".")[0],
+                "platform_name": "XCP",
+                "platform_version": "3.4.0",
+                "build_number": "simulated",
+                "xapi": "24.16",
+                "xapi_build": "24.16.0",
+                "xen": "4.17.5",
+                "linux": "4.19.0+1",
+                "hostname": "localhost",
+                "date": "2026-01-01",
+                "network_backend": "openvswitch",
+            },
+            "license_params": {"restrict_cbt": "false", "expiry": "never"},
+            "other_config": {"agent_start_time": now, "boot_time": now},
+            "cpu_info": {"cpu_count": "8", "socket_count": "1", "vendor": "GenuineIntel"},
+            "sched_policy": "credit",
+            "capabilities": ["xen-3.0-x86_64", "hvm-3.0-x86_64"],
+            "allowed_operations": ["provision", "evacuate", "vm_start", "vm_resume", "vm_migrate"],
+        },
+    )
+    database.update("host", ref, control_domain=_control_domain(toolstack, host, ref))
+    return ref
+
+
+def _control_domain(toolstack: Toolstack, host: HostSpec, ref: str) -> str:
+    database = toolstack.database
+    metrics = database.create("VM_metrics", {"memory_actual": 4 << 30, "VCPUs_number": 4, "state": ["running"]})
+    dom0 = database.create(
+        "VM",
+        {
+            "name_label": f"Control domain on host: {host.name}",
+            "is_control_domain": True,
+            "power_state": "Running",
+            "domid": 0,
+            "resident_on": ref,
+            "affinity": ref,
+            "memory_static_max": 4 << 30,
+            "memory_dynamic_max": 4 << 30,
+            "memory_dynamic_min": 4 << 30,
+            "VCPUs_max": 4,
+            "VCPUs_at_startup": 4,
+            "domain_type": "pv",
+            "metrics": metrics,
+        },
+    )
+    vm_rules.refresh(database, dom0)
+    return dom0
+
+
+def _network(toolstack: Toolstack, name: str, number: int, hosts: list[str]) -> str:
+    database = toolstack.database
+    network = database.create("network", {"name_label": name, "bridge": f"xenbr{number}", "MTU": 1500})
+    for index, host in enumerate(hosts):
+        metrics = database.create("PIF_metrics", {"carrier": True, "device_name": "simulated"})
+        database.create(
+            "PIF",
+            {
+                "device": f"eth{number}",
+                "network": network,
+                "host": host,
+                "MAC": f"02:00:00:00:{index:02x}:{number:02x}",
+                "MTU": 1500,
+                "VLAN": -1,
+                "physical": True,
+                "management": number == 0,
+                "metrics": metrics,
+                "ip_configuration_mode": "Static" if number == 0 else "None",
+                "IP": database.get("host", host)["address"].partition(":")[0] if number == 0 else "",
+                "netmask": "255.255.255.0" if number == 0 else "",
+            },
+        )
+    return network
+
+
+def _driver(toolstack: Toolstack, kind: str, features: tuple[str, ...]) -> None:
+    toolstack.database.create(
+        "SM",
+        {
+            "type": kind,
+            "name_label": f"Simulated {kind}",
+            "vendor": "xobackup",
+            "version": "1.0",
+            "required_api_version": "1.0",
+            "features": dict.fromkeys(features, 1),
+            "capabilities": list(features),
+            "driver_filename": f"/opt/xensource/sm/{kind.upper()}SR",
+        },
+    )
+
+
+def _repository(toolstack: Toolstack, spec: SrSpec, hosts: list[str], directory: Path) -> str:
+    database = toolstack.database
+    shared = spec.type != "ext"
+    sr = database.create(
+        "SR",
+        {
+            "name_label": spec.name,
+            "type": spec.type,
+            "content_type": "iso" if spec.type == "iso" else "user",
+            "shared": shared,
+            "physical_size": spec.physical_size,
+            "allowed_operations": ["scan", "update", "vdi_create", "vdi_destroy", "vdi_clone", "vdi_snapshot"],
+        },
+    )
+    plugged = spec.hosts if spec.hosts is not None else range(len(hosts)) if shared else (0,)
+    for index in plugged:
+        config = {"location": f"simulated:/{spec.name}"} if shared else {"device": "/dev/simulated"}
+        record = {"host": hosts[index], "SR": sr, "device_config": config, "currently_attached": True}
+        database.create("PBD", record)
+    if spec.type == "iso":
+        _image(toolstack, sr)
+    else:
+        open_store(toolstack, sr, directory)
+    return sr
+
+
+def open_store(toolstack: Toolstack, sr: str, directory: Path) -> None:
+    """Open the trees of a repository whose record exists."""
+    record = toolstack.database.get("SR", sr)
+    toolstack.stores[sr] = SrStore(
+        directory / record["uuid"],
+        physical_size=record["physical_size"],
+        clock=toolstack.clock,
+        rng=toolstack.rng,
+    )
+
+
+def _image(toolstack: Toolstack, sr: str) -> None:
+    toolstack.database.create(
+        "VDI",
+        {
+            "SR": sr,
+            "name_label": "installer.iso",
+            "location": "installer.iso",
+            "virtual_size": ISO_BYTES,
+            "physical_utilisation": ISO_BYTES,
+            "type": "user",
+            "read_only": True,
+            "managed": True,
+        },
+    )
+
+
+def vm_record(spec: VmSpec) -> dict[str, Any]:
+    """The members of a VM's record that its specification fixes."""
+    return {
+        "name_label": spec.name,
+        "name_description": spec.description,
+        "tags": list(spec.tags),
+        "is_a_template": spec.template,
+        "memory_static_max": spec.memory_bytes,
+        "memory_dynamic_max": spec.memory_bytes,
+        "memory_dynamic_min": spec.memory_bytes,
+        "memory_static_min": spec.memory_bytes // 2,
+        "VCPUs_max": 2,
+        "VCPUs_at_startup": 2,
+        "actions_after_reboot": "restart",
+        "actions_after_crash": "restart",
+        "HVM_boot_policy": "BIOS order",
+        "HVM_boot_params": {"order": "cdn", "firmware": "bios"},
+        "platform": {"acpi": "true", "apic": "true", "nx": "true", "pae": "true", "viridian": "false"},
+        "domain_type": "hvm",
+        "power_state": "Halted",
+        "domid": -1,
+    }
+
+
+def _vm(toolstack: Toolstack, spec: VmSpec, number: int, srs: dict[str, str], networks: dict[str, str]) -> None:
+    database = toolstack.database
+    default = database.get("pool", toolstack.pool)["default_SR"]
+    metrics = database.create("VM_metrics", {"memory_actual": spec.memory_bytes, "VCPUs_number": 2, "hvm": True})
+    config = {"mac_seed": database.new_uuid()}
+    vm = database.create("VM", {**vm_record(spec), "metrics": metrics, "other_config": config})
+    for position, disk in enumerate(spec.disks):
+        sr = srs[disk.sr] if disk.sr else default
+        name = disk.name or f"{spec.name} {position}"
+        vdi = _disk(toolstack, disk, sr, name)
+        device = str(position if position < 3 else position + 1)  # 3 is the CD drive's
+        attach.create_vbd(
+            database, {**_vbd(vm, vdi, device), "bootable": position == 0, "mode": "RW", "type": "Disk"}
+        )
+    if spec.cd_drive:
+        image = next((ref for ref, _ in database.where("VDI", location="installer.iso")), NULL)
+        drive = {**_vbd(vm, image, "3"), "mode": "RO", "type": "CD", "empty": image == NULL}
+        attach.create_vbd(database, drive)
+    for position, name in enumerate(spec.networks):
+        network = networks[name] if name else next(iter(networks.values()))
+        _vif(toolstack, vm, network, position, number)
+    if spec.power_state == "Running":
+        start_vm(toolstack, vm, host=toolstack.master)
+    vm_rules.refresh(database, vm)
+
+
+def _vbd(vm: str, vdi: str, device: str) -> dict[str, Any]:
+    return {
+        "VM": vm,
+        "VDI": vdi,
+        "userdevice": device,
+        "bootable": False,
+        "empty": False,
+        "unpluggable": True,
+        "other_config": {"owner": ""},
+        "qos_algorithm_type": "",
+        "qos_algorithm_params": {},
+    }
+
+
+def _vif(toolstack: Toolstack, vm: str, network: str, position: int, number: int) -> None:
+    toolstack.database.create(
+        "VIF",
+        {
+            "VM": vm,
+            "network": network,
+            "device": str(position),
+            "MAC": f"02:16:3e:00:{number:02x}:{position:02x}",
+            "MTU": 1500,
+            "locking_mode": "network_default",
+            "allowed_operations": ["attach"],
+        },
+    )
+
+
+def _disk(toolstack: Toolstack, spec: DiskSpec, sr: str, name: str) -> str:
+    record = {
+        "SR": sr,
+        "name_label": name,
+        "virtual_size": spec.size_bytes,
+        "type": "user",
+        "sharable": False,
+        "read_only": False,
+        "other_config": {},
+    }
+    vdi = disks.create_disk(toolstack, record)
+    _fill(toolstack, sr, vdi, spec, name)
+    return vdi
+
+
+def _fill(toolstack: Toolstack, sr: str, vdi: str, spec: DiskSpec, name: str) -> None:
+    """Data from the start of the disk, in pieces of half a block with gaps, the same for every run."""
+    store, uuid = toolstack.stores[sr], toolstack.database.get("VDI", vdi)["uuid"]
+    rng = random.Random(hashlib.sha256(name.encode()).digest())
+    piece, offset, left = BLOCK_BYTES // 2, 0, spec.filled_bytes
+    while left > 0 and offset < spec.size_bytes:
+        length = min(piece, left, spec.size_bytes - offset)
+        data = rng.randbytes(length)
+        store.write(uuid, offset, data)
+        toolstack.written(vdi, offset, data)
+        offset, left = offset + piece + (BLOCK_BYTES if rng.getrandbits(2) == 0 else 0), left - length
+    disks.refresh_disks(toolstack, sr, [vdi])

@@ -1,0 +1,194 @@
+"""What happens to a disk, in the database and on the storage together.
+
+Every function keeps both in step: a record ``managed`` or not for every VHD, ``vhd-parent`` as the trees are,
+sizes of disks and repositories recomputed. To be called under the database's lock.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vhd.block import BLOCK_BYTES
+from xobackup.simpool import vdi_rules
+from xobackup.simpool.failures import Failure, backend
+from xobackup.simpool.storage.store import ChainTooLong, SrStore, StorageFull
+from xobackup.simpool.values import EPOCH, NULL
+
+if TYPE_CHECKING:
+    from xobackup.simpool.database import Record
+    from xobackup.simpool.toolstack import Toolstack
+
+SIZE_MAX_BYTES = 2040 << 30
+COPIED = (
+    "name_label",
+    "name_description",
+    "type",
+    "sharable",
+    "other_config",
+    "xenstore_data",
+    "tags",
+    "virtual_size",
+)
+SNAPSHOT_COPIED = (*COPIED, "on_boot", "allow_caching")
+
+
+def full() -> Failure:
+    """What a repository without room answers."""
+    return backend(44, "There is insufficient space")
+
+
+def require_plugged(toolstack: Toolstack, sr: str) -> None:
+    """Raise ``SR_HAS_NO_PBDS`` or ``SR_NOT_ATTACHED`` unless some host has the repository plugged."""
+    pbds = toolstack.database.get("SR", sr)["PBDs"]
+    if not pbds:
+        raise Failure("SR_HAS_NO_PBDS", sr)
+    if not toolstack.hosts_of_sr(sr):
+        raise Failure("SR_NOT_ATTACHED", sr)
+
+
+def create_disk(toolstack: Toolstack, record: Record) -> str:
+    """A new empty disk as ``VDI.create`` makes one; its size is rounded up to whole blocks."""
+    database, sr = toolstack.database, record["SR"]
+    require_plugged(toolstack, sr)
+    store = toolstack.stores.get(sr)
+    if store is None or "VDI_CREATE" not in vdi_rules.sr_features(database, sr):
+        raise Failure("SR_OPERATION_NOT_SUPPORTED", sr)
+    size = -(-record["virtual_size"] // BLOCK_BYTES) * BLOCK_BYTES
+    if not 0 < size <= SIZE_MAX_BYTES:
+        raise backend(79, "VDI Invalid size", "VDI size must be between 1 MB and 2088960 MB")
+    uuid = database.new_uuid()
+    try:
+        store.create(uuid, size)
+    except StorageFull as error:
+        raise full() from error
+    vdi = database.create("VDI", {**record, **_initial(uuid), "virtual_size": size})
+    refresh_disks(toolstack, sr, [vdi])
+    return vdi
+
+
+def _initial(uuid: str) -> Record:
+    return {
+        "uuid": uuid,
+        "location": uuid,
+        "managed": True,
+        "missing": False,
+        "storage_lock": False,
+        "parent": NULL,
+        "cbt_enabled": False,
+        "is_a_snapshot": False,
+        "snapshot_of": NULL,
+        "snapshot_time": EPOCH,
+    }
+
+
+def snapshot_disk(toolstack: Toolstack, vdi: str, *, is_snapshot: bool) -> str:
+    """Snapshot (or clone) a disk; returns the new disk."""
+    database = toolstack.database
+    record = database.get("VDI", vdi)
+    store = toolstack.store_of(vdi)
+    if store is None:
+        raise Failure("SR_OPERATION_NOT_SUPPORTED", record["SR"])
+    new_uuid, base_uuid = database.new_uuid(), database.new_uuid()
+    try:
+        base = store.snapshot(record["uuid"], new_uuid, base_uuid)
+    except StorageFull as error:
+        raise full() from error
+    except ChainTooLong as error:
+        raise backend(109, "The snapshot chain is too long") from error
+    made = {name: record[name] for name in SNAPSHOT_COPIED} | {"SR": record["SR"]} | _initial(new_uuid)
+    if is_snapshot:
+        made |= {
+            "is_a_snapshot": True,
+            "snapshot_of": vdi,
+            "snapshot_time": toolstack.now_text(),
+            "cbt_enabled": record["cbt_enabled"],
+        }
+    new = database.create("VDI", made)
+    touched = [vdi, new]
+    if base is not None:
+        touched.append(_base_copy(toolstack, record, base_uuid))
+    toolstack.copied(vdi, new)
+    refresh_disks(toolstack, record["SR"], touched)
+    return new
+
+
+def _base_copy(toolstack: Toolstack, record: Record, uuid: str) -> str:
+    hidden = {
+        "SR": record["SR"],
+        "name_label": "base copy",
+        "type": "user",
+        "virtual_size": record["virtual_size"],
+        **_initial(uuid),
+        "managed": False,
+        "read_only": True,
+    }
+    return toolstack.database.create("VDI", hidden)
+
+
+def destroy_disk(toolstack: Toolstack, vdi: str) -> None:
+    """Remove a disk with its record; the tree above it is the garbage collector's business."""
+    database = toolstack.database
+    record = database.get("VDI", vdi)
+    sr, uuid, store = record["SR"], record["uuid"], toolstack.store_of(vdi)
+    if store is not None:
+        store.destroy(uuid)
+    database.destroy("VDI", vdi)
+    refresh_disks(toolstack, sr, [])
+    toolstack.storage_changed(sr)
+
+
+def resize_disk(toolstack: Toolstack, vdi: str, size_bytes: int) -> None:
+    """Grow a disk; shrinking is refused by the storage."""
+    record = toolstack.database.get("VDI", vdi)
+    store = toolstack.store_of(vdi)
+    if store is None:
+        raise Failure("SR_OPERATION_NOT_SUPPORTED", record["SR"])
+    size = -(-size_bytes // BLOCK_BYTES) * BLOCK_BYTES
+    if size < record["virtual_size"]:
+        raise backend(79, "VDI Invalid size", "shrinking not allowed")
+    if size > SIZE_MAX_BYTES:
+        raise backend(79, "VDI Invalid size", "VDI size must be between 1 MB and 2088960 MB")
+    try:
+        store.resize(record["uuid"], size)
+    except StorageFull as error:
+        raise full() from error
+    toolstack.database.update("VDI", vdi, virtual_size=size)
+    refresh_disks(toolstack, record["SR"], [vdi])
+
+
+def refresh_disks(toolstack: Toolstack, sr: str, vdis: list[str]) -> None:
+    """Bring sizes, ``vhd-parent`` and allowed operations of these disks, and the repository's sums, up to date."""
+    database, store = toolstack.database, toolstack.stores.get(sr)
+    for vdi in vdis:
+        record = database.get("VDI", vdi)
+        if store is not None and record["uuid"] in store:
+            node, parent = store.node(record["uuid"]), store.parent(record["uuid"])
+            config = {key: value for key, value in record["sm_config"].items() if key != "vhd-parent"}
+            if parent is not None:
+                config["vhd-parent"] = parent
+            database.update("VDI", vdi, physical_utilisation=node.file_bytes, sm_config=config)
+        vdi_rules.refresh(database, vdi)
+    refresh_sr(toolstack, sr)
+
+
+def refresh_sr(toolstack: Toolstack, sr: str) -> None:
+    """Recompute what a repository says about its room."""
+    database, store = toolstack.database, toolstack.stores.get(sr)
+    if store is None:
+        return
+    allocation = sum(
+        database.get("VDI", vdi)["virtual_size"]
+        for vdi in database.get("SR", sr)["VDIs"]
+        if database.get("VDI", vdi)["managed"]
+    )
+    database.update("SR", sr, physical_utilisation=store.used_bytes, virtual_allocation=allocation)
+
+
+def copy_content(store_from: SrStore, uuid_from: str, store_to: SrStore, uuid_to: str) -> None:
+    """Write everything one disk shows into another (both stay usable meanwhile)."""
+    buffer = memoryview(bytearray(BLOCK_BYTES))
+    with store_from.disk(uuid_from) as disk:
+        for index in disk.block_indexes():
+            length = min(BLOCK_BYTES, disk.virtual_size_bytes - index * BLOCK_BYTES)
+            disk.read_sectors(index, 0, buffer[:length])
+            store_to.write(uuid_to, index * BLOCK_BYTES, buffer[:length])

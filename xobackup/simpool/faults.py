@@ -1,0 +1,124 @@
+"""Planned faults: what shall go wrong, when, and how often. One that was planned and never fired is a test's bug.
+
+faults.fail_call("VM.snapshot", "SR_BACKEND_FAILURE_44", ["", "There is insufficient space", ""])
+faults.lose_answer("VDI.destroy")              done, but the connection drops before the answer
+faults.delay_call("VM.get_record", 0.2)
+faults.break_transfer("export", after_bytes=3_000_000, how="error")
+faults.expire_sessions()
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Literal
+
+from xobackup.simpool.failures import Failure
+
+Break = Literal["error", "drop", "end", "lie"]
+"""How a transfer breaks: a second HTTP answer inside the body, a reset, an early end, or an early end that the task
+calls a success."""
+FOREVER = 1 << 30
+
+
+class ConnectionLost(Exception):
+    """The connection is to be closed without an answer."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Fault:
+    """One planned fault; ``skip`` matching events pass before it fires ``times`` times."""
+
+    kind: str
+    pattern: str
+    times: int = 1
+    skip: int = 0
+    fired: int = 0
+    code: str = ""
+    params: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    after_bytes: int = 0
+    how: Break = "drop"
+
+    @property
+    def spent(self) -> bool:
+        return self.fired >= self.times
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.pattern} ({self.fired} of {self.times} fired)"
+
+
+class Faults:
+    """The plan of one pool, changed by tests and asked by the server's threads."""
+
+    def __init__(self) -> None:
+        self._plan: list[Fault] = []
+        self._lock = threading.Lock()
+        self.sessions_expired = 0
+
+    def plan(self, fault: Fault) -> Fault:
+        with self._lock:
+            self._plan.append(fault)
+        return fault
+
+    def fail_call(self, method: str, code: str, params: list[str], *, times: int = 1, skip: int = 0) -> Fault:
+        """The call fails with this code before it does anything."""
+        return self.plan(Fault(kind="fail", pattern=method, code=code, params=params, times=times, skip=skip))
+
+    def lose_answer(self, method: str, *, times: int = 1, skip: int = 0) -> Fault:
+        """The call is carried out, then the connection is dropped without an answer."""
+        return self.plan(Fault(kind="lose", pattern=method, times=times, skip=skip))
+
+    def delay_call(self, method: str, seconds: float, *, times: int = FOREVER) -> Fault:
+        return self.plan(Fault(kind="delay", pattern=method, seconds=seconds, times=times))
+
+    def expire_session_at(self, method: str, *, times: int = 1, skip: int = 0) -> Fault:
+        """All sessions are gone when this call arrives."""
+        return self.plan(Fault(kind="expire", pattern=method, times=times, skip=skip))
+
+    def break_transfer(
+        self, direction: str, *, after_bytes: int, how: Break = "drop", times: int = 1, skip: int = 0
+    ) -> Fault:
+        """An ``export`` or ``import`` breaks once that many bytes of its body have passed."""
+        return self.plan(
+            Fault(kind="break", pattern=direction, after_bytes=after_bytes, how=how, times=times, skip=skip)
+        )
+
+    def linger(self, direction: str, seconds: float, *, times: int = 1) -> Fault:
+        """The control domain keeps the disk attached that long after a transfer (``VDI_IN_USE`` meanwhile)."""
+        return self.plan(Fault(kind="linger", pattern=direction, seconds=seconds, times=times))
+
+    def clear(self) -> None:
+        with self._lock:
+            self._plan.clear()
+
+    def unfired(self) -> list[str]:
+        """Planned faults that have not fired as often as planned; ``FOREVER`` ones count once."""
+        with self._lock:
+            return [
+                str(fault) for fault in self._plan if fault.fired < min(fault.times, 1 << 20) and not _kept(fault)
+            ]
+
+    def take(self, kind: str, subject: str) -> Fault | None:
+        """The fault that hits ``subject`` now, counted as fired."""
+        with self._lock:
+            for fault in self._plan:
+                if fault.kind != kind or fault.spent or not fnmatchcase(subject, fault.pattern):
+                    continue
+                if fault.skip > 0:
+                    fault.skip -= 1
+                    continue
+                fault.fired += 1
+                return fault
+        return None
+
+    def check_call(self, method: str) -> None:
+        """Raise the failure planned for this call, if any."""
+        fault = self.take("fail", method)
+        if fault is not None:
+            raise Failure.unchecked(fault.code, fault.params)
+
+
+def _kept(fault: Fault) -> bool:
+    return fault.times >= FOREVER and fault.fired > 0

@@ -1,0 +1,179 @@
+"""One HTTP/1.1 connection: requests in, hand-written answers out. Bodies are never chunked, either way."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import socket
+import ssl
+import struct
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import unquote_plus
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+HEADER_MAX_BYTES = 64 * 1024
+READ_AHEAD_BYTES = 256 * 1024
+DRAIN_MAX_BYTES = 4 << 20
+CLOSE_TIMEOUT_S = 1.0
+
+
+class BadRequest(Exception):
+    """The request is no HTTP; ``status`` is the line to answer."""
+
+    def __init__(self, status: str) -> None:
+        self.status = status
+        super().__init__(status)
+
+
+class Disconnected(Exception):
+    """The client has gone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A request's head. Header names are lower case; ``query`` holds the cookies' members too."""
+
+    method: str
+    target: str
+    path: str
+    query: dict[str, str]
+    headers: dict[str, str]
+    old: bool = False
+    raw_query: str = ""
+    cookies: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def content_length(self) -> int | None:
+        text = self.headers.get("content-length", "")
+        return int(text) if text.isdigit() else None
+
+    def param(self, name: str) -> str | None:
+        """A parameter, from the query or else from the cookie."""
+        return self.query.get(name, self.cookies.get(name))
+
+
+class Connection:
+    """A client's connection, plain or TLS."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.sent = 0
+        self._reader = io.BufferedReader(_Raw(sock), READ_AHEAD_BYTES)
+
+    def read_request(self) -> Request | None:
+        """The next request, or ``None`` when the client closed."""
+        try:
+            line = self._reader.readline(HEADER_MAX_BYTES)
+            if not line.strip():
+                return None
+            headers: dict[str, str] = {}
+            total = 0
+            while (raw := self._reader.readline(HEADER_MAX_BYTES)) not in (b"\r\n", b"\n", b""):
+                total += len(raw)
+                if total > HEADER_MAX_BYTES:
+                    raise BadRequest("431 Request Header Fields Too Large")
+                name, _, value = raw.decode("latin-1").partition(":")
+                headers[name.strip().lower()] = value.strip()
+        except OSError:
+            return None
+        return parse_head(line.decode("latin-1"), headers)
+
+    def read_into(self, view: memoryview) -> int:
+        """Some of the body; 0 when the client closed."""
+        try:
+            return self._reader.readinto(view) if len(view) >= READ_AHEAD_BYTES else self._reader.readinto1(view)
+        except OSError:
+            return 0
+
+    def send(self, data: bytes | memoryview) -> None:
+        try:
+            self.sock.sendall(data)
+        except OSError as error:
+            raise Disconnected(str(error)) from error
+        self.sent += len(data)
+
+    def answer(self, status: str, headers: Sequence[str] = (), body: bytes = b"", *, version: str = "1.1") -> None:
+        """A whole answer; ``headers`` are lines as they shall go out."""
+        head = "\r\n".join((f"HTTP/{version} {status}", *headers, "", ""))
+        self.send(head.encode("latin-1") + body)
+
+    def close(self) -> None:
+        """End in good order: everything sent arrives, what is still coming is swallowed for a moment."""
+        try:
+            self.sock.settimeout(CLOSE_TIMEOUT_S)
+            if isinstance(self.sock, ssl.SSLSocket):
+                self._swallow()
+                self.sock.unwrap()
+            else:
+                self.sock.shutdown(socket.SHUT_WR)
+                self._swallow()
+        except (OSError, ValueError):
+            pass  # the client was faster
+        finally:
+            self.sock.close()
+
+    def _swallow(self) -> None:
+        """Read what a client still sends after an early answer; a reset would destroy that answer."""
+        self.sock.settimeout(0.05)
+        swallowed = 0
+        try:
+            while swallowed < DRAIN_MAX_BYTES and (got := len(self.sock.recv(1 << 16))):
+                swallowed += got
+        except OSError:
+            pass
+        self.sock.settimeout(CLOSE_TIMEOUT_S)
+
+    def reset(self) -> None:
+        """Drop the connection the hard way (RST)."""
+        try:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        except OSError:
+            pass
+        finally:
+            self.sock.close()
+
+    def interrupt(self) -> None:
+        """Wake a thread that is blocked on this connection (from another thread)."""
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_RDWR)
+
+
+class _Raw(io.RawIOBase):
+    """The socket as a raw stream (``makefile`` would keep the socket open)."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        return self._sock.recv_into(buffer)
+
+
+def parse_head(line: str, headers: dict[str, str]) -> Request:
+    """Raises :class:`BadRequest`."""
+    parts = line.split()
+    if len(parts) != 3 or not parts[2].startswith("HTTP/"):
+        raise BadRequest("400 Bad Request")
+    method, target, version = parts
+    path, _, query = target.partition("?")
+    return Request(
+        method=method,
+        target=target,
+        path=unquote_plus(path),
+        query=parse_pairs(query.split("&")),
+        headers=headers,
+        old=version == "HTTP/1.0",
+        raw_query=query,
+        cookies=parse_pairs(headers.get("cookie", "").replace("&", ";").split(";")),
+    )
+
+
+def parse_pairs(pieces: list[str]) -> dict[str, str]:
+    """``name=value`` pieces, percent-decoded; a comma is an ordinary character."""
+    pairs = (piece.strip().partition("=") for piece in pieces if piece.strip())
+    return {unquote_plus(name): unquote_plus(value) for name, _, value in pairs}

@@ -1,0 +1,156 @@
+"""VM messages that start and stop VMs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from xobackup.simpool import attach, vm_rules
+from xobackup.simpool.failures import Failure
+from xobackup.simpool.registry import Call, message
+from xobackup.simpool.toolstack import is_null
+from xobackup.simpool.values import NULL
+
+if TYPE_CHECKING:
+    from xobackup.simpool.toolstack import Toolstack
+
+
+@message("VM.start")
+def start(call: Call, vm: str, start_paused: bool = False, force: bool = False) -> None:
+    del force
+    vm_rules.check(call.database, vm, "start")
+    start_vm(call.toolstack, vm, host=_host_for(call, vm), paused=start_paused)
+
+
+@message("VM.start_on")
+def start_on(call: Call, vm: str, host: str, start_paused: bool = False, force: bool = False) -> None:
+    del force
+    vm_rules.check(call.database, vm, "start_on")
+    call.database.row("host", host)
+    start_vm(call.toolstack, vm, host=host, paused=start_paused)
+
+
+def _host_for(call: Call, vm: str) -> str:
+    """The first enabled host that sees all of the VM's repositories."""
+    database = call.database
+    repositories = set()
+    for vbd in database.get("VM", vm)["VBDs"]:
+        disk = database.get("VBD", vbd)["VDI"]
+        if not is_null(disk):
+            repositories.add(database.get("VDI", disk)["SR"])
+    for host, record in database.where("host"):
+        if record["enabled"] and all(host in call.toolstack.hosts_of_sr(sr) for sr in repositories):
+            return host
+    for sr in sorted(repositories):
+        if not call.toolstack.hosts_of_sr(sr):
+            raise Failure("VM_REQUIRES_SR", vm, sr)
+    raise Failure("NO_HOSTS_AVAILABLE")
+
+
+def start_vm(toolstack: Toolstack, vm: str, *, host: str, paused: bool = False) -> None:
+    """Halted to Running (or Paused): devices plugged, a domain on the host, guest tools reporting."""
+    database = toolstack.database
+    record = database.get("VM", vm)
+    domid = 1 + max((one["domid"] for _, one in database.where("VM")), default=0)
+    database.update("VM", vm, power_state="Running", resident_on=host, domid=domid)
+    plugged: list[str] = []
+    try:
+        for vbd in list(record["VBDs"]):
+            attach.plug(database, vbd)
+            plugged.append(vbd)
+    except Failure:
+        for vbd in plugged:
+            attach.unplug(database, vbd)
+        database.update("VM", vm, power_state="Halted", resident_on=NULL, domid=-1)
+        raise
+    for vif in list(record["VIFs"]):
+        database.update("VIF", vif, currently_attached=True)
+    now = toolstack.now_text()
+    if database.exists("VM_metrics", record["metrics"]):
+        database.update("VM_metrics", record["metrics"], start_time=now, last_updated=now)
+    database.update("VM", vm, guest_metrics=_guest_metrics(toolstack, vm))
+    if paused:
+        database.update("VM", vm, power_state="Paused")
+    vm_rules.refresh(database, vm)
+
+
+def _guest_metrics(toolstack: Toolstack, vm: str) -> str:
+    record = toolstack.database.get("VM", vm)
+    networks: dict[str, str] = {}
+    for vif in record["VIFs"]:
+        device = toolstack.database.get("VIF", vif)["device"]
+        address = f"192.0.2.{10 + record['domid'] % 200}"
+        networks |= {f"{device}/ip": address, f"{device}/ipv4/0": address}
+    return toolstack.database.create(
+        "VM_guest_metrics",
+        {
+            "os_version": {"name": "Simulated GNU/Linux 12", "distro": "debian", "uname": "6.1.0", "major": "12"},
+            "PV_drivers_version": {"major": "7", "minor": "30", "micro": "0", "build": "1"},
+            "PV_drivers_up_to_date": True,
+            "PV_drivers_detected": True,
+            "live": True,
+            "networks": networks,
+            "other": {"feature-shutdown": "1", "feature-suspend": "1"},
+            "can_use_hotplug_vbd": "yes",
+            "can_use_hotplug_vif": "yes",
+            "last_updated": toolstack.now_text(),
+        },
+    )
+
+
+def stop_vm(toolstack: Toolstack, vm: str) -> None:
+    """To Halted: devices unplugged, no domain, no guest metrics."""
+    database = toolstack.database
+    record = database.get("VM", vm)
+    for vbd in list(record["VBDs"]):
+        if database.get("VBD", vbd)["currently_attached"]:
+            attach.unplug(database, vbd)
+    for vif in list(record["VIFs"]):
+        database.update("VIF", vif, currently_attached=False)
+    if database.exists("VM_guest_metrics", record["guest_metrics"]):
+        database.destroy("VM_guest_metrics", record["guest_metrics"])
+    database.update("VM", vm, power_state="Halted", resident_on=NULL, domid=-1)
+    for vbd in record["VBDs"]:
+        attach.refresh_vbd(database, vbd)
+    vm_rules.refresh(database, vm)
+
+
+@message("VM.hard_shutdown")
+def hard_shutdown(call: Call, vm: str) -> None:
+    vm_rules.check(call.database, vm, "hard_shutdown")
+    stop_vm(call.toolstack, vm)
+
+
+@message("VM.clean_shutdown")
+def clean_shutdown(call: Call, vm: str) -> None:
+    vm_rules.check(call.database, vm, "clean_shutdown")
+    if is_null(call.database.get("VM", vm)["guest_metrics"]):
+        raise Failure("VM_LACKS_FEATURE", vm)
+    stop_vm(call.toolstack, vm)
+
+
+@message("VM.shutdown")
+def shutdown(call: Call, vm: str) -> None:
+    vm_rules.check(call.database, vm, "shutdown")
+    stop_vm(call.toolstack, vm)
+
+
+@message("VM.hard_reboot")
+def hard_reboot(call: Call, vm: str) -> None:
+    vm_rules.check(call.database, vm, "hard_reboot")
+    host = call.database.get("VM", vm)["resident_on"]
+    stop_vm(call.toolstack, vm)
+    start_vm(call.toolstack, vm, host=host)
+
+
+@message("VM.pause")
+def pause(call: Call, vm: str) -> None:
+    vm_rules.check(call.database, vm, "pause")
+    call.database.update("VM", vm, power_state="Paused")
+    vm_rules.refresh(call.database, vm)
+
+
+@message("VM.unpause")
+def unpause(call: Call, vm: str) -> None:
+    vm_rules.check(call.database, vm, "unpause")
+    call.database.update("VM", vm, power_state="Running")
+    vm_rules.refresh(call.database, vm)

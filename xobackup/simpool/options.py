@@ -1,0 +1,27 @@
+"""How a simulated pool behaves where real ones differ or where a test wants it faster."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Knobs of one pool; the defaults suit tests (nothing waits)."""
+
+    failed_login_delay_s: float = 0.0
+    """Pause before a refused login is answered (xapi: 5 s)."""
+    event_batch_s: float = 0.005
+    """How long an ``event.from`` that waited goes on collecting after the first change."""
+    dom0_linger_s: float = 0.02
+    """How long the control domain keeps a disk attached after a transfer."""
+    auto_gc_s: float | None = None
+    """Quiet time after which a storage repository collects its garbage by itself; ``None``: only when asked."""
+    missing_messages: frozenset[str] = frozenset()
+    """Messages this host does not know yet (``Class.message``)."""
+    snapshot_takes_ignore_vdis: bool = True
+    """Whether ``VM.snapshot`` knows its third parameter; older hosts refuse the longer form."""
+    old_error_shape: bool = False
+    """Answer JSON-RPC 2.0 requests with errors in the shape of hosts older than 7.3."""
+    tls13: bool = False
+    """Offer TLS 1.3 too; hosts do so only since 2026."""

@@ -1,0 +1,236 @@
+"""A simulated pool, running: real HTTPS on loopback, real VHDs in a directory.
+
+with SimPool.start(tmp_path / "pool") as pool:
+    client(pool.url, pool.username, pool.password, pool.fingerprint_sha256)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from typing import TYPE_CHECKING, Any
+
+from xobackup.clock import Clock, SystemClock
+from xobackup.simpool import gc
+from xobackup.simpool.build import build_pool
+from xobackup.simpool.dispatch import Dispatcher
+from xobackup.simpool.faults import Faults
+from xobackup.simpool.http.certificate import ensure_certificate, fingerprint_sha256, server_context
+from xobackup.simpool.http.export_raw_vdi import ExportRawVdi
+from xobackup.simpool.http.import_raw_vdi import ImportRawVdi
+from xobackup.simpool.http.jsonrpc import JsonRpc
+from xobackup.simpool.http.pages import front_page, xmldbdump
+from xobackup.simpool.http.server import HttpServer
+from xobackup.simpool.options import Options
+from xobackup.simpool.spec import PoolSpec
+from xobackup.simpool.state import load_state, save_state, state_path
+from xobackup.simpool.toolstack import Toolstack
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+    from xobackup.simpool.database import Database, Record
+    from xobackup.simpool.journal import Journal
+    from xobackup.simpool.storage.composed import ComposedDisk
+
+JOIN_TIMEOUT_S = 5.0
+
+
+class NotAttached(Exception):
+    """A guest that does not run cannot write."""
+
+
+class SimPool:
+    """One pool and its server. :meth:`start` it, use it as a context manager."""
+
+    def __init__(self, directory: Path, spec: PoolSpec, options: Options, clock: Clock, seed: int) -> None:
+        self.directory = directory
+        self.spec = spec
+        self.username, self.password = spec.username, spec.password
+        self.toolstack = Toolstack(
+            clock=clock,
+            rng=random.Random(seed),
+            options=options,
+            username=spec.username,
+            password=spec.password,
+        )
+        self.dispatcher = Dispatcher(self.toolstack)
+        self._collector: gc.Collector | None = None
+
+    @classmethod
+    def start(
+        cls,
+        directory: Path,
+        *,
+        spec: PoolSpec | None = None,
+        clock: Clock | None = None,
+        seed: int = 0,
+        port: int = 0,
+        tls: bool = True,
+        address: str = "127.0.0.1",
+        options: Options | None = None,
+    ) -> SimPool:
+        """Build the pool in ``directory``, or reopen the one that is there, and serve it."""
+        directory.mkdir(parents=True, exist_ok=True)
+        pool = cls(directory, spec or PoolSpec(), options or Options(), clock or SystemClock(), seed)
+        pool._listen(address, port, tls=tls)
+        if state_path(directory).exists():
+            load_state(pool.toolstack, directory, address=pool.server_address)
+        else:
+            build_pool(pool.toolstack, pool.spec, directory, address=pool.server_address)
+        pool._serve()
+        return pool
+
+    def _listen(self, address: str, port: int, *, tls: bool) -> None:
+        certificate, key = ensure_certificate(self.directory)
+        self.ca_pem_path = certificate
+        self.fingerprint_sha256 = fingerprint_sha256(certificate)
+        context = server_context(certificate, key, tls13=self.toolstack.options.tls13) if tls else None
+        self.server = HttpServer(address, port, context=context)
+        self.toolstack.scheme = "https" if tls else "http"
+
+    def _serve(self) -> None:
+        toolstack, server = self.toolstack, self.server
+        host = toolstack.master
+        server.route("POST", "/jsonrpc", JsonRpc(self.dispatcher, old_error_shape=toolstack.options.old_error_shape))
+        server.route("GET", "/export_raw_vdi", ExportRawVdi(toolstack, host))
+        server.route("PUT", "/import_raw_vdi", ImportRawVdi(toolstack, host))
+        server.route("GET", "/pool/xmldbdump", xmldbdump(toolstack))
+        server.route("GET", "/", front_page)
+        if toolstack.options.auto_gc_s is not None:
+            self._collector = gc.Collector(toolstack, toolstack.options.auto_gc_s)
+            self._collector.start()
+        server.start()
+
+    # -- who and where
+
+    @property
+    def server_address(self) -> str:
+        """Host and port, as redirects and ``host.address`` name the pool."""
+        return f"{self.server.address}:{self.server.port}"
+
+    @property
+    def url(self) -> str:
+        return f"{self.toolstack.scheme}://{self.server_address}"
+
+    @property
+    def model(self) -> Database:
+        """The database: ``pool.model.get("VM", ref)``, ``pool.model.records("VDI")``."""
+        return self.toolstack.database
+
+    @property
+    def faults(self) -> Faults:
+        return self.toolstack.faults
+
+    @property
+    def journal(self) -> Journal:
+        return self.toolstack.journal
+
+    # -- asking and acting from inside, without a client
+
+    def call(self, method: str, *args: Any) -> Any:
+        """A call as root with a session of its own."""
+        session = self.toolstack.sessions.login(self.username, self.password, "simpool")
+        try:
+            return self.dispatcher.call(method, [session, *args])
+        finally:
+            self.toolstack.sessions.end(session)
+
+    def vm_named(self, name: str) -> str:
+        """The VM (no snapshot) with this name. Raises ``KeyError``."""
+        with self.model.lock:
+            for ref, _ in self.model.where("VM", name_label=name, is_a_snapshot=False):
+                return ref
+        raise KeyError(name)
+
+    def sr_named(self, name: str) -> str:
+        with self.model.lock:
+            for ref, _ in self.model.where("SR", name_label=name):
+                return ref
+        raise KeyError(name)
+
+    @property
+    def default_sr(self) -> str:
+        return str(self.model.get("pool", self.toolstack.pool)["default_SR"])
+
+    def vdis_of(self, vm: str) -> list[str]:
+        """A VM's disks by their device numbers, CD drives left out."""
+        with self.model.lock:
+            vbds = [self.model.get("VBD", vbd) for vbd in self.model.get("VM", vm)["VBDs"]]
+            wanted = [vbd for vbd in vbds if vbd["type"] == "Disk" and not vbd["empty"]]
+            return [vbd["VDI"] for vbd in sorted(wanted, key=lambda vbd: int(vbd["userdevice"]))]
+
+    def read_disk(self, vdi: str) -> ComposedDisk:
+        """The disk as a guest sees it; use it as a context manager."""
+        store = self.toolstack.store_of(vdi)
+        if store is None:
+            raise KeyError(f"{vdi} has no data")
+        return store.disk(self.model.get("VDI", vdi)["uuid"])
+
+    def disk_bytes(self, vdi: str, offset: int = 0, length: int | None = None) -> bytes:
+        with self.read_disk(vdi) as disk:
+            return disk.read(offset, disk.virtual_size_bytes - offset if length is None else length)
+
+    def disk_sha256(self, vdi: str) -> str:
+        """Digest of the whole disk, read in blocks."""
+        digest = hashlib.sha256()
+        with self.read_disk(vdi) as disk:
+            for offset in range(0, disk.virtual_size_bytes, 8 << 20):
+                digest.update(disk.read(offset, 8 << 20))
+        return digest.hexdigest()
+
+    def write_disk(self, vdi: str, offset: int, data: bytes | memoryview, *, force: bool = False) -> None:
+        """A guest's write; only to a disk of a running VM unless forced."""
+        with self.model.lock:
+            record = self.model.get("VDI", vdi)
+            if not force and not self._held_by_guest(record):
+                raise NotAttached(f"{record['name_label']} is not attached to a running VM")
+            store = self.toolstack.store_of(vdi)
+            if store is None:
+                raise KeyError(f"{vdi} has no data")
+            uuid = record["uuid"]
+            store.write(uuid, offset, data)
+            self.toolstack.written(vdi, offset, data)
+
+    def _held_by_guest(self, record: Record) -> bool:
+        for vbd in record["VBDs"]:
+            held = self.model.get("VBD", vbd)
+            if held["currently_attached"] and held["mode"] == "RW":
+                return True
+        return False
+
+    def gc(self, sr: str | None = None) -> list[gc.Step]:
+        """Collect a repository's garbage (the default one's) until nothing is left to do."""
+        return gc.collect(self.toolstack, sr or self.default_sr)
+
+    def restart_toolstack(self) -> None:
+        """All sessions and connections end; running transfers fail."""
+        self.toolstack.sessions.end_all()
+        self.server.drop_connections()
+
+    # -- the end
+
+    def save(self) -> None:
+        """Write the database beside the disks, so that the pool can be reopened."""
+        save_state(self.toolstack, self.directory)
+
+    def close(self) -> None:
+        """Stop serving and save."""
+        toolstack = self.toolstack
+        toolstack.closing.set()
+        with toolstack.database.lock:
+            toolstack.database.changed.notify_all()
+        self.server.close()
+        if self._collector is not None:
+            self._collector.close()
+        self.dispatcher.join(JOIN_TIMEOUT_S)
+        self.save()
+
+    def __enter__(self) -> SimPool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

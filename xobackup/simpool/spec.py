@@ -1,0 +1,95 @@
+"""What a simulated pool consists of, as data. The same specification and seed give the same pool."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+MIB = 1 << 20
+GIB = 1 << 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskSpec:
+    """One disk of a VM. ``filled_bytes`` of it hold data from the start."""
+
+    name: str = ""
+    size_bytes: int = 64 * MIB
+    filled_bytes: int = 0
+    sr: str = ""
+    """Name of its repository; empty: the pool's default."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VmSpec:
+    """One VM with its disks and network interfaces (one per name of a network in ``networks``)."""
+
+    name: str
+    disks: tuple[DiskSpec, ...] = (DiskSpec(),)
+    networks: tuple[str, ...] = ("",)
+    tags: tuple[str, ...] = ()
+    power_state: Literal["Running", "Halted"] = "Running"
+    description: str = ""
+    memory_bytes: int = GIB
+    template: bool = False
+    cd_drive: bool = False
+    """A CD drive, with an image in it if the pool has a repository of images."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SrSpec:
+    """One storage repository of VHD files (``ext``, ``nfs``) or of ISO images (``iso``)."""
+
+    name: str
+    type: Literal["ext", "nfs", "iso"] = "ext"
+    physical_size: int = 1024 * GIB
+    hosts: tuple[int, ...] | None = None
+    """Indexes of the hosts that have it plugged; ``None``: all for shared ones, the master for local ones."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostSpec:
+    """One host. The first is the master; the others exist as records with an address of their own."""
+
+    name: str = "host-1"
+    address: str = ""
+    """Where redirects point; empty: the simulated server itself."""
+    memory_bytes: int = 64 * GIB
+
+
+DEFAULT_VMS = (
+    VmSpec(
+        name="web",
+        disks=(
+            DiskSpec(name="web system", size_bytes=64 * MIB, filled_bytes=12 * MIB),
+            DiskSpec(name="web data", size_bytes=128 * MIB, filled_bytes=20 * MIB),
+        ),
+        tags=("production",),
+        cd_drive=True,
+    ),
+    VmSpec(
+        name="database",
+        disks=(
+            DiskSpec(name="database system", size_bytes=64 * MIB, filled_bytes=12 * MIB),
+            DiskSpec(name="database data", size_bytes=192 * MIB, filled_bytes=24 * MIB),
+        ),
+        tags=("production",),
+    ),
+    VmSpec(name="old-test", power_state="Halted", tags=("test",)),
+    VmSpec(name="Debian 12 template", disks=(), networks=(), power_state="Halted", template=True),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolSpec:
+    """A pool. The defaults are what the demo backs up."""
+
+    name: str = "simulated pool"
+    hosts: tuple[HostSpec, ...] = (HostSpec(),)
+    srs: tuple[SrSpec, ...] = (SrSpec(name="Local storage"), SrSpec(name="ISO library", type="iso"))
+    networks: tuple[str, ...] = ("Pool-wide network associated with eth0",)
+    vms: tuple[VmSpec, ...] = DEFAULT_VMS
+    username: str = "root"
+    password: str = "simulated"  # noqa: S105 - a simulation's
+    product_brand: str = "XCP-ng"
+    product_version: str = "8.3.0"

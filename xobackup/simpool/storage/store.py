@@ -1,0 +1,212 @@
+"""The disks of one storage repository: a directory of VHD files that form trees (facts of FileSR).
+
+    before              after a snapshot S of L
+     (P)--L              (P)--B--+--L    L's former file, hidden, is B; L and S are empty children
+                                 +--S
+
+- If L has nothing of its own since the last snapshot, both become children of P and no B is made.
+- A chain of 30 takes no further snapshot.
+- The files' lengths never add up to more than the repository's physical size.
+
+The store knows nodes by the uuid in their file names; which records exist for them is not its business.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid as uuids
+from typing import TYPE_CHECKING
+
+from vhd.block import BLOCK_BYTES, SECTOR_BYTES
+from vhd.timestamps import to_vhd
+from xobackup.simpool.storage.composed import ComposedDisk, runs_of
+from xobackup.simpool.storage.node import Node
+
+if TYPE_CHECKING:
+    import random
+    from pathlib import Path
+
+    from xobackup.clock import Clock
+
+DEPTH_MAX = 30
+
+
+class StorageFull(Exception):
+    """The repository has no room for ``needed`` more bytes."""
+
+    def __init__(self, needed: int, free: int) -> None:
+        self.needed = needed
+        self.free = free
+        super().__init__(f"the storage repository is full: {needed} bytes needed, {free} free")
+
+
+class ChainTooLong(Exception):
+    """The disk's chain has reached the depth limit."""
+
+
+class SrStore:
+    """VHD trees of one storage repository, safe for many threads."""
+
+    def __init__(self, directory: Path, *, physical_size: int, clock: Clock, rng: random.Random) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.directory = directory
+        self.physical_size = physical_size
+        self.lock = threading.RLock()
+        self._clock = clock
+        self._rng = rng
+        self._nodes: dict[str, Node] = {}
+        for path in sorted(directory.glob("*.vhd")):
+            self._adopt(path.stem, Node.open(path))
+        self._used = sum(node.file_bytes for node in self._nodes.values())
+
+    # -- looking
+
+    def __contains__(self, uuid: str) -> bool:
+        return uuid in self._nodes
+
+    def uuids(self) -> list[str]:
+        return sorted(self._nodes)
+
+    def node(self, uuid: str) -> Node:
+        return self._nodes[uuid]
+
+    def parent(self, uuid: str) -> str | None:
+        name = self._nodes[uuid].parent_name
+        return None if name is None else name.removesuffix(".vhd")
+
+    def children(self, uuid: str) -> list[str]:
+        name = f"{uuid}.vhd"
+        return [other for other, node in self._nodes.items() if node.parent_name == name]
+
+    def chain(self, uuid: str) -> list[Node]:
+        """The node and its ancestors."""
+        with self.lock:
+            found = []
+            current: str | None = uuid
+            while current is not None:
+                found.append(self._nodes[current])
+                current = self.parent(current)
+            return found
+
+    def disk(self, uuid: str) -> ComposedDisk:
+        return ComposedDisk(self.chain(uuid))
+
+    @property
+    def used_bytes(self) -> int:
+        return self._used
+
+    # -- changing
+
+    def create(self, uuid: str, size_bytes: int) -> None:
+        """A new empty disk."""
+        with self.lock:
+            self._new(uuid, size_bytes, None)
+
+    def snapshot(self, uuid: str, new_uuid: str, base_uuid: str) -> str | None:
+        """Snapshot (or clone) ``uuid`` as ``new_uuid``; return ``base_uuid`` if that node had to be made."""
+        with self.lock:
+            leaf = self._nodes[uuid]
+            if len(self.chain(uuid)) >= DEPTH_MAX:
+                raise ChainTooLong(uuid)
+            parent = self.parent(uuid)
+            if leaf.empty and parent is not None:
+                self._new(new_uuid, leaf.size_bytes, self._nodes[parent])
+                return None
+            leaf.rename(self._path(base_uuid))
+            leaf.set_footer(hidden=1)
+            self._nodes[base_uuid] = self._nodes.pop(uuid)
+            self._new(uuid, leaf.size_bytes, leaf)
+            self._new(new_uuid, leaf.size_bytes, leaf)
+            return base_uuid
+
+    def destroy(self, uuid: str) -> None:
+        """Remove a node; one with children becomes hidden instead."""
+        with self.lock:
+            if self.children(uuid):
+                self._nodes[uuid].set_footer(hidden=1)
+                return
+            node = self._nodes.pop(uuid)
+            self._used -= node.file_bytes
+            node.path.unlink()
+
+    def resize(self, uuid: str, size_bytes: int) -> None:
+        with self.lock:
+            self._nodes[uuid].resize(size_bytes)
+
+    def write(self, uuid: str, offset: int, data: bytes | memoryview) -> None:
+        """Write at any offset; sectors written in part keep the rest of what the disk shows."""
+        end = offset + len(data)
+        size = self._nodes[uuid].size_bytes
+        if end > size:
+            raise ValueError(f"{uuid}: a write of {len(data)} bytes at {offset} goes past the end ({size})")
+        with self.lock:
+            start, stop = offset - offset % SECTOR_BYTES, -(-end // SECTOR_BYTES) * SECTOR_BYTES
+            whole = memoryview(data)
+            if (start, stop) != (offset, end):
+                with self.disk(uuid) as disk:
+                    head, tail = disk.read(start, offset - start), disk.read(end, stop - end)
+                whole = memoryview(head + bytes(data) + tail)
+            self._write_aligned(self._nodes[uuid], start, whole)
+
+    def _write_aligned(self, node: Node, offset: int, data: memoryview) -> None:
+        done = 0
+        with node.pinned():
+            while done < len(data):
+                index, inside = divmod(offset + done, BLOCK_BYTES)
+                step = min(BLOCK_BYTES - inside, len(data) - done)
+                node.write_sectors(index, inside // SECTOR_BYTES, data[done : done + step])
+                done += step
+
+    # -- moving blocks between nodes (the garbage collector's tools)
+
+    def merge_block(self, child: Node, parent: Node, index: int, buffer: memoryview) -> None:
+        """Give the parent what the child has of one block."""
+        for first, count in runs_of(child.bits(index)):
+            piece = buffer[: count * SECTOR_BYTES]
+            child.read_sectors(index, first, piece)
+            parent.write_sectors(index, first, piece)
+
+    def relink(self, uuid: str, parent: str | None) -> None:
+        with self.lock:
+            self._nodes[uuid].set_parent(None if parent is None else self._nodes[parent])
+
+    def take_over(self, leaf: str, base: str) -> None:
+        """The hidden base, which has all of the leaf's data, becomes the leaf's file."""
+        with self.lock:
+            gone, node = self._nodes.pop(leaf), self._nodes.pop(base)
+            self._used -= gone.file_bytes
+            node.set_footer(hidden=0)
+            node.rename(gone.path)
+            self._nodes[leaf] = node
+
+    # -- inside
+
+    def _path(self, uuid: str) -> Path:
+        return self.directory / f"{uuid}.vhd"
+
+    def _new(self, uuid: str, size_bytes: int, parent: Node | None) -> None:
+        node_uuid = uuids.UUID(int=self._rng.getrandbits(128), version=4)
+        needed = 4 * (size_bytes // BLOCK_BYTES) + 4096
+        self._reserve(needed)
+        node = Node.create(
+            self._path(uuid),
+            size_bytes=size_bytes,
+            uuid=node_uuid,
+            parent=parent,
+            timestamp=to_vhd(self._clock.now_s()),
+        )
+        self._used += node.file_bytes
+        self._adopt(uuid, node)
+
+    def _adopt(self, uuid: str, node: Node) -> None:
+        node.on_grow = self._grow
+        self._nodes[uuid] = node
+
+    def _grow(self, more: int) -> None:
+        self._reserve(more)
+        self._used += more
+
+    def _reserve(self, more: int) -> None:
+        free = self.physical_size - self._used
+        if more > free:
+            raise StorageFull(more, free)

@@ -1,0 +1,126 @@
+"""Tasks: what asynchronous calls and transfers report through.
+
+``pending`` ends in ``success``, ``failure`` or ``cancelled``, once. A finished task has progress 1; its result is
+the value as XML-RPC text. Cancelling only asks; destroying a pending task takes effect when it ends.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from xobackup.simpool.failures import Failure
+from xobackup.simpool.values import EPOCH, NULL, date_text
+
+if TYPE_CHECKING:
+    from xobackup.clock import Clock
+    from xobackup.simpool.database import Database
+
+TASKS_MAX = 200
+FINISHED_KEPT_S = 3900
+PENDING = frozenset({"pending", "cancelling"})
+
+
+class Tasks:
+    """The tasks of one pool; their records live in the database."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+        self._destroy_at_end: set[str] = set()
+        self._finished_at: dict[str, float] = {}
+
+    def create(self, label: str, description: str = "") -> str:
+        with self._database.lock:
+            self._collect()
+            return self._database.create(
+                "task",
+                {
+                    "name_label": label,
+                    "name_description": description,
+                    "created": date_text(self._clock.now_s()),
+                    "finished": EPOCH,
+                    "status": "pending",
+                    "type": "<none/>",
+                    "allowed_operations": ["cancel"],
+                    "resident_on": next(iter(self._database.rows["host"]), NULL),
+                },
+            )
+
+    def pending(self, ref: str) -> bool:
+        return self._database.exists("task", ref) and self._database.get("task", ref)["status"] in PENDING
+
+    def cancelling(self, ref: str) -> bool:
+        with self._database.lock:
+            return self._database.exists("task", ref) and self._database.get("task", ref)["status"] == "cancelling"
+
+    def progress(self, ref: str, fraction: float) -> None:
+        with self._database.lock:
+            if self.pending(ref):
+                self._database.update("task", ref, progress=fraction)
+
+    def succeed(self, ref: str, result: str) -> None:
+        """End with ``result``, an XML-RPC value as text."""
+        self._finish(ref, status="success", result=result, error_info=[])
+
+    def fail(self, ref: str, failure: Failure) -> None:
+        cancelled = failure.code == "TASK_CANCELLED"
+        status = "cancelled" if cancelled else "failure"
+        self._finish(ref, status=status, result="", error_info=failure.details)
+
+    def cancel(self, ref: str) -> None:
+        """Ask whoever works for the task to stop."""
+        with self._database.lock:
+            self._database.get("task", ref)
+            if self.pending(ref):
+                self._database.update("task", ref, status="cancelling", allowed_operations=[])
+
+    def destroy(self, ref: str) -> None:
+        with self._database.lock:
+            self._database.get("task", ref)
+            if self.pending(ref):
+                self._destroy_at_end.add(ref)
+            else:
+                self._database.destroy("task", ref)
+                self._finished_at.pop(ref, None)
+
+    def set_status(self, ref: str, status: str) -> None:
+        """What a client may do to a task it created itself."""
+        if status in PENDING:
+            self._database.update("task", ref, status=status)
+            return
+        with self._database.lock:
+            record = self._database.get("task", ref)
+            self._finish(ref, status=status, result=record["result"], error_info=record["error_info"])
+
+    def _finish(self, ref: str, *, status: str, result: str, error_info: list[str]) -> None:
+        with self._database.lock:
+            if not self.pending(ref):
+                return
+            now = self._clock.now_s()
+            self._database.update(
+                "task",
+                ref,
+                status=status,
+                result=result,
+                error_info=error_info,
+                progress=1.0,
+                finished=date_text(now),
+                allowed_operations=[],
+            )
+            self._finished_at[ref] = now
+            if ref in self._destroy_at_end:
+                self._destroy_at_end.discard(ref)
+                self._database.destroy("task", ref)
+                self._finished_at.pop(ref, None)
+
+    def _collect(self) -> None:
+        """Drop finished tasks that are too old or too many."""
+        now = self._clock.now_s()
+        excess = len(self._database.rows["task"]) - TASKS_MAX + 1
+        for ref, at_s in sorted(self._finished_at.items(), key=lambda pair: pair[1]):
+            if now - at_s <= FINISHED_KEPT_S and excess <= 0:
+                return
+            excess -= 1
+            self._finished_at.pop(ref)
+            if self._database.exists("task", ref):
+                self._database.destroy("task", ref)

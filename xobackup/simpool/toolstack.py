@@ -1,0 +1,107 @@
+"""The toolstack: what all messages and handlers of one pool share."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from xobackup.simpool.database import Database
+from xobackup.simpool.failures import Failure
+from xobackup.simpool.faults import Faults
+from xobackup.simpool.journal import Journal
+from xobackup.simpool.sessions import Sessions
+from xobackup.simpool.tasks import Tasks
+from xobackup.simpool.values import NULL, date_text
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable
+
+    from xobackup.clock import Clock
+    from xobackup.simpool.options import Options
+    from xobackup.simpool.storage.store import SrStore
+
+
+class Toolstack:
+    """One pool's database, sessions, tasks, storage and plan of faults."""
+
+    def __init__(self, *, clock: Clock, rng: random.Random, options: Options, username: str, password: str) -> None:
+        self.clock = clock
+        self.rng = rng
+        self.options = options
+        self.database = Database(rng)
+        self.sessions = Sessions(
+            self.database,
+            clock,
+            username=username,
+            password=password,
+            failed_login_delay_s=options.failed_login_delay_s,
+        )
+        self.tasks = Tasks(self.database, clock)
+        self.faults = Faults()
+        self.journal = Journal()
+        self.scheme = "https"
+        self.stores: dict[str, SrStore] = {}
+        self.vtpm_contents: dict[str, str] = {}
+        self.list_methods: Callable[[], list[str]] = list
+        self.closing = threading.Event()
+        self.on_copied: list[Callable[[str, str], None]] = []
+        """Told of (source VDI, new VDI) whenever a disk's content is snapshotted, cloned or copied."""
+        self.on_written: list[Callable[[str, int, bytes | memoryview], None]] = []
+        """Told of every write of a guest, after it was made."""
+        self.on_changed: list[Callable[[str], None]] = []
+        """Told of a VDI whose content is about to become unknown (import, revert)."""
+        self.on_storage: list[Callable[[str], None]] = []
+        """Told of a storage repository whose trees changed (garbage collector, persistence)."""
+
+    def now_text(self) -> str:
+        return date_text(self.clock.now_s())
+
+    @property
+    def pool(self) -> str:
+        return next(iter(self.database.rows["pool"]))
+
+    @property
+    def master(self) -> str:
+        return str(self.database.get("pool", self.pool)["master"])
+
+    def store_of(self, vdi: str) -> SrStore | None:
+        """The store with the disk's VHD; ``None`` for disks that are no VHDs (ISO images)."""
+        record = self.database.get("VDI", vdi)
+        store = self.stores.get(record["SR"])
+        return store if store is not None and record["uuid"] in store else None
+
+    def control_domain(self, host: str) -> str:
+        return str(self.database.get("host", host)["control_domain"])
+
+    def hosts_of_sr(self, sr: str) -> list[str]:
+        """Hosts on which the repository is plugged."""
+        with self.database.lock:
+            return [pbd["host"] for _, pbd in self.database.where("PBD", SR=sr, currently_attached=True)]
+
+    def session_ended(self, session: str) -> Callable[[], Failure | None]:
+        """A question for waits: has the session (or the pool) gone meanwhile?"""
+
+        def gone() -> Failure | None:
+            if self.closing.is_set() or not self.sessions.alive(session):
+                return Failure("SESSION_INVALID", session)
+            return None
+
+        return gone
+
+    def storage_changed(self, sr: str) -> None:
+        for tell in self.on_storage:
+            tell(sr)
+
+    def written(self, vdi: str, offset: int, data: bytes | memoryview) -> None:
+        for tell in self.on_written:
+            tell(vdi, offset, data)
+
+    def copied(self, source: str, new: str) -> None:
+        for tell in self.on_copied:
+            tell(source, new)
+
+
+def is_null(ref: object) -> bool:
+    """Null references as they occur in the wild."""
+    return not isinstance(ref, str) or ref in ("", NULL) or ref.startswith("Ref:")
