@@ -1,0 +1,182 @@
+"""``xobackup backups``: what is there to restore, and deleting restore points."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from xobackup.cli.errors import Outcome
+from xobackup.cli.exits import Exit
+from xobackup.cli.options import ConfigOption, JsonOption, RemoteOption, VmOption
+from xobackup.cli.output import Output, moment_text, size_text
+
+if TYPE_CHECKING:
+    from xobackup.repository.findings import Problem
+    from xobackup.repository.metadata import RestorePoint
+
+app = typer.Typer(no_args_is_help=True, help="List, show and delete restore points.")
+
+VmArgument = Annotated[str, typer.Argument(metavar="VM", help="A VM: its uuid or its name.")]
+
+
+@app.command("list")
+def list_(
+    remote: RemoteOption = None, vm: VmOption = None, config: ConfigOption = None, as_json: JsonOption = False
+) -> None:
+    """The VMs that have backups, on one remote or on all configured ones."""
+    from xobackup.cli import repositories
+
+    output = Output(as_json=as_json)
+    rows: list[list[str]] = []
+    problems: list[Problem] = []
+    for name, url in repositories.remote_names(config, remote):
+        with repositories.opened(url) as repository:
+            vms = [repositories.find_vm(repository, vm)] if vm else repository.vms()
+            for uuid in vms:
+                listing = repository.points(uuid)
+                problems.extend(listing.problems)
+                rows.append(_vm_row(name, uuid, listing.points))
+                output.record("vm", _vm_data(name, uuid, listing.points))
+    if rows:
+        output.table(None, ["remote", "VM", "uuid", "points>", "oldest", "newest", "size>"], rows)
+    else:
+        output.say("no backups")
+    _tell(output, problems)
+
+
+@app.command()
+def show(
+    vm: VmArgument, remote: RemoteOption = None, config: ConfigOption = None, as_json: JsonOption = False
+) -> None:
+    """The restore points of one VM and their disks."""
+    from xobackup.cli import repositories
+
+    output = Output(as_json=as_json)
+    for name, url in repositories.remote_names(config, remote):
+        with repositories.opened(url) as repository:
+            uuid = repositories.find_vm(repository, vm)
+            listing = repository.points(uuid)
+            title = f"{listing.points[-1].vm_name if listing.points else vm} ({uuid}) on {name}"
+            rows = [row for point in listing.points for row in _point_rows(point)]
+            columns = ["restore point", "taken", "mode", "disk", "name", "virtual size>", "stored>"]
+            output.table(title, columns, rows)
+            for point in listing.points:
+                output.record("restore-point", _point_data(name, point))
+            _tell(output, listing.problems)
+
+
+@app.command()
+def delete(
+    vm: VmArgument,
+    points: Annotated[list[str], typer.Argument(metavar="POINT...", help="Restore points, as `show` names them.")],
+    remote: Annotated[str, typer.Option("--remote", "-r", help="A remote of the configuration, or a URL.")],
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; without it only say what would be deleted.")] = False,
+) -> None:
+    """Delete restore points. Their blocks that later points need are merged at the next run or `merge`."""
+    from xobackup.cli import repositories
+
+    output = Output(as_json=as_json)
+    ((_, url),) = repositories.remote_names(config, remote)
+    with repositories.opened(url) as repository:
+        uuid = repositories.find_vm(repository, vm)
+        chosen = [repositories.find_point(repository, uuid, point).id for point in points]
+        if not yes:
+            for point in chosen:
+                output.record("would-delete", {"vm": uuid, "point": point})
+                output.say(f"would delete {point} of {vm}")
+            output.say("nothing was deleted; add --yes to do it")
+            return
+        with repository.lock(uuid, timeout_s=30, purpose="backups delete") as directory:
+            deleted = directory.delete_points(chosen)
+    for point in deleted:
+        output.record("deleted", {"vm": uuid, "point": point})
+        output.say(f"deleted {point} of {vm}")
+
+
+def _vm_row(remote: str, uuid: str, points: tuple[RestorePoint, ...]) -> list[str]:
+    if not points:
+        return [remote, "", uuid, "0", "", "", ""]
+    return [
+        remote,
+        points[-1].vm_name,
+        uuid,
+        str(len(points)),
+        moment_text(points[0].timestamp_ms / 1000),
+        moment_text(points[-1].timestamp_ms / 1000),
+        size_text(sum(point.size for point in points)),
+    ]
+
+
+def _vm_data(remote: str, uuid: str, points: tuple[RestorePoint, ...]) -> dict[str, Any]:
+    return {
+        "remote": remote,
+        "uuid": uuid,
+        "name": points[-1].vm_name if points else None,
+        "points": len(points),
+        "oldest_ms": points[0].timestamp_ms if points else None,
+        "newest_ms": points[-1].timestamp_ms if points else None,
+        "size_bytes": sum(point.size for point in points),
+    }
+
+
+def _point_rows(point: RestorePoint) -> list[list[str]]:
+    head = [point.id, moment_text(point.timestamp_ms / 1000)]
+    stored = size_text(point.size)
+    if not point.disks:
+        return [[*head, point.mode, "", "", "", stored]]
+    rows = []
+    for number, disk in enumerate(point.disks):
+        mode = "delta" if disk.differencing else "full"
+        first = [*head, mode] if number == 0 else ["", "", mode]
+        rows.append(
+            [
+                *first,
+                disk.userdevice or "",
+                disk.name_label,
+                size_text(disk.virtual_size),
+                stored if not number else "",
+            ]
+        )
+    return rows
+
+
+def _point_data(remote: str, point: RestorePoint) -> dict[str, Any]:
+    return {
+        "remote": remote,
+        "vm": point.vm_uuid,
+        "id": point.id,
+        "timestamp_ms": point.timestamp_ms,
+        "mode": point.mode,
+        "job_id": point.job_id,
+        "size_bytes": point.size,
+        "disks": [
+            {
+                "vdi_uuid": disk.vdi_uuid,
+                "live_vdi_uuid": disk.live_vdi_uuid,
+                "device": disk.userdevice,
+                "name": disk.name_label,
+                "virtual_size_bytes": disk.virtual_size,
+                "delta": disk.differencing,
+                "path": disk.path,
+            }
+            for disk in point.disks
+        ],
+    }
+
+
+def _tell(output: Output, problems: Iterable[Problem]) -> None:
+    """Say what the listing had to complain about; proven damage decides the exit code."""
+    damaged = 0
+    for problem in problems:
+        damaged += problem.severity == "damage"
+        output.record(
+            "problem",
+            {"code": problem.code, "severity": problem.severity, "path": problem.path, "message": problem.message},
+        )
+        output.note(str(problem), style="red" if problem.severity == "damage" else "yellow")
+    if damaged:
+        raise Outcome(Exit.DAMAGE, f"{damaged} restore points are damaged", hint="see `xobackup clean`")

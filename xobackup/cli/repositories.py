@@ -1,0 +1,88 @@
+"""Repositories for commands: opened by name or URL, VMs and restore points found the way a person names them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xobackup.cli.options import read_configuration
+
+if TYPE_CHECKING:
+    from xobackup.config.model import Configuration
+    from xobackup.repository.metadata import RestorePoint
+    from xobackup.repository.repository import Repository
+
+LATEST = "latest"
+
+
+def remote_names(config: Path | None, given: str | None) -> list[tuple[str, str]]:
+    """``(name, url)`` of the remote ``given``, of all configured ones when none is."""
+    from xobackup.cli.jobs import remote_url
+    from xobackup.config.errors import ConfigError
+
+    if given is not None and ("://" in given or given.startswith("/")):
+        return [(given, given)]
+    configuration: Configuration = read_configuration(config)
+    if given is not None:
+        return [(given, remote_url(configuration, given))]
+    if not configuration.remotes:
+        raise ConfigError(["the configuration defines no remote"], hint="name one with --remote file:///path")
+    return [(name, remote.url) for name, remote in configuration.remotes.items()]
+
+
+@contextlib.contextmanager
+def opened(url: str) -> Iterator[Repository]:
+    """The repository at ``url``."""
+    from remotes.url import open_remote, parse_url
+    from xobackup.clock import SystemClock
+    from xobackup.repository.options import RepositoryOptions
+    from xobackup.repository.repository import Repository
+
+    options = parse_url(url).options
+    remote = open_remote(url)
+    try:
+        directory = bool(options.get("useVhdDirectory", False))
+        yield Repository(remote, clock=SystemClock(), options=RepositoryOptions(vhd_directory=directory))
+    finally:
+        remote.close()
+
+
+def find_vm(repository: Repository, given: str) -> str:
+    """The uuid of the VM ``given`` by uuid or by the name in its newest restore point."""
+    from xobackup.cli.errors import NotThere
+
+    vms = repository.vms()
+    if given in vms:
+        return given
+    named = [vm for vm in vms if vm_name(repository, vm) == given]
+    if len(named) == 1:
+        return named[0]
+    if named:
+        raise NotThere(
+            f"{len(named)} VMs are called {given!r}: {', '.join(named)}", hint="give the uuid of the one you mean"
+        )
+    raise NotThere(f"{repository.remote.url}: there is no VM {given!r}", hint="see `xobackup backups list`")
+
+
+def vm_name(repository: Repository, vm: str) -> str:
+    """What the VM was called in its newest restore point."""
+    points = repository.points(vm).points
+    return points[-1].vm_name if points else ""
+
+
+def find_point(repository: Repository, vm: str, given: str) -> RestorePoint:
+    """The restore point of that id, ``latest``, or the only one whose id begins like that."""
+    from xobackup.cli.errors import NotThere
+
+    points = repository.points(vm).points
+    if given == LATEST and points:
+        return points[-1]
+    found = [point for point in points if point.id.startswith(given)]
+    exact = [point for point in found if point.id == given]
+    if len(exact or found) == 1:
+        return (exact or found)[0]
+    known = ", ".join(point.id for point in points[-5:]) or "none"
+    problem = "matches several restore points" if found else "is no restore point"
+    raise NotThere(f"VM {vm}: {given!r} {problem} (newest: {known})", hint="see `xobackup backups show`")
