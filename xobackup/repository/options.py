@@ -16,3 +16,5 @@ class RepositoryOptions:
     """Keep block digests under ``.xobackup/``."""
     use_cache: bool = True
     """Listings may believe a verified ``cache.json.gz`` instead of reading every JSON."""
+    lock_refresh_s: float = 2.0
+    """How often a held lock is refreshed: well under the ten seconds after which it is stale."""

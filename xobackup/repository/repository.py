@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from remotes.contract import Kind, Remote, Usage
 from remotes.errors import NotFound
 from vhd.chain import Chain
 from xobackup.clock import Clock
+from xobackup.repository.clean import plan_clean
 from xobackup.repository.codecs import CODECS
 from xobackup.repository.disks import open_point_disk
 from xobackup.repository.errors import BadMetadata, Encrypted, PointNotFound, RepositoryError
+from xobackup.repository.findings import CleanFinding
 from xobackup.repository.json_text import parse_object
 from xobackup.repository.layout import VM_BACKUPS, checked_uuid, is_uuid, lineage_path, point_id, vm_directory
 from xobackup.repository.lineage import Lineage, read_lineage
@@ -22,6 +24,7 @@ from xobackup.repository.merging import plan_merges
 from xobackup.repository.metadata import RestorePoint
 from xobackup.repository.options import RepositoryOptions
 from xobackup.repository.reclaim import ReclaimPlan
+from xobackup.repository.verify import VerifyOptions, VerifyReport, verify_vm
 from xobackup.repository.vm_directory import VmDirectory
 from xobackup.repository.workspace import RemoteWorkspace
 
@@ -79,11 +82,30 @@ class Repository:
         self._refuse_encrypted()
         return plan_merges(self.remote, checked_uuid("vm", vm))
 
+    def clean_plan(self, vm: str) -> list[CleanFinding]:
+        """What lies about in a VM's directory, without a lock: a look, not a decision."""
+        self._refuse_encrypted()
+        return plan_clean(self.remote, checked_uuid("vm", vm))
+
+    def verify(
+        self, vm: str, *, points: Iterable[str] | None = None, options: VerifyOptions | None = None
+    ) -> VerifyReport:
+        """Verify the restore points of one VM, or some of them. Takes no lock, changes nothing."""
+        self._refuse_encrypted()
+        return verify_vm(self.remote, checked_uuid("vm", vm), options or VerifyOptions(), points=points)
+
     @contextlib.contextmanager
     def lock(self, vm: str, *, timeout_s: float = 0.0, purpose: str = "") -> Iterator[VmDirectory]:
         """Hold the VM's lock and give its directory for writing. :class:`LockHeld` when somebody else has it."""
         self._refuse_encrypted()
-        lock = DirectoryLock(self.remote, vm, clock=self._clock, timeout_s=timeout_s, purpose=purpose)
+        lock = DirectoryLock(
+            self.remote,
+            vm,
+            clock=self._clock,
+            timeout_s=timeout_s,
+            refresh_s=self.options.lock_refresh_s,
+            purpose=purpose,
+        )
         with lock:
             yield VmDirectory(self.remote, vm, lock, clock=self._clock, options=self.options)
 

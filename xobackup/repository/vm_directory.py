@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from remotes.contract import Remote
@@ -10,9 +10,12 @@ from remotes.errors import NotFound
 from xobackup.clock import Clock
 from xobackup.repository.base import BaseRefusal, Tip, find_base, tip_of
 from xobackup.repository.caching import drop_cache, rebuild_cache
+from xobackup.repository.clean import plan_clean
+from xobackup.repository.cleaning import CleanReport, apply_clean
 from xobackup.repository.codecs import CODECS
 from xobackup.repository.digest_store import DigestStore
 from xobackup.repository.errors import PointNotFound, Refused
+from xobackup.repository.findings import CleanFinding
 from xobackup.repository.layout import (
     checked_uuid,
     disk_name,
@@ -170,6 +173,14 @@ class VmDirectory:
             progress=progress,
             digests=self._options.digests,
         )
+
+    def clean_plan(self) -> list[CleanFinding]:
+        """Everything that lies about, with reasons and proposals; changes nothing."""
+        return plan_clean(self._remote, self.vm)
+
+    def clean_apply(self, wanted: Collection[CleanFinding] | None = None) -> CleanReport:
+        """Do what ``wanted`` (by default everything) proposes, as far as it is certain now."""
+        return apply_clean(self._remote, self.vm, clock=self._clock, check=self.lock.check, wanted=wanted)
 
     def _listing(self) -> PointListing:
         return list_points(self._remote, self.vm, use_cache=self._options.use_cache)
