@@ -52,6 +52,8 @@ class Connection:
         self._early = memoryview(b"")  # received with the head or peeked at, not yet taken
         self.ended = False
         """The peer has closed its side, and all of it was taken."""
+        self.ragged = False
+        """It closed without saying goodbye (TLS close_notify): a reset looks like that too. Some peers always do."""
 
     @classmethod
     def open(cls, endpoint: Endpoint, *, tls: ssl.SSLContext, connect_s: float) -> Connection:
@@ -66,7 +68,9 @@ class Connection:
         try:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            sock = tls.wrap_socket(plain, server_hostname=endpoint.host) if endpoint.secure else plain
+            sock = plain
+            if endpoint.secure:
+                sock = tls.wrap_socket(plain, server_hostname=endpoint.host, suppress_ragged_eofs=False)
         except TimeoutError as error:
             plain.close()
             raise Unreachable(peer, f"no TLS handshake within {connect_s:g} s") from error
@@ -122,6 +126,8 @@ class Connection:
                     self.ended = True
                     break
                 done += count
+        except ssl.SSLEOFError:
+            self.ended = self.ragged = True
         except (OSError, ValueError) as error:
             raise self._lost("receiving", error) from error
         return done
@@ -173,6 +179,9 @@ class Connection:
     def _receive(self, count: int) -> bytes:
         try:
             return self._sock.recv(count)
+        except ssl.SSLEOFError:
+            self.ragged = True
+            return b""
         except (OSError, ValueError) as error:
             raise self._lost("receiving", error) from error
 

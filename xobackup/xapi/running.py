@@ -45,6 +45,17 @@ class Running:
             return failed
         return TransferBroken(self.handler.what, f"{error} (after {self.bytes_done} bytes)", transient=True)
 
+    def cause_of(self, error: Exception) -> XapiError | None:
+        """What made a reader stumble, if it was the pool: its task has failed by now, or the connection was cut."""
+        connection = self.connection
+        failed = self.handler.task_failure(self.task, wait_s=None if connection.ended else 0.0)
+        if failed is not None and not failed.outcome_unknown:
+            return failed
+        if connection.ragged:
+            problem = f"the connection was cut after {self.bytes_done} bytes: {error}"
+            return TransferBroken(self.handler.what, problem, transient=True)
+        return None
+
     def refused_inside(self, body: bytes) -> XapiError:
         """The error for a second answer found in the body."""
         inner = _INNER_STATUS.match(body)

@@ -69,8 +69,9 @@ def run(
     limit_s = session.timeouts.task_s if timeout_s is None else timeout_s
     try:
         state = follow(session, task, what=method, timeout_s=limit_s, progress=progress, should_stop=should_stop)
-        stopped = should_stop is not None and should_stop()
-        if not state.ended:
+        overdue = not state.ended
+        stopped = overdue and should_stop is not None and should_stop()
+        if overdue:
             state = cancel(session, task, what=method)
     except XapiError:
         raise
@@ -80,14 +81,13 @@ def run(
         raise
     finally:
         destroy(session, task)
-    failed = state.failure(method)
     if state.status == "success":
         return decode_result(state.result)
-    if stopped:
-        raise failure("TASK_CANCELLED", [task], method=method)
-    if failed is not None and (state.status == "failure" or failed.code != "TASK_CANCELLED"):
-        raise failed
-    raise TaskTimeout(method, task, limit_s, outcome_unknown=not state.ended)
+    if overdue and not stopped and state.status != "failure":
+        raise TaskTimeout(method, task, limit_s, outcome_unknown=not state.ended)
+    failed = state.failure(method) or failure("TASK_CANCELLED", [task], method=method)
+    failed.outcome_unknown = not state.ended
+    raise failed
 
 
 def follow(

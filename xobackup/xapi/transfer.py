@@ -89,14 +89,12 @@ class VdiExport:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        failed = None
+        cause = None
         if isinstance(error, Exception) and not isinstance(error, XapiError) and not self._running.ended:
-            # a reader that found garbage: if the task has failed by now, that is the reason for it
-            wait_s = None if self._running.connection.ended else 0.0
-            failed = self._running.handler.task_failure(self._running.task, wait_s=wait_s)
+            cause = self._running.cause_of(error)
         self._running.abort()
-        if failed is not None and not failed.outcome_unknown:
-            raise failed from error
+        if cause is not None:
+            raise cause from error
 
 
 class VdiImport:
@@ -227,10 +225,12 @@ def _begin(handler: Handler, label: str, length_bytes: int | None, throttle: Thr
         raise ProtocolError("task.create", f"expected a task, found {task!r}")
     try:
         connection, head = handler.open(task=task, length_bytes=length_bytes)
-        running = Running(handler, task, connection, throttle)
-        if head.status != 200:
-            connection.set_timeout(session.timeouts.drain_s)
-            raise handler.refusal(head.status, connection.text(), task=task)
+        if head.status == 200:
+            return Running(handler, task, connection, throttle)
+        connection.set_timeout(session.timeouts.drain_s)
+        body = connection.text()
+        connection.close()
+        raise handler.refusal(head.status, body, task=task)
     except TransportError as error:
         failed = handler.task_failure(task, wait_s=0.0)
         tasks.abandon(session, task)
@@ -238,7 +238,6 @@ def _begin(handler: Handler, label: str, length_bytes: int | None, throttle: Thr
     except BaseException:
         tasks.abandon(session, task)
         raise
-    return running
 
 
 __all__ = ["Throttle", "VdiExport", "VdiImport", "open_export", "open_import"]

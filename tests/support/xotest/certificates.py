@@ -24,13 +24,15 @@ class Certificate:
     """Of the DER form, lower-case hexadecimal."""
 
 
-def make_certificate(directory: Path, *, name: str = "host", expired: bool = False) -> Certificate:
-    """Self-signed for localhost and 127.0.0.1."""
+def make_certificate(
+    directory: Path, *, name: str = "host", expired: bool = False, address: str = "127.0.0.1"
+) -> Certificate:
+    """Self-signed for localhost and ``address``."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)  # noqa: TID251 - the peer compares it with the real time
     begin, end = (now - timedelta(days=9), now - timedelta(days=2)) if expired else (now, now + timedelta(days=9))
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address(address))]
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject)

@@ -133,6 +133,7 @@ class ScriptedXapi:
     tls: bool = True
     expired: bool = False
     name: str = "host"
+    certified_address: str = "127.0.0.1"
     calls: list[tuple[str, list[Any]]] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
     methods: dict[str, Callable[..., Any]] = field(default_factory=dict)
@@ -141,7 +142,9 @@ class ScriptedXapi:
     certificate: Certificate = field(init=False)
 
     def __enter__(self) -> ScriptedXapi:
-        self.certificate = make_certificate(self.directory, name=self.name, expired=self.expired)
+        self.certificate = make_certificate(
+            self.directory, name=self.name, expired=self.expired, address=self.certified_address
+        )
         self._queued: dict[str, deque[Any]] = defaultdict(deque)
         self.sessions: set[str] = set()
         self.tasks: dict[str, dict[str, Any]] = {}
