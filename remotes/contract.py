@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 Buffer = bytes | bytearray | memoryview
 
@@ -78,6 +78,21 @@ class ReadableFile(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class ReadAhead(Protocol):
+    """What an open file may offer besides."""
+
+    def will_read(self, offset: int, length: int) -> None:
+        """Hint: this range is read soon; never needed for correctness."""
+        ...
+
+
+def hint_read(file: ReadableFile, offset: int, length: int) -> None:
+    """Tell ``file`` what is read soon, if it wants to know."""
+    if isinstance(file, ReadAhead):
+        file.will_read(offset, length)
 
 
 class WritableFile(ReadableFile, Protocol):

@@ -12,7 +12,7 @@ import random
 from collections.abc import Iterator
 
 from remotes import names
-from remotes.contract import Buffer, Capabilities, Entry, Kind, ReadableFile, Remote, Usage, WritableFile
+from remotes.contract import Buffer, Capabilities, Entry, Kind, ReadableFile, Remote, Usage, WritableFile, hint_read
 from remotes.faults import Cut, Fault, Faults
 
 SECTOR_BYTES = 512
@@ -144,6 +144,9 @@ class FaultyFile:
         return self.remote.faults.perform(
             "read_into", self.remote.url, self.name, lambda: self.inner.read_into(offset, buffer)
         )
+
+    def will_read(self, offset: int, length: int) -> None:
+        hint_read(self.inner, offset, length)
 
     def close(self) -> None:
         self.inner.close()
