@@ -1,0 +1,176 @@
+"""Backup's way in: a VHD stream served by nginx, parsed, aligned, digested, durable in a repository, against curl.
+
+The source lies in memory (``/dev/shm``) where that is large enough: it is the receiving side that is measured.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.data import disk_uuid
+from bench.measure import Settings, Variant, call, emptied, interleave, program, seconds, sync_file
+from bench.rows import Better, Row, skipped
+from bench.webserver import serving
+
+if TYPE_CHECKING:
+    from vhd.block import Block
+
+BUFFERS = 8
+GOALS: dict[str, tuple[tuple[str, float], ...]] = {
+    "HTTP": (("any machine", 0.9), ("page cache dear", 3.0)),
+    "TLS": (("any machine", 0.9), ("page cache dear", 1.4)),
+}
+BETTER: Better = "higher"
+SHM = Path("/dev/shm")  # noqa: S108 - memory on purpose
+
+
+def rows(settings: Settings) -> Iterator[Row]:
+    missing = [name for name in ("nginx", "curl") if not program(name)]
+    if missing:
+        packages = " ".join(missing).replace("nginx", "nginx-light")
+        for way, goals in GOALS.items():
+            for note, goal in goals:
+                yield skipped(_name(way, note), goal, BETTER, f"apt-get install {packages}")
+        return
+    count = settings.blocks(2000)
+    with _Source(settings, count) as source, serving(source, settings.directory / "nginx") as server:
+        for way, url in server.urls.items():
+            yield from _rows(settings, way, url, count)
+
+
+def _name(way: str, note: str) -> str:
+    return f"curl -o with fsync / ingest over {way} ({note})"
+
+
+def _rows(settings: Settings, way: str, url: str, count: int) -> Iterator[Row]:
+    out, repository = settings.directory / "curl.vhd", settings.directory / "repository"
+
+    def curl() -> None:
+        call("curl", "-s", "-k", "-f", "-o", out, f"{url}/disk.vhd")
+        sync_file(out)
+
+    def clean() -> None:
+        out.unlink(missing_ok=True)
+        emptied(repository)
+
+    times = interleave(
+        [
+            Variant(name="ingest", run=lambda: receive(url, repository), prepare=clean),
+            Variant(name="curl", run=curl, prepare=clean),
+        ],
+        settings.runs,
+    )
+    clean()
+    detail = f"{count * 2} MiB, durable, digests included: {seconds(times)}"
+    for note, goal in GOALS[way]:
+        yield Row(
+            name=_name(way, note), ratio=times["curl"] / times["ingest"], goal=goal, better=BETTER, detail=detail
+        )
+
+
+def receive(url: str, repository: Path) -> None:
+    """The engine's transfer without the pool's calls around it."""
+    from remotes.local import LocalRemote
+    from vhd.block import BufferPool
+    from vhd.stream import VhdStream
+    from xobackup.clock import SystemClock
+    from xobackup.engine.cancel import CancelToken
+    from xobackup.engine.progress import Meter
+    from xobackup.engine.pump import pump
+    from xobackup.engine.throttle import Throttle
+    from xobackup.repository.digest_store import DigestStore
+    from xobackup.repository.workspace import RemoteWorkspace
+    from xobackup.repository.writer import DiskSpec, DiskWriter
+    from xobackup.xapi.address import parse_endpoint
+    from xobackup.xapi.http11 import Connection
+    from xobackup.xapi.tls import Unverified, context_for
+
+    clock = SystemClock()
+    connection = Connection.open(parse_endpoint(url), tls=context_for(Unverified()), connect_s=10)
+    connection.set_timeout(60)
+    connection.request("GET", "/disk.vhd", {"Connection": "close"})
+    assert connection.read_head().status == 200
+    stream = VhdStream(connection.receive_into, name="nginx")
+    stream.begin()
+    remote = LocalRemote(repository)
+    vm, lineage = str(disk_uuid(50)), f"vdis/{disk_uuid(51)}/{disk_uuid(52)}"
+    spec = DiskSpec(
+        lineage=lineage,
+        name="20260101T030000Z.vhd",
+        timestamp_ms=1_767_236_400_000,
+        snapshot_uuid=str(disk_uuid(53)),
+        virtual_size_bytes=stream.virtual_size_bytes,
+        base=None,
+    )
+    workspace = RemoteWorkspace(remote, f"xo-vm-backups/{vm}/{lineage}")
+    writer = DiskWriter(workspace, spec, digests=DigestStore(remote, vm, lineage), check=lambda: None)
+    pool = BufferPool(BUFFERS)
+    pumped = pump(
+        stream.blocks(pool),
+        [("repository", writer)],
+        pool=pool,
+        meter=Meter("bench", clock),
+        throttle=Throttle(None, clock),
+        cancel=CancelToken(),
+    )
+    assert not pumped.failures and pumped.blocks == len(stream.block_indexes())
+    writer.finish()
+    connection.close()
+    remote.close()
+
+
+class _Source:
+    """A directory with ``disk.vhd``, packed as XAPI sends it."""
+
+    def __init__(self, settings: Settings, count: int) -> None:
+        needed = count * (2 << 20) * 5 // 4
+        roomy = SHM.is_dir() and shutil.disk_usage(SHM).free > 3 * needed and _available_bytes() > 3 * needed
+        place = SHM / f"xobackup-bench-{os.getpid()}" if roomy else settings.directory / "source"
+        self.directory = emptied(place)
+        self.count = count
+
+    def __enter__(self) -> Path:
+        write_packed(self.directory, self.count)
+        return self.directory
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self.directory)
+
+
+def _available_bytes() -> int:
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")) * 1024
+
+
+def write_packed(directory: Path, count: int) -> None:
+    """The stream an export gives: every block packed behind the other."""
+    from bench.data import blocks
+    from vhd.block import BLOCK_BYTES, Bitmap, BlockBuffer, BufferPool
+    from vhd.emit import VhdEmitter
+
+    class Made:
+        """A disk whose blocks are made up as they are asked for, ascending."""
+
+        name = "made"
+        virtual_size_bytes = count * BLOCK_BYTES
+
+        def __init__(self) -> None:
+            self.source: Iterator[Block] = blocks(range(count), 1)
+
+        def block_indexes(self) -> list[int]:
+            return list(range(count))
+
+        def read_block(self, index: int, buffer: BlockBuffer) -> Bitmap:
+            block = next(self.source)
+            assert block.index == index
+            buffer.data[:] = block.buffer.data
+            return None
+
+    emitter = VhdEmitter(Made(), uuid=disk_uuid(1), timestamp=0)
+    with (directory / "disk.vhd").open("wb") as file:
+        for chunk in emitter.chunks(BufferPool(1)):
+            file.write(chunk)
