@@ -105,7 +105,7 @@ def lay_out(
     file.write_at(0, footer)
     at = style.table_offset + padded_bytes(len(picture))
     if style.batmap:
-        at = _write_batmap(file, picture, size, at)
+        at = _write_batmap(file, picture, at)
     locators, at = _write_locators(file, style, parent, at)
     table, at = _write_blocks(file, style, picture, at)
     file.write_at(style.table_offset, table.ljust(padded_bytes(len(picture)), b"\xff"))
@@ -135,12 +135,11 @@ def _write_locators(
     return (*locators, *NO_LOCATORS[len(locators) :]), at
 
 
-def _write_batmap(file: MemoryFile, picture: str, size_bytes: int, at: int) -> int:
+def _write_batmap(file: MemoryFile, picture: str, at: int) -> int:
     bits = "".join("1" if character != "-" and not character.islower() else "0" for character in picture)
     full = int(bits.ljust(4096, "0"), 2).to_bytes(512, "big")
     assert len(picture) <= 4096
-    summed = -(-(size_bytes >> 24) // 512) * 512
-    sums = checksum(full[:summed])
+    sums = checksum(full)
     file.write_at(at, struct.pack(">8sQIIIB", b"tdbatmap", at + 512, 1, 0x00010002, sums, 0).ljust(512, b"\0") + full)
     return at + 1024
 
