@@ -1,9 +1,9 @@
 """From what a disk's next backup continues, and why not."""
 
 import pytest
-from xotest.views import MIB, a_disk, a_job, a_snapshot, uid
 
 from xobackup.engine.base import Full, RemoteTip, choose_base, plan_routes
+from xotest.views import MIB, a_disk, a_job, a_snapshot, uid
 
 JOB = a_job().id
 
@@ -20,6 +20,10 @@ def test_a_delta_continues_from_the_snapshot_that_is_the_remotes_tip() -> None:
     disk = a_disk(snapshots=(a_snapshot("s2", datetime="20260102T00:00:00Z"), a_snapshot("s1")))
     choice = choose(disk, tip("s2"))
     assert choice.base.vdi_uuid == uid("s2") and choice.full is None
+
+
+def test_what_the_remote_published_was_exported_whatever_the_mark_says() -> None:
+    assert choose(a_disk(snapshots=(a_snapshot(exported=False),)), tip()).base is not None
 
 
 def test_an_older_snapshot_serves_when_it_is_what_the_remote_has() -> None:
@@ -39,7 +43,6 @@ def test_an_older_snapshot_serves_when_it_is_what_the_remote_has() -> None:
         (a_disk(snapshots=(a_snapshot("s2"),)), tip("s1"), Full.SNAPSHOT_GONE),
         (a_disk(snapshots=(a_snapshot(job_id=uid("else")),)), tip(), Full.SNAPSHOT_UNUSABLE),
         (a_disk(snapshots=(a_snapshot(usable=False),)), tip(), Full.SNAPSHOT_UNUSABLE),
-        (a_disk(snapshots=(a_snapshot(exported=False),)), tip(), Full.SNAPSHOT_NOT_EXPORTED),
         (a_disk(snapshots=(a_snapshot(sr_uuid=uid("sr2")),)), tip(), Full.MOVED),
         (a_disk(snapshots=(a_snapshot(),), virtual_size_bytes=14 * MIB), tip(), Full.SHRUNK),
         (

@@ -1,10 +1,10 @@
 """A job that cannot work is refused when it is made, naming what is wrong."""
 
 import pytest
-from xotest.views import a_job
 
 from xobackup.engine.errors import UsageError
 from xobackup.engine.job import RemoteTarget, Settings, job_id_of
+from xotest.views import a_job
 
 
 def test_a_jobs_id_derives_from_its_name() -> None:

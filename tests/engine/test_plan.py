@@ -2,12 +2,11 @@
 
 import json
 
-from xotest.views import MIB, a_disk, a_job, a_snapshot, a_vm, uid
-
 from xobackup.engine.base import RemoteTip
 from xobackup.engine.job import DiskRule, Settings
 from xobackup.engine.plan import RunPlan, VmPlan, as_data, limit_fulls, no_disks, plan_vm
 from xobackup.engine.select import Why
+from xotest.views import MIB, a_disk, a_job, a_snapshot, a_vm, uid
 
 TIP = RemoteTip(snapshot_uuid=uid("s1"), virtual_size_bytes=16 * MIB, known=True)
 

@@ -1,10 +1,10 @@
 """Which VMs and disks a job means, and why others are left out."""
 
 import pytest
-from xotest.views import MIB, a_disk, a_job, a_vm, uid
 
 from xobackup.engine.job import DiskRule, Selector, VmRule
 from xobackup.engine.select import Why, judge_vm, select_disks, select_vms
+from xotest.views import MIB, a_disk, a_job, a_vm, uid
 
 
 def why(selector: Selector, **vm: object) -> Why | None:

@@ -2,8 +2,9 @@
 
 A delta can only be added to a lineage's **tip**: a second child of an older member would fork it, which nobody's
 merge survives. So for each remote the base is the snapshot whose uuid is that remote's tip, when the pool still has
-it, whatever its age. Remotes with different tips get different deltas: one that missed a run catches up with one
-larger delta while the others continue from the newest snapshot, instead of dragging all of them into a full.
+it, whatever its age. That the remote published it proves that its export was complete. Remotes with different tips
+get different deltas: one that missed a run catches up with one larger delta while the others continue from the
+newest snapshot, instead of dragging all of them into a full.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ class Full(StrEnum):
     CHAIN_BROKEN = "chain-broken"
     SNAPSHOT_GONE = "snapshot-gone"
     SNAPSHOT_UNUSABLE = "snapshot-unusable"
-    SNAPSHOT_NOT_EXPORTED = "snapshot-not-exported"
     MOVED = "moved"
     SHRUNK = "shrunk"
     GROWN_PAST_TABLE = "grown-past-table"
@@ -108,8 +108,6 @@ def _refuse(disk: DiskView, base: PoolSnapshot, tip: RemoteTip, job_id: str) -> 
         return Full.SNAPSHOT_UNUSABLE, f"snapshot {base.vdi_uuid} belongs to job {base.job_id or '(none)'}"
     if not base.usable:
         return Full.SNAPSHOT_UNUSABLE, f"snapshot {base.vdi_uuid} is in use elsewhere or has no data any more"
-    if not base.exported:
-        return Full.SNAPSHOT_NOT_EXPORTED, f"the export of snapshot {base.vdi_uuid} was never completed"
     if base.sr_uuid != disk.sr_uuid:
         return Full.MOVED, f"the disk moved from SR {base.sr_uuid} to {disk.sr_uuid}"
     size = disk.virtual_size_bytes

@@ -6,24 +6,27 @@ and say which run made something, so that only a run's own leftovers are ever cl
 
 from __future__ import annotations
 
-DATETIME = "xo:backup:datetime"
-JOB = "xo:backup:job"
-SCHEDULE = "xo:backup:schedule"
-VM = "xo:backup:vm"
-SR = "xo:backup:sr"
-EXPORTED = "xo:backup:exported"
-CHAIN_LENGTH = "xo:backup:deltaChainLength"
-CONTENT_KEY = "xo:backup:contentKey"
-QCOW2_FIX = "xo:backup:includeNonNbdQcow2Fix"
-BASE_DELTA = "xo:base_delta_vdi"
-COPY_OF = "xo:copy_of"
+from xobackup.xapi.other_config import (
+    BASE_DELTA_VDI,
+    CHAIN_LENGTH,
+    CONTENT_KEY,
+    COPY_OF,
+    DATETIME,
+    EXPORTED,
+    JOB,
+    QCOW2_FIX,
+    RESET_KEYS,
+    SCHEDULE,
+    SR,
+    VM,
+)
+
 RUN = "xobackup:run"
 """Ours: the id of the run that made the snapshot."""
 
-RESET = (DATETIME, JOB, SCHEDULE, VM, EXPORTED, CHAIN_LENGTH, CONTENT_KEY, QCOW2_FIX, RUN)
+RESET = (*RESET_KEYS, RUN)
 """Removed from a live VM and its disks before a snapshot copies them, and from what was restored."""
 
-MIGRATION = ("pool_migrate", "migrate_send")
 _TEMPORARY = "xobackup-temp-snapshot"
 _BLOCKED = "xobackup: migration is blocked during a backup"
 
@@ -57,3 +60,31 @@ def task_label(run_id: str, what: str) -> str:
 
 def is_task_of(label: str, run_id: str) -> bool:
     return bool(run_id) and label.startswith(f"xobackup {run_id}: ")
+
+
+def is_blocked_text(text: object) -> bool:
+    """Whether a block of migration was put there by a backup, ours or Xen Orchestra's."""
+    return isinstance(text, str) and (text.startswith(_BLOCKED) or text == "VM migration is blocked during backup")
+
+
+__all__ = [
+    "BASE_DELTA_VDI",
+    "CHAIN_LENGTH",
+    "CONTENT_KEY",
+    "COPY_OF",
+    "DATETIME",
+    "EXPORTED",
+    "JOB",
+    "QCOW2_FIX",
+    "RESET",
+    "RUN",
+    "SCHEDULE",
+    "SR",
+    "VM",
+    "blocked_text",
+    "is_blocked_text",
+    "is_task_of",
+    "is_temporary",
+    "task_label",
+    "temporary_name",
+]

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from xobackup.xapi.errors import Busy, NotFound, XapiError, XapiFailure
+from xobackup.xapi.leftovers import release
 from xobackup.xapi.retry import retry_transient
 
 if TYPE_CHECKING:
@@ -55,18 +56,10 @@ def destroy_vdi(session: Session, vdi_ref: str) -> None:
 
 
 def detach_from_control_domains(session: Session, vdi_ref: str) -> int:
-    """Unplug and destroy what attaches the VDI to control domains; returns how many."""
-    detached = 0
+    """Detach a snapshot's VDI from control domains, where a broken transfer left it; returns how many times."""
     with contextlib.suppress(XapiFailure):  # best effort: the caller tries the real thing again anyway
-        for vbd_ref in session.call("VDI.get_VBDs", vdi_ref):
-            vbd = session.record("VBD", vbd_ref)
-            if not session.call("VM.get_is_control_domain", vbd["VM"]):
-                continue
-            if vbd.get("currently_attached"):
-                session.call("VBD.unplug", vbd_ref)
-            session.call("VBD.destroy", vbd_ref)
-            detached += 1
-    return detached
+        return len(release(session, vdi_ref, wait_s=0.0))
+    return 0
 
 
 def _held_elsewhere(session: Session, vdi_ref: str, vm_ref: str) -> bool:

@@ -7,12 +7,12 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
+from xobackup.engine import keys
 from xobackup.engine.job import DiskRule, Job, VmRule
 from xobackup.engine.view import DiskView, VmView
 
 NO_BACKUP_TAG = "xo:no-bak"
 NO_BACKUP_NAME = "[NOBAK]"
-JOB_KEY = "xo:backup:job"
 MIGRATING = ("migrate_send", "pool_migrate")
 
 
@@ -102,7 +102,7 @@ def judge_vm(job: Job, vm: VmView) -> Skipped | None:
     for tag in vm.tags:
         if tag == NO_BACKUP_TAG or tag.startswith(NO_BACKUP_TAG + "="):
             return skip(Why.NO_BACKUP_TAG, f"it has the tag {tag}")
-    if vm.other_config.get(JOB_KEY) == job.id and "start" in vm.blocked_operations:
+    if vm.other_config.get(keys.JOB) == job.id and "start" in vm.blocked_operations:
         return skip(Why.OWN_REPLICA, "it is a replica made by this very job")
     return None
 

@@ -19,7 +19,7 @@ from xobackup.engine.job import Job
 from xobackup.engine.removal import remove_snapshot
 from xobackup.engine.view import VmView
 from xobackup.xapi.errors import NotFound, NotSupported, OperatorProblem, XapiError
-from xobackup.xapi.other_config import set_keys
+from xobackup.xapi.other_config import block_operations, set_keys, unblock_operations
 from xobackup.xapi.values import format_time, is_null
 
 if TYPE_CHECKING:
@@ -48,30 +48,19 @@ class Taken:
 
 
 @contextmanager
-def migration_blocked(session: Session, vm: VmView, job_id: str) -> Iterator[None]:
+def migration_blocked(session: Session, vm_ref: str, job_id: str) -> Iterator[None]:
     """Keep the VM where it is while inside. What others had blocked stays as it was."""
-    text = keys.blocked_text(job_id)
-    blocked = [operation for operation in keys.MIGRATION if operation not in vm.blocked_operations]
     try:
-        for operation in blocked:
-            session.call("VM.add_to_blocked_operations", vm.ref, operation, text)
-        if blocked:
-            session.call("VM.update_allowed_operations", vm.ref)
+        block_operations(session, vm_ref, reason=keys.blocked_text(job_id))
         yield
     finally:
         with contextlib.suppress(NotFound):  # the VM was deleted meanwhile
-            unblock_migration(session, vm.ref, job_id)
+            unblock_migration(session, vm_ref, job_id)
 
 
 def unblock_migration(session: Session, vm_ref: str, job_id: str) -> list[str]:
     """Remove the blocks that this job put there; returns which."""
-    now: Mapping[str, str] = session.call("VM.get_blocked_operations", vm_ref)
-    ours = [operation for operation, text in now.items() if text == keys.blocked_text(job_id)]
-    for operation in ours:
-        session.call("VM.remove_from_blocked_operations", vm_ref, operation)
-    if ours:
-        session.call("VM.update_allowed_operations", vm_ref)
-    return ours
+    return unblock_operations(session, vm_ref, reason=keys.blocked_text(job_id))
 
 
 def reset_marks(session: Session, vm: VmView) -> None:
@@ -112,7 +101,7 @@ def take_snapshot(
             keys.QCOW2_FIX: "true",
             keys.RUN: run_id,
         }
-        for vdi_ref, vdi in _vdis_of(session, ref).items():
+        for vdi_ref, vdi in vdis_of(session, ref).items():
             set_keys(session, "VDI", vdi_ref, {**marks, keys.CONTENT_KEY: str(vdi["uuid"])})
         set_keys(session, "VM", ref, marks)
         label = job.settings.snapshot_name.format(job=job.name, vm=vm.name)
@@ -121,7 +110,7 @@ def take_snapshot(
     except BaseException:
         with contextlib.suppress(XapiError):  # the first error is the one to tell; the next run cleans what stays
             for left in [ref] if ref else _named(session, vm.ref, name):
-                remove_snapshot(session, left, _vdis_of(session, left))
+                remove_snapshot(session, left, vdis_of(session, left))
         raise
 
 
@@ -145,7 +134,7 @@ def _drop_ignored(session: Session, ref: str, ignore: Sequence[str]) -> None:
     """An old host snapshots disks that should be left out too: remove those snapshots at once."""
     if not ignore:
         return
-    for vdi_ref, vdi in _vdis_of(session, ref).items():
+    for vdi_ref, vdi in vdis_of(session, ref).items():
         if vdi.get("snapshot_of") in ignore:
             remove_snapshot(session, "", {vdi_ref: vdi})
 
@@ -156,7 +145,7 @@ def _named(session: Session, vm_ref: str, name: str) -> list[str]:
     return [ref for ref in refs if session.call("VM.get_name_label", ref) == name]
 
 
-def _vdis_of(session: Session, vm_ref: str) -> dict[str, Record]:
+def vdis_of(session: Session, vm_ref: str) -> dict[str, Record]:
     """The disks of a VM or snapshot, with their records."""
     found: dict[str, Record] = {}
     for vbd_ref in session.call("VM.get_VBDs", vm_ref):

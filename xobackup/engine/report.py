@@ -1,0 +1,73 @@
+"""What a run did, as data for faces: one verdict per VM, one for the run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from xobackup.engine.errors import Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VmReport:
+    """One VM. ``points``: the restore point published on each remote."""
+
+    uuid: str
+    name: str
+    pool: str
+    outcome: Outcome
+    reason: str = ""
+    attempts: int = 1
+    duration_s: float = 0.0
+    read_bytes: int = 0
+    points: dict[str, str] = field(default_factory=dict)
+    fulls: int = 0
+    deltas: int = 0
+    merged_blocks: int = 0
+    warnings: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()
+    hint: str = ""
+    retryable: bool = False
+    """Trying again makes sense: it failed, and nothing was published."""
+    locked: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunReport:
+    """The run."""
+
+    run_id: str
+    job: str
+    outcome: Outcome
+    vms: tuple[VmReport, ...]
+    duration_s: float
+    problems: tuple[str, ...] = ()
+    """What concerned no single VM: a pool that could not be reached, a remote that could not be opened."""
+
+    def count(self, outcome: Outcome) -> int:
+        return sum(1 for vm in self.vms if vm.outcome is outcome)
+
+    @property
+    def read_bytes(self) -> int:
+        return sum(vm.read_bytes for vm in self.vms)
+
+    def as_data(self) -> dict[str, Any]:
+        """JSON data, stable keys."""
+        return asdict(self)
+
+
+def outcome_of(vms: Iterable[VmReport], *, problems: bool, cancelled: bool) -> Outcome:
+    """The verdict on a run from those on its VMs."""
+    found = list(vms)
+    failed = [vm for vm in found if vm.outcome is Outcome.FAILED]
+    good = [vm for vm in found if vm.outcome is Outcome.OK]
+    if cancelled:
+        return Outcome.CANCELLED
+    if not failed:
+        if problems:
+            return Outcome.SOME_FAILED if good else Outcome.FAILED
+        return Outcome.OK if good or not found else Outcome.SKIPPED
+    if failed and all(vm.locked for vm in failed) and not good:
+        return Outcome.LOCKED
+    return Outcome.SOME_FAILED if good else Outcome.FAILED

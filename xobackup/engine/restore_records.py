@@ -1,0 +1,131 @@
+"""Records to create from records that were saved: what is copied, what is not, and what fills the gaps. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from xobackup.engine import keys
+from xobackup.repository.metadata import PointDisk
+from xobackup.xapi.values import NULL_REF
+
+Record = dict[str, Any]
+IMPORTING = "xobackup: the restore of this VM is not finished"
+START_OPERATIONS = ("start", "start_on")
+
+VM_FIELDS = (
+    *("actions_after_crash", "actions_after_reboot", "actions_after_shutdown", "actions_after_softreboot"),
+    *("HVM_boot_params", "HVM_boot_policy", "HVM_shadow_multiplier", "NVRAM", "PCI_bus", "PV_args", "PV_bootloader"),
+    *("PV_bootloader_args", "PV_kernel", "PV_legacy_args", "PV_ramdisk", "VCPUs_at_startup", "VCPUs_max"),
+    *("VCPUs_params", "domain_type", "generation_id", "hardware_platform_version", "has_vendor_device"),
+    *("memory_dynamic_max", "memory_dynamic_min", "memory_static_max", "memory_static_min", "order", "platform"),
+    *("recommendations", "reference_label", "shutdown_delay", "start_delay", "user_version", "version"),
+    "xenstore_data",
+)
+"""Copied as they are. References to objects of the old pool are not."""
+VM_DEFAULTS: Mapping[str, Any] = {
+    "actions_after_crash": "restart",
+    "actions_after_reboot": "restart",
+    "actions_after_shutdown": "destroy",
+    "HVM_boot_params": {"order": "cdn"},
+    "HVM_boot_policy": "BIOS order",
+    "PCI_bus": "",
+    "PV_args": "",
+    "PV_bootloader": "",
+    "PV_bootloader_args": "",
+    "PV_kernel": "",
+    "PV_legacy_args": "",
+    "PV_ramdisk": "",
+    "VCPUs_at_startup": 1,
+    "VCPUs_max": 1,
+    "VCPUs_params": {},
+    "memory_dynamic_max": 1 << 30,
+    "memory_dynamic_min": 1 << 30,
+    "memory_static_max": 1 << 30,
+    "memory_static_min": 1 << 30,
+    "platform": {},
+    "recommendations": "",
+    "user_version": 1,
+}
+"""For restore points whose record of the VM is incomplete: what ``VM.create`` insists on."""
+
+
+def clean_config(config: object) -> dict[str, str]:
+    """``other_config`` without the marks of backups."""
+    if not isinstance(config, dict):
+        return {}
+    dropped = {*keys.RESET, keys.SR, keys.COPY_OF, keys.BASE_DELTA_VDI}
+    return {key: value for key, value in config.items() if key not in dropped}
+
+
+def vm_record(
+    vm: Record, *, name: str, description: str, tags: tuple[str, ...], new_macs: bool, run_id: str
+) -> Record:
+    """What ``VM.create`` takes, under a name that says it is not finished and with its start blocked."""
+    record = {**VM_DEFAULTS, **{key: vm[key] for key in VM_FIELDS if vm.get(key) is not None}}
+    if record.get("HVM_shadow_multiplier") == 1:
+        del record["HVM_shadow_multiplier"]  # XenServer 7.2 stumbles over a float without a fraction
+    config = clean_config(vm.get("other_config"))
+    if new_macs:
+        config.pop("mac_seed", None)
+    return {
+        **record,
+        "affinity": NULL_REF,
+        "appliance": NULL_REF,
+        "suspend_SR": NULL_REF,
+        "ha_restart_priority": vm.get("ha_restart_priority", ""),
+        "is_a_template": False,
+        "name_label": f"[Importing…] {name}",
+        "name_description": description,
+        "other_config": {**config, keys.RUN: run_id},
+        "tags": list(dict.fromkeys([*(vm.get("tags") or []), *tags])),
+        "blocked_operations": dict.fromkeys(START_OPERATIONS, IMPORTING),
+    }
+
+
+def vdi_record(disk: PointDisk, vdi: Record, *, sr_ref: str, run_id: str) -> Record:
+    """What ``VDI.create`` takes. ``sm_config`` is never copied: it describes the old storage."""
+    return {
+        "name_label": disk.name_label,
+        "name_description": vdi.get("name_description", ""),
+        "SR": sr_ref,
+        "virtual_size": disk.virtual_size,
+        "type": vdi["type"] if vdi.get("type") in ("system", "user") else "user",
+        "sharable": bool(vdi.get("sharable", False)),
+        "read_only": False,
+        "other_config": {**clean_config(vdi.get("other_config")), keys.RUN: run_id},
+        "tags": list(vdi.get("tags") or []),
+        "xenstore_data": dict(vdi.get("xenstore_data") or {}),
+        "sm_config": {},
+    }
+
+
+def vbd_record(disk: PointDisk, vbd: Record) -> Record:
+    """What ``VBD.create`` takes, but for its VM and VDI."""
+    return {
+        "userdevice": disk.userdevice or "autodetect",
+        "bootable": bool(vbd.get("bootable", False)),
+        "mode": vbd.get("mode", "RW"),
+        "type": "Disk",
+        "empty": False,
+        "unpluggable": bool(vbd.get("unpluggable", True)),
+        "other_config": dict(vbd.get("other_config") or {}),
+        "qos_algorithm_type": vbd.get("qos_algorithm_type", ""),
+        "qos_algorithm_params": dict(vbd.get("qos_algorithm_params") or {}),
+    }
+
+
+def vif_record(vif: Record, *, network: str, new_mac: bool) -> Record:
+    """What ``VIF.create`` takes, but for its VM. An empty MAC lets the pool choose one."""
+    return {
+        "device": vif.get("device", "0"),
+        "network": network,
+        "MAC": "" if new_mac else vif.get("MAC", ""),
+        "MTU": vif.get("MTU", 1500),
+        "locking_mode": vif.get("locking_mode", "network_default"),
+        "ipv4_allowed": list(vif.get("ipv4_allowed") or []),
+        "ipv6_allowed": list(vif.get("ipv6_allowed") or []),
+        "other_config": dict(vif.get("other_config") or {}),
+        "qos_algorithm_type": vif.get("qos_algorithm_type", ""),
+        "qos_algorithm_params": dict(vif.get("qos_algorithm_params") or {}),
+    }

@@ -1,0 +1,311 @@
+"""A run of a job: the conductor. It opens what is needed, hands each VM to :mod:`xobackup.engine.backup`, reports.
+
+One VM's failure never touches another. A failed VM is tried again, if the job says so, after all others had their
+turn. Stopping (a signal, the switch) lets every VM clean up and then ends the journal.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+from xobackup.engine import events
+from xobackup.engine.backup import RunContext, VmBackup
+from xobackup.engine.errors import Cancelled, EngineError, Outcome, RunLocked, VmSkipped
+from xobackup.engine.job import Job
+from xobackup.engine.journal import JsonLinesJournal, Tee, close_interrupted, journal_path
+from xobackup.engine.plan import RunPlan, VmPlan, limit_fulls, no_disks, plan_vm
+from xobackup.engine.recover import recover_interrupted
+from xobackup.engine.report import RunReport, VmReport, outcome_of
+from xobackup.engine.select import Skipped, Why, select_vms
+from xobackup.engine.survey import survey
+from xobackup.engine.target import SINK_ERRORS
+from xobackup.engine.throttle import Throttle
+from xobackup.engine.tips import tips_of
+from xobackup.engine.view import VmView
+from xobackup.engine.world import World
+from xobackup.xapi.errors import XapiError
+
+if TYPE_CHECKING:
+    from xobackup.repository.repository import Repository
+
+
+@dataclass(slots=True)
+class _Opened:
+    """What a run found when it opened everything."""
+
+    contexts: list[RunContext] = field(default_factory=list)
+    vms: list[tuple[RunContext, VmView]] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def run_job(job: Job, outside: World) -> RunReport:
+    """Back up every VM the job selects. Never raises for what happens to single VMs, pools or remotes."""
+    began_s = outside.clock.monotonic_s()
+    run_id = outside.new_id()
+    with _journalled(job, outside, run_id, "run") as world:
+        reports: list[VmReport] = []
+        with ExitStack() as held:
+            opened = _open(job, world, run_id, held, recover=True)
+            reports += [_skipped_report(one) for one in opened.skipped if one.matched]
+            reports += _work_off(job, world, opened)
+        report = RunReport(
+            run_id=run_id,
+            job=job.name,
+            outcome=outcome_of(reports, problems=bool(opened.problems), cancelled=world.cancel.cancelled),
+            vms=tuple(reports),
+            duration_s=world.clock.monotonic_s() - began_s,
+            problems=tuple(opened.problems),
+        )
+        world.journal.write(
+            events.RunEnded(
+                run_id=run_id,
+                outcome=report.outcome.value,
+                ok=report.count(Outcome.OK),
+                failed=report.count(Outcome.FAILED),
+                skipped=report.count(Outcome.SKIPPED),
+                duration_s=report.duration_s,
+                reason=world.cancel.reason or "; ".join(opened.problems),
+            )
+        )
+    return report
+
+
+def plan_job(job: Job, world: World) -> RunPlan:
+    """What :func:`run_job` would do now, without touching anything."""
+    with ExitStack() as held:
+        opened = _open(job, world, "plan", held, recover=False)
+        plans, skipped = _plans(job, opened)
+        return RunPlan(
+            job=job.name,
+            vms=tuple(plans),
+            skipped=(*opened.skipped, *skipped),
+            problems=tuple(opened.problems),
+        )
+
+
+@contextmanager
+def _journalled(job: Job, world: World, run_id: str, verb: str) -> Iterator[World]:
+    """The world with this run's journal file added to its sinks, and its first event written."""
+    close_interrupted(world.journal_directory, world.clock)
+    file = JsonLinesJournal(journal_path(world.journal_directory, run_id, world.clock), world.clock)
+    try:
+        world = replace(
+            world,
+            journal=Tee(world.journal, file),
+            throttle=Throttle(job.settings.rate_bytes_s, world.clock),
+        )
+        world.journal.write(
+            events.RunStarted(
+                run_id=run_id,
+                verb=verb,
+                job=job.name,
+                job_id=job.id,
+                version=version(),
+                host=socket.gethostname(),
+                pid=os.getpid(),
+            )
+        )
+        yield world
+    finally:
+        file.close()
+
+
+def _open(job: Job, world: World, run_id: str, held: ExitStack, *, recover: bool) -> _Opened:
+    """Remotes, pools and the VMs chosen; what cannot be opened becomes a problem."""
+    opened = _Opened()
+    repositories: dict[str, Repository] = {}
+    for remote in job.remotes:
+        try:
+            repository = world.open_repository(remote)
+            held.callback(repository.remote.close)
+            repositories[remote.name] = repository
+        except (*SINK_ERRORS, EngineError) as error:
+            _problem(world, opened, f"remote {remote.name}: {error}", error, remote=remote.name)
+    if not repositories:
+        return opened
+    views: list[tuple[RunContext, VmView]] = []
+    for pool in job.pools:
+        try:
+            session = world.connect(pool.address)
+            held.callback(session.close)
+            seen = survey(session, pool.name)
+            if recover:
+                recover_interrupted(session, world.active_directory, seen.pool_uuid, world.journal)
+                seen = survey(session, pool.name)
+        except XapiError as error:
+            _problem(world, opened, f"pool {pool.name}: {error}", error)
+            continue
+        context = RunContext(
+            world=world,
+            job=job,
+            run_id=run_id,
+            session=session,
+            pool=pool.name,
+            pool_uuid=seen.pool_uuid,
+            repositories=repositories,
+        )
+        opened.contexts.append(context)
+        views += [(context, view) for view in seen.vm_views()]
+    _choose(job, world, opened, views)
+    return opened
+
+
+def _choose(job: Job, world: World, opened: _Opened, views: Sequence[tuple[RunContext, VmView]]) -> None:
+    selection = select_vms(job, [view for _, view in views])
+    contexts = {view.uuid: context for context, view in views}
+    opened.vms = [(contexts[view.uuid], view) for view in selection.chosen]
+    unknown = len(opened.contexts) < len(job.pools)  # then a uuid may well be in the pool we could not ask
+    opened.skipped = [one for one in selection.skipped if not (unknown and one.why is Why.NOT_FOUND)]
+    for one in opened.skipped:
+        if one.matched:
+            event = events.VmSkippedEvent(vm=one.uuid, vm_name=one.name, why=one.why.value, reason=one.reason)
+            world.journal.write(event)
+
+
+def version() -> str:
+    """This program's version, ``""`` when it runs from a tree that is not installed."""
+    try:
+        return metadata.version("xobackup")
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _problem(world: World, opened: _Opened, told: str, error: BaseException, *, remote: str = "") -> None:
+    opened.problems.append(told)
+    world.journal.write(
+        events.Failed(
+            remote=remote, error=told, error_class=type(error).__name__, hint=getattr(error, "hint", "") or ""
+        )
+    )
+
+
+def _plans(job: Job, opened: _Opened) -> tuple[list[VmPlan], list[Skipped]]:
+    """Every chosen VM's plan, as far as can be told without locks."""
+    plans: list[VmPlan] = []
+    skipped: list[Skipped] = []
+    for context, vm in opened.vms:
+        tips, warnings = tips_of(context, vm)
+        plan = plan_vm(job, vm, tips, warnings=tuple(warnings))
+        without = no_disks(plan)
+        if without is None:
+            plans.append(plan)
+        else:
+            skipped.append(without)
+    refused = limit_fulls(tuple(plans), job.settings.unexpected_fulls_max)
+    limit = f"more than {job.settings.unexpected_fulls_max} VMs would unexpectedly be transferred whole"
+    return [replace(plan, refusal=limit) if plan.vm.uuid in refused else plan for plan in plans], skipped
+
+
+def _work_off(job: Job, world: World, opened: _Opened) -> list[VmReport]:
+    """Every VM, and the failed ones again after the others."""
+    refused: dict[str, str] = {}
+    if job.settings.unexpected_fulls_max is not None:
+        plans, _ = _plans(job, opened)
+        limited = limit_fulls(tuple(plans), job.settings.unexpected_fulls_max)
+        refused = {plan.vm.uuid: plan.refusal for plan in plans if plan.vm.uuid in limited}
+    final: dict[str, VmReport] = {}
+    waiting = opened.vms
+    for attempt in range(1, job.settings.retries + 2):
+        last = attempt == job.settings.retries + 1
+
+        def one(pair: tuple[RunContext, VmView], attempt: int = attempt, last: bool = last) -> VmReport:
+            return _one(*pair, attempt=attempt, last=last, refusal=refused.get(pair[1].uuid, ""))
+
+        with ThreadPoolExecutor(max_workers=job.settings.vms_max, thread_name_prefix="vm") as threads:
+            for report in threads.map(one, waiting):
+                final[report.uuid] = report
+        waiting = [pair for pair in waiting if final[pair[1].uuid].retryable]
+        if not waiting or world.cancel.cancelled:
+            break
+    return [final[vm.uuid] for _, vm in opened.vms if vm.uuid in final]
+
+
+def _one(context: RunContext, vm: VmView, *, attempt: int, last: bool, refusal: str) -> VmReport:
+    """One attempt for one VM, and the verdict. The boundary no error crosses."""
+    world = context.world
+    began_s = world.clock.monotonic_s()
+    backup = VmBackup(context, vm, attempt=attempt)
+    outcome = Outcome.OK
+    error: Exception | None = None
+    try:
+        if refusal:
+            raise EngineError(refusal)
+        world.cancel.check()
+        backup.run()
+        if backup.done.errors:
+            outcome = Outcome.FAILED
+    except VmSkipped as skipped:
+        outcome, error = Outcome.SKIPPED, skipped
+    except Exception as failed:  # noqa: BLE001 - the per-VM boundary: one VM's bug must not cost the others' backups
+        outcome, error = Outcome.FAILED, failed
+    retryable = outcome is Outcome.FAILED and not backup.done.points and not isinstance(error, Cancelled)
+    report = _report(vm, backup, outcome, error, attempt=attempt, duration_s=world.clock.monotonic_s() - began_s)
+    if outcome is Outcome.FAILED and error is not None:
+        world.journal.write(
+            events.Failed(
+                vm=vm.uuid,
+                error=str(error),
+                error_class=type(error).__name__,
+                hint=report.hint,
+                will_retry=retryable and not last,
+            )
+        )
+    if last or not retryable:
+        world.journal.write(
+            events.VmEnded(
+                vm=vm.uuid,
+                vm_name=vm.name,
+                outcome=outcome.value,
+                attempts=attempt,
+                duration_s=report.duration_s,
+                read_bytes=report.read_bytes,
+                reason=report.reason,
+            )
+        )
+    return replace(report, retryable=retryable)
+
+
+def _report(
+    vm: VmView, backup: VmBackup, outcome: Outcome, error: Exception | None, *, attempt: int, duration_s: float
+) -> VmReport:
+    done = backup.done
+    disks = {(disk.live_uuid, disk.delta) for disk in done.transferred.done}
+    told = str(error) or type(error).__name__ if error is not None else "; ".join(done.errors)
+    return VmReport(
+        uuid=vm.uuid,
+        name=vm.name,
+        pool=vm.pool,
+        outcome=outcome,
+        reason=told,
+        attempts=attempt,
+        duration_s=duration_s,
+        read_bytes=done.transferred.read_bytes,
+        points=dict(done.points),
+        fulls=sum(1 for _, delta in disks if not delta),
+        deltas=sum(1 for _, delta in disks if delta),
+        merged_blocks=done.merged_blocks,
+        warnings=tuple(done.warnings),
+        errors=tuple(done.errors) if error is None else (*done.errors, told),
+        hint=getattr(error, "hint", "") or "",
+        locked=isinstance(error, RunLocked),
+    )
+
+
+def _skipped_report(one: Skipped) -> VmReport:
+    missing = one.why is Why.NOT_FOUND
+    return VmReport(
+        uuid=one.uuid,
+        name=one.name,
+        pool="",
+        outcome=Outcome.FAILED if missing else Outcome.SKIPPED,
+        reason=one.reason,
+        errors=(one.reason,) if missing else (),
+    )

@@ -1,0 +1,140 @@
+"""The remotes of a VM's backup while their locks are held: what they have, writing to them, who is still with us."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from remotes.errors import RemoteError
+from schedules.retention import Entry
+from vhd.errors import VhdError
+from xobackup.engine.base import RemoteTip
+from xobackup.engine.errors import AllSinksFailed
+from xobackup.repository.base import BaseRefusal
+from xobackup.repository.errors import Refused, RepositoryError
+
+if TYPE_CHECKING:
+    from xobackup.repository.merging import MergeProgress, MergeReport
+    from xobackup.repository.metadata import RestorePoint
+    from xobackup.repository.vm_directory import VmDirectory
+    from xobackup.repository.writer import DiskWriter
+
+
+SINK_ERRORS = (RemoteError, RepositoryError, VhdError, OSError, AllSinksFailed)
+"""What makes a remote drop out instead of failing the VM."""
+
+
+class Target:
+    """The VM's directory on the remote called ``name``."""
+
+    def __init__(self, name: str, directory: VmDirectory) -> None:
+        self.name = name
+        self._directory = directory
+
+    def tip(self, job_id: str, live_uuid: str) -> RemoteTip:
+        """The newest member of a disk's lineage."""
+        tip = self._directory.tip(job_id, live_uuid)
+        return RemoteTip(
+            snapshot_uuid=tip.snapshot_uuid,
+            virtual_size_bytes=tip.virtual_size_bytes,
+            size_max_bytes=tip.size_max_bytes,
+            problem=tip.problem,
+            known=tip.known,
+        )
+
+    def newest_ms(self) -> int:
+        """Timestamp of the newest restore point of the VM, 0 when there is none."""
+        return max((point.timestamp_ms for point in self._directory.points().points), default=0)
+
+    def entries(self, job_id: str, schedule_id: str) -> list[Entry]:
+        """What retention judges: the restore points of one schedule of the job."""
+        return [
+            Entry(id=point.id, timestamp_ms=point.timestamp_ms)
+            for point in self._directory.points().points
+            if point.schedule_id == schedule_id and point.job_id == job_id and point.mode == "delta"
+        ]
+
+    def begin_disk(
+        self,
+        job_id: str,
+        live_uuid: str,
+        *,
+        timestamp_ms: int,
+        snapshot_uuid: str,
+        virtual_size_bytes: int,
+        base_uuid: str,
+    ) -> DiskWriter:
+        """Begin a disk; ``base_uuid`` is the snapshot it continues, ``""`` for a full."""
+        base = None
+        if base_uuid:
+            found = self._directory.find_base(job_id, live_uuid, [base_uuid], virtual_size_bytes=virtual_size_bytes)
+            if isinstance(found, BaseRefusal):
+                raise Refused(found.code.value, f"{self.name}: disk {live_uuid}", found.reason)
+            base = found
+        return self._directory.begin_disk(
+            job_id,
+            live_uuid,
+            timestamp_ms=timestamp_ms,
+            snapshot_uuid=snapshot_uuid,
+            virtual_size_bytes=virtual_size_bytes,
+            base=base,
+        )
+
+    def publish(self, draft: dict[str, Any]) -> RestorePoint:
+        return self._directory.publish(draft)
+
+    def delete_points(self, ids: Iterable[str]) -> list[str]:
+        return self._directory.delete_points(ids)
+
+    def merge(
+        self, progress: Callable[[MergeProgress], None] | None = None, *, cancel: Callable[[], None] | None = None
+    ) -> MergeReport:
+        return self._directory.merge(progress, cancel=cancel)
+
+
+class Targets:
+    """The remotes that are still with us. One that fails drops out; when none is left the VM fails."""
+
+    def __init__(self, what: str, tell: Callable[[str, BaseException], None]) -> None:
+        """``what`` names the VM in the error; ``tell`` hears of each remote that drops out."""
+        self._what = what
+        self._tell = tell
+        self._targets: dict[str, Target] = {}
+        self.failures: dict[str, BaseException] = {}
+
+    def add(self, target: Target) -> None:
+        self._targets[target.name] = target
+
+    def __iter__(self) -> Iterator[Target]:
+        return iter(list(self._targets.values()))
+
+    def __len__(self) -> int:
+        return len(self._targets)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._targets
+
+    def by_name(self) -> Mapping[str, Target]:
+        return dict(self._targets)
+
+    def drop(self, failures: Mapping[str, BaseException]) -> None:
+        """Let go of remotes that failed."""
+        for name, error in failures.items():
+            if name not in self.failures:
+                self.failures[name] = error
+                self._targets.pop(name, None)
+                self._tell(name, error)
+
+    def require(self) -> None:
+        """Raise unless somebody is left."""
+        if not self._targets:
+            raise AllSinksFailed(self._what, self.failures)
+
+    def each(self, action: Callable[[Target], None]) -> None:
+        """Do something with every remote; those that fail drop out."""
+        for target in self:
+            try:
+                action(target)
+            except SINK_ERRORS as error:
+                self.drop({target.name: error})
+        self.require()

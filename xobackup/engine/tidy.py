@@ -1,0 +1,118 @@
+"""After a restore point is published: old snapshots off the pool, old points off the remotes, merges."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from schedules.retention import expired, newest
+from vhd.block import BLOCK_BYTES
+from xobackup.engine import events
+from xobackup.engine.cancel import CancelToken
+from xobackup.engine.prune import Group, groups_of, judge
+from xobackup.engine.removal import remove_snapshot
+from xobackup.engine.snapshot import vdis_of
+from xobackup.engine.target import Target
+from xobackup.engine.view import VmView
+from xobackup.xapi.errors import NotFound, XapiError
+
+if TYPE_CHECKING:
+    from xobackup.engine.backup import RunContext
+    from xobackup.repository.merging import MergeProgress
+
+
+def remove_served_snapshots(
+    context: RunContext,
+    vm: VmView,
+    tips: Mapping[str, Iterable[str]],
+    *,
+    missed: Collection[str],
+    warn: Callable[[str], None],
+) -> None:
+    """Remove the job's snapshots that nothing will continue from.
+
+    ``missed``: remotes that took no part in this run. What they end with is unknown, so the newest bases stay up to
+    the bound, as if they needed them.
+    """
+    groups = groups_of(vm, context.job.id)
+    known = dict(tips)
+    for remote in missed:
+        known[remote] = [disk.vdi_uuid for group in groups for disk in group.disks]
+    for verdict in judge(groups, tips=known, bases_max=context.job.settings.bases_max):
+        if verdict.keep:
+            continue
+        try:
+            _remove(context, verdict.group)
+        except XapiError as error:
+            warn(f"the snapshot of {verdict.group.datetime} stays on the pool for now: {error}")
+            continue
+        event = events.SnapshotRemoved(vm=vm.uuid, snapshot=verdict.group.datetime, reason=verdict.reason)
+        context.world.journal.write(event)
+
+
+def _remove(context: RunContext, group: Group) -> None:
+    vdis: dict[str, dict[str, Any]] = {}
+    for disk in group.disks:
+        try:
+            vdis[disk.vdi_ref] = context.session.record("VDI", disk.vdi_ref)
+        except NotFound:
+            continue
+    if group.vm_snapshot_ref:
+        with contextlib.suppress(NotFound):
+            vdis.update(vdis_of(context.session, group.vm_snapshot_ref))
+    remove_snapshot(context.session, group.vm_snapshot_ref, vdis)
+
+
+def expire_points(
+    context: RunContext, vm: VmView, target: Target, cancel: CancelToken, warn: Callable[[str], None]
+) -> int:
+    """Apply retention to one remote and reclaim its disks; returns the blocks that were merged."""
+    world, job = context.world, context.job
+    verdicts = newest(target.entries(job.id, job.schedule_id), job.settings.retention)
+    old = expired(verdicts)
+    if old:
+        target.delete_points([entry.id for entry in old])
+        reason = f"older than the newest {job.settings.retention}"
+        event = events.PointsExpired(
+            vm=vm.uuid, remote=target.name, points=[entry.id for entry in old], reason=reason
+        )
+        world.journal.write(event)
+    if not job.settings.merge_in_run:
+        return 0
+    return merge_target(context, vm, target, cancel, warn)
+
+
+def merge_target(
+    context: RunContext, vm: VmView, target: Target, cancel: CancelToken, warn: Callable[[str], None]
+) -> int:
+    """Reclaim what no restore point needs on one remote; returns the blocks that were moved."""
+    world = context.world
+    began_s = world.clock.monotonic_s()
+    meter = world.progress.meter(f"{vm.name} on {target.name}", stage="merge")
+    seen: dict[tuple[str, ...], int] = {}
+
+    def progress(told: MergeProgress) -> None:
+        key = (told.lineage, *told.chain)
+        if key not in seen:
+            meter.begin("merge", total_bytes=told.blocks_total * BLOCK_BYTES)
+        meter.add((told.blocks_done - seen.get(key, 0)) * BLOCK_BYTES)
+        seen[key] = told.blocks_done
+
+    try:
+        report = target.merge(progress, cancel=cancel.check)
+    finally:
+        world.progress.drop(meter)
+    for refusal in report.refusals:
+        warn(f"{target.name}: {refusal.lineage} was not merged: {refusal.reason}")
+    if report.merges:
+        event = events.Merged(
+            vm=vm.uuid,
+            remote=target.name,
+            disks=report.merges,
+            blocks=report.bytes_moved // BLOCK_BYTES,
+            moved_bytes=report.bytes_moved,
+            duration_s=world.clock.monotonic_s() - began_s,
+        )
+        world.journal.write(event)
+    return report.bytes_moved // BLOCK_BYTES

@@ -1,0 +1,80 @@
+"""Everything a verb takes from outside: clock, connections, journal, the switch. A simulation can own all of it."""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xobackup.clock import Clock
+from xobackup.engine.cancel import CancelToken
+from xobackup.engine.journal import MemoryJournal, Sink
+from xobackup.engine.progress import Progress
+from xobackup.engine.throttle import Throttle
+
+if TYPE_CHECKING:
+    from xobackup.engine.job import RemoteTarget
+    from xobackup.repository.repository import Repository
+    from xobackup.xapi.address import PoolAddress
+    from xobackup.xapi.session import Session
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """See the module's head; make one with :func:`real_world`, or by hand in tests."""
+
+    clock: Clock
+    state_directory: Path
+    journal: Sink
+    progress: Progress
+    cancel: CancelToken
+    throttle: Throttle
+    connect: Callable[[PoolAddress], Session]
+    open_repository: Callable[[RemoteTarget], Repository]
+    new_id: Callable[[], str]
+
+    @property
+    def journal_directory(self) -> Path:
+        return self.state_directory / "journal"
+
+    @property
+    def active_directory(self) -> Path:
+        return self.state_directory / "active"
+
+
+def real_world(
+    state_directory: Path,
+    *,
+    clock: Clock,
+    journal: Sink | None = None,
+    cancel: CancelToken | None = None,
+    progress: Progress | None = None,
+) -> World:
+    """The world as it is: sessions by TLS, repositories by URL."""
+    from xobackup.xapi.session import Session
+
+    return World(
+        clock=clock,
+        state_directory=state_directory,
+        journal=journal or MemoryJournal(),
+        progress=progress or Progress(clock),
+        cancel=cancel or CancelToken(),
+        throttle=Throttle(None, clock),
+        connect=lambda address: Session.connect(address, clock=clock),
+        open_repository=lambda target: open_repository_at(target.url, clock=clock),
+        new_id=lambda: str(uuid.UUID(bytes=secrets.token_bytes(16), version=4)),
+    )
+
+
+def open_repository_at(url: str, *, clock: Clock) -> Repository:
+    """The repository at a remote's URL, written as the URL's options say."""
+    from remotes.url import open_remote, parse_url
+    from xobackup.repository.options import RepositoryOptions
+    from xobackup.repository.repository import Repository
+
+    parsed = parse_url(url)
+    options = RepositoryOptions(vhd_directory=parsed.options.get("useVhdDirectory") is True)
+    return Repository(open_remote(parsed), clock=clock, options=options)
