@@ -62,7 +62,10 @@ def create_disk(toolstack: Toolstack, record: Record) -> str:
     except StorageFull as error:
         raise full() from error
     vdi = database.create("VDI", {**record, **_initial(uuid), "virtual_size": size})
+    for tell in toolstack.on_created:
+        tell(vdi, size)
     refresh_disks(toolstack, sr, [vdi])
+    toolstack.storage_changed(sr)
     return vdi
 
 
@@ -109,15 +112,21 @@ def snapshot_disk(toolstack: Toolstack, vdi: str, *, is_snapshot: bool) -> str:
         touched.append(_base_copy(toolstack, record, base_uuid))
     toolstack.copied(vdi, new)
     refresh_disks(toolstack, record["SR"], touched)
+    toolstack.storage_changed(record["SR"])
     return new
 
 
 def _base_copy(toolstack: Toolstack, record: Record, uuid: str) -> str:
+    return record_base_copy(toolstack, record["SR"], uuid, record["virtual_size"])
+
+
+def record_base_copy(toolstack: Toolstack, sr: str, uuid: str, size_bytes: int) -> str:
+    """The record of a hidden node."""
     hidden = {
-        "SR": record["SR"],
+        "SR": sr,
         "name_label": "base copy",
         "type": "user",
-        "virtual_size": record["virtual_size"],
+        "virtual_size": size_bytes,
         **_initial(uuid),
         "managed": False,
         "read_only": True,

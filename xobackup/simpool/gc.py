@@ -135,13 +135,15 @@ def collect(toolstack: Toolstack, sr: str) -> list[Step]:
         with toolstack.database.lock:
             step = next_step(toolstack, sr, frozenset(skipped))
             if step is None:
-                return done
+                break
             try:
                 apply_step(toolstack, sr, step)
             except StorageFull:
                 skipped.add(step.node)
                 continue
             done.append(step)
+    if done:
+        toolstack.storage_changed(sr)
     return done
 
 

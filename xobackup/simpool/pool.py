@@ -7,12 +7,12 @@ with SimPool.start(tmp_path / "pool") as pool:
 from __future__ import annotations
 
 import hashlib
-import random
 from typing import TYPE_CHECKING, Any
 
 from xobackup.clock import Clock, SystemClock
 from xobackup.simpool import gc
 from xobackup.simpool.build import build_pool
+from xobackup.simpool.content import Expectations, Source
 from xobackup.simpool.dispatch import Dispatcher
 from xobackup.simpool.faults import Faults
 from xobackup.simpool.http.certificate import ensure_certificate, fingerprint_sha256, server_context
@@ -25,6 +25,7 @@ from xobackup.simpool.options import Options
 from xobackup.simpool.spec import PoolSpec
 from xobackup.simpool.state import load_state, save_state, state_path
 from xobackup.simpool.toolstack import Toolstack
+from xobackup.simpool.workload import Profile, Workload
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,12 +51,14 @@ class SimPool:
         self.username, self.password = spec.username, spec.password
         self.toolstack = Toolstack(
             clock=clock,
-            rng=random.Random(seed),
+            seed=seed,
             options=options,
             username=spec.username,
             password=spec.password,
         )
         self.dispatcher = Dispatcher(self.toolstack)
+        self.expectations = Expectations(self.toolstack, directory)
+        self.reopened = False
         self._collector: gc.Collector | None = None
 
     @classmethod
@@ -75,7 +78,8 @@ class SimPool:
         directory.mkdir(parents=True, exist_ok=True)
         pool = cls(directory, spec or PoolSpec(), options or Options(), clock or SystemClock(), seed)
         pool._listen(address, port, tls=tls)
-        if state_path(directory).exists():
+        pool.reopened = state_path(directory).exists()
+        if pool.reopened:
             load_state(pool.toolstack, directory, address=pool.server_address)
         else:
             build_pool(pool.toolstack, pool.spec, directory, address=pool.server_address)
@@ -193,6 +197,20 @@ class SimPool:
             store.write(uuid, offset, data)
             self.toolstack.written(vdi, offset, data)
 
+    def write_from(self, vdi: str, offset: int, source: Source) -> None:
+        """A guest's write whose bytes can be made again, so that remembering it costs nothing."""
+        with self.model.lock:
+            self.expectations.announce(source)
+            self.write_disk(vdi, offset, source.read(0, source.length))
+
+    def expected_sha256(self, vdi: str) -> str:
+        """What :meth:`disk_sha256` must give, known from the writes alone."""
+        return self.expectations.of(vdi).sha256()
+
+    def workload(self, vm: str, seed: int, profile: Profile | None = None) -> Workload:
+        """A deterministic guest for a running VM."""
+        return Workload(self, vm, seed, profile)
+
     def _held_by_guest(self, record: Record) -> bool:
         for vbd in record["VBDs"]:
             held = self.model.get("VBD", vbd)
@@ -226,6 +244,7 @@ class SimPool:
             self._collector.close()
         self.dispatcher.join(JOIN_TIMEOUT_S)
         self.save()
+        self.expectations.close()
 
     def __enter__(self) -> SimPool:
         return self

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from xobackup.simpool.build import open_store
 from xobackup.simpool.database import Row
+from xobackup.simpool.disks import record_base_copy, refresh_disks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,8 +61,31 @@ def load_state(toolstack: Toolstack, directory: Path, *, address: str) -> None:
         for sr, record in database.where("SR"):
             if record["type"] != "iso":
                 open_store(toolstack, sr, directory)
+        toolstack.rng.seed(f"{toolstack.seed} {database.generation}")  # else uuids would be given twice
         _release_control_domains(toolstack)
+        for sr in list(toolstack.stores):
+            _reconcile(toolstack, sr)
         database.update("host", toolstack.master, address=address)
+
+
+def _reconcile(toolstack: Toolstack, sr: str) -> None:
+    """After a process was killed the trees may be ahead of the records: the trees are right."""
+    database, store = toolstack.database, toolstack.stores[sr]
+    recorded = {database.get("VDI", vdi)["uuid"]: vdi for vdi in database.get("SR", sr)["VDIs"]}
+    for uuid, vdi in recorded.items():
+        if uuid not in store:
+            if database.get("VDI", vdi)["managed"]:
+                database.update("VDI", vdi, missing=True)
+            else:
+                database.destroy("VDI", vdi)
+    for uuid in store.uuids():
+        if uuid in recorded:
+            continue
+        if store.node(uuid).hidden:
+            recorded[uuid] = record_base_copy(toolstack, sr, uuid, store.node(uuid).size_bytes)
+        elif not store.children(uuid):
+            store.destroy(uuid)
+    refresh_disks(toolstack, sr, [vdi for uuid, vdi in recorded.items() if uuid in store])
 
 
 def _release_control_domains(toolstack: Toolstack) -> None:

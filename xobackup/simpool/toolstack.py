@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,6 @@ from xobackup.simpool.tasks import Tasks
 from xobackup.simpool.values import NULL, date_text
 
 if TYPE_CHECKING:
-    import random
     from collections.abc import Callable
 
     from xobackup.clock import Clock
@@ -25,11 +25,12 @@ if TYPE_CHECKING:
 class Toolstack:
     """One pool's database, sessions, tasks, storage and plan of faults."""
 
-    def __init__(self, *, clock: Clock, rng: random.Random, options: Options, username: str, password: str) -> None:
+    def __init__(self, *, clock: Clock, seed: int, options: Options, username: str, password: str) -> None:
         self.clock = clock
-        self.rng = rng
+        self.seed = seed
+        self.rng = random.Random(seed)
         self.options = options
-        self.database = Database(rng)
+        self.database = Database(self.rng)
         self.sessions = Sessions(
             self.database,
             clock,
@@ -45,6 +46,8 @@ class Toolstack:
         self.vtpm_contents: dict[str, str] = {}
         self.list_methods: Callable[[], list[str]] = list
         self.closing = threading.Event()
+        self.on_created: list[Callable[[str, int], None]] = []
+        """Told of (VDI, size) whenever an empty disk is made."""
         self.on_copied: list[Callable[[str, str], None]] = []
         """Told of (source VDI, new VDI) whenever a disk's content is snapshotted, cloned or copied."""
         self.on_written: list[Callable[[str, int, bytes | memoryview], None]] = []
