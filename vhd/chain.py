@@ -85,6 +85,8 @@ class Chain:
         sizes = [member.virtual_size_bytes for member in members]
         self._limits = [min(sizes[: layer + 1]) for layer in range(len(sizes))]
         self._lock = threading.Lock()
+        self._spares: list[BlockBuffer] = []
+        """Buffers for completing partial blocks, one for each thread that ever did so at the same time."""
         self._window = BlockBuffer()
         self._window_index = -1
 
@@ -206,11 +208,15 @@ class Chain:
         return next((below for below in range(layer + 1, len(presence)) if presence[below].has(index)), None)
 
     def _complete(self, layer: int, index: int, above: Bitmap, buffer: BlockBuffer) -> Bitmap:
-        spare = BlockBuffer()
+        try:
+            spare = self._spares.pop()
+        except IndexError:
+            spare = BlockBuffer()
         present = self._read_layer(layer, index, spare)
         for first, count in runs(above, present=False):
             start, end = first * SECTOR_BYTES, (first + count) * SECTOR_BYTES
             buffer.data[start:end] = spare.data[start:end]
+        self._spares.append(spare)
         return union(above, present)
 
 

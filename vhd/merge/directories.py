@@ -12,7 +12,7 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from vhd.block import BLOCK_BYTES, Bitmap, BlockBuffer, bitmap_of, blank_absent, union
+from vhd.block import BLOCK_BYTES, Bitmap, BlockBuffer, BufferPool, bitmap_of, blank_absent, union
 from vhd.directory import VhdDirectory, block_name
 from vhd.directory_writer import VhdDirectoryUpdater, generous_entries
 from vhd.errors import MergeError
@@ -34,7 +34,7 @@ def merge_directories(members: DirectoryMembers, plan: MergePlan, keeper: Keeper
         root.grow(max(plan.entries_after, generous_entries(plan.target_footer.current_size_bytes)))
     _blank_tail(root, plan)
     _mark_partial(members, plan)
-    _move_blocks(_Merging(root, members.disks, plan), plan, keeper)
+    _move_blocks(_Merging(root, members.disks, plan, max(1, keeper.options.workers_max)), plan, keeper)
     for index in plan.indexes:
         root.bat.add(index)
     root.write_table()
@@ -70,11 +70,14 @@ def _finish_oldest(under_way: deque[tuple[int, Future[None]]], keeper: Keeper) -
 class _Merging:
     """The blocks of one merge; several threads."""
 
-    def __init__(self, root: VhdDirectoryUpdater, disks: Sequence[VhdDirectory], plan: MergePlan) -> None:
+    def __init__(
+        self, root: VhdDirectoryUpdater, disks: Sequence[VhdDirectory], plan: MergePlan, workers: int
+    ) -> None:
         self._root = root
         self._disks = disks
         self._target_size = plan.target_footer.current_size_bytes
         self._fills_zeros = plan.root_footer.disk_type == DiskType.DYNAMIC
+        self._buffers = BufferPool(2 * workers)
 
     def merge_block(self, step: BlockStep) -> None:
         newest = self._disks[step.sources[0]]
@@ -93,20 +96,23 @@ class _Merging:
 
     def _rewrite(self, step: BlockStep, newest: VhdDirectory) -> bool:
         """Put the block together; ``False`` when the newest child has it no more."""
-        buffer = BlockBuffer()
         if newest.block_object(step.index) is None:
             return False
-        bitmap = newest.read_block(step.index, buffer)
-        spare = BlockBuffer() if bitmap is not None else None
-        for position in step.sources[1:]:
-            if bitmap is None or spare is None:
-                break
-            below = self._disks[position].read_block(step.index, spare)
-            fill(buffer, bitmap, spare)
-            bitmap = union(bitmap, below)
-        if bitmap is not None and spare is not None:
-            bitmap = self._complete_from_root(step.index, bitmap, buffer, spare)
-        self._root.put_block(step.index, bitmap, buffer)
+        buffer, spare = self._buffers.acquire(), self._buffers.acquire()
+        try:
+            bitmap = newest.read_block(step.index, buffer)
+            for position in step.sources[1:]:
+                if bitmap is None:
+                    break
+                below = self._disks[position].read_block(step.index, spare)
+                fill(buffer, bitmap, spare)
+                bitmap = union(bitmap, below)
+            if bitmap is not None:
+                bitmap = self._complete_from_root(step.index, bitmap, buffer, spare)
+            self._root.put_block(step.index, bitmap, buffer)
+        finally:
+            self._buffers.release(buffer)
+            self._buffers.release(spare)
         self._root.store.delete(block_name(newest.path, step.index))
         return True
 

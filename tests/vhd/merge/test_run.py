@@ -5,14 +5,14 @@ from __future__ import annotations
 import random
 
 import pytest
-from xotest.pictures import ALPHABET, flat_of, flatten, uuid_of
-from xotest.workspace import CODECS, RemoteWorkspace, write_pictures
 
 from remotes.memory import MemoryRemote
 from vhd.errors import MergeError
 from vhd.lineage import open_chain
 from vhd.merge.progress import MergeOptions
 from vhd.merge.run import apply_merge, show_merge
+from xotest.pictures import ALPHABET, flat_of, flatten, uuid_of
+from xotest.workspace import CODECS, RemoteWorkspace, write_pictures
 
 KINDS = pytest.mark.parametrize("directory", [False, True], ids=["files", "directories"])
 
