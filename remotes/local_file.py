@@ -177,17 +177,17 @@ class LocalFile:
         return done
 
     def _copy_through_memory(self, source: ReadableFile, source_offset: int, offset: int, length: int) -> None:
-        with mmap.mmap(-1, min(COPY_BUFFER_BYTES, max(length, 1))) as memory, memoryview(memory) as buffer:
-            while length:
-                with buffer[: min(length, len(buffer))] as part:
-                    count = source.read_into(source_offset, part)
-                    if count < len(part):
-                        problem = f"expected {len(part)} bytes at {source_offset}, found {count}"
-                        raise errors.Unavailable(self._remote, source.name, problem, transient=False)
-                    self.write_at(offset, part)
-                source_offset += count
-                offset += count
-                length -= count
+        buffer = memoryview(mmap.mmap(-1, min(COPY_BUFFER_BYTES, length)))  # freed with its last view
+        while length:
+            part = buffer[: min(length, len(buffer))]
+            count = source.read_into(source_offset, part)
+            if count < len(part):
+                problem = f"expected {len(part)} bytes at {source_offset}, found {count}"
+                raise errors.Unavailable(self._remote, source.name, problem, transient=False)
+            self.write_at(offset, part)
+            source_offset += count
+            offset += count
+            length -= count
 
 
 def _aligned(offset: int, view: memoryview) -> bool:

@@ -1,7 +1,7 @@
 """A remote that tries again when the storage says that it may help.
 
 Only errors with ``transient`` are retried, after an exponential pause with full jitter, until the attempts or the
-time of the :class:`RetryPolicy` are used up; then the last error is raised. Which operations may be repeated, and why:
+time of the :class:`RetryPolicy` are used up; then the last error is raised. What may be repeated, and why:
 
 ==================  =====================================================================================
 list, stat, get,    read only

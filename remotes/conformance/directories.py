@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from remotes import errors
 from remotes.conformance.suite import Scratch, Skipped, expect, expect_bytes, expect_raises, promises
@@ -34,7 +35,7 @@ def files_and_directories_are_told_apart(scratch: Scratch) -> None:
     remote.make_directory(directory)
     file_actions: tuple[Callable[[str], object], ...] = (remote.get, remote.open, remote.update, remote.delete)
     for action in file_actions:
-        expect_raises(errors.IsADirectory, lambda action=action: action(directory), f"{_called(action)} a directory")  # type: ignore[misc]
+        expect_raises(errors.IsADirectory, partial(action, directory), f"{_called(action)} a directory")
     expect_raises(errors.IsADirectory, lambda: remote.put(directory, b""), "put onto a directory")
     expect_raises(errors.AlreadyExists, lambda: remote.put(directory, b"", replace=False), "put onto a directory")
     expect_raises(
@@ -45,7 +46,7 @@ def files_and_directories_are_told_apart(scratch: Scratch) -> None:
         *(remote.delete_tree, remote.make_directory),
     )
     for action in directory_actions:
-        expect_raises(errors.NotADirectory, lambda action=action: action(file), f"{_called(action)} a file")  # type: ignore[misc]
+        expect_raises(errors.NotADirectory, partial(action, file), f"{_called(action)} a file")
     below = f"{file}/below"
     expect_raises(errors.NotADirectory, lambda: remote.put(below, b""), "put below a file")
     expect_raises(errors.NotADirectory, lambda: remote.get(below), "get below a file")
@@ -62,7 +63,7 @@ def a_directory_is_renamed_with_its_content(scratch: Scratch) -> None:
     for replace in (False, True):
         expect_raises(
             errors.AlreadyExists,
-            lambda replace=replace: remote.rename(old, other, replace=replace),  # type: ignore[misc]
+            partial(remote.rename, old, other, replace=replace),
             "rename onto an empty directory",
         )
     expect_raises(errors.InvalidName, lambda: remote.rename(old, f"{old}/sub/x"), "rename into itself")

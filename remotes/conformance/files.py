@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import mmap
 import random
-from collections.abc import Iterator
 
 from remotes import errors
 from remotes.conformance.suite import Scratch, Skipped, expect, expect_bytes, expect_raises, promises
@@ -25,13 +24,11 @@ def read(file: ReadableFile, offset: int, length: int) -> bytes:
     return bytes(buffer[: file.read_into(offset, memoryview(buffer))])
 
 
-@contextlib.contextmanager
-def aligned(content: bytes) -> Iterator[memoryview]:
+def aligned(content: bytes) -> memoryview:
     """The content in memory that a storage may take without copying."""
-    with mmap.mmap(-1, len(content)) as memory:
-        memory[:] = content
-        with memoryview(memory) as view:
-            yield view
+    memory = mmap.mmap(-1, len(content))  # freed with its last view
+    memory[:] = content
+    return memoryview(memory)
 
 
 def a_file_is_created_once(scratch: Scratch) -> None:
@@ -89,8 +86,7 @@ def aligned_blocks_and_small_writes_mix(scratch: Scratch) -> None:
     with contextlib.closing(scratch.remote.create(scratch.name("file"))) as file:
         for slot in (0, 2, 1, 3, 2):
             content = rng.randbytes(BLOCK_BYTES)
-            with aligned(content) as view:
-                file.write_at(slot * BLOCK_BYTES, view)
+            file.write_at(slot * BLOCK_BYTES, aligned(content))
             wanted[slot * BLOCK_BYTES : (slot + 1) * BLOCK_BYTES] = content
             file.written(slot * BLOCK_BYTES, BLOCK_BYTES)
             small = rng.randbytes(512)

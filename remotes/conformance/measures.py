@@ -17,20 +17,20 @@ def a_file_is_written_and_read_at_some_speed(scratch: Scratch) -> str:
     remote, clock = scratch.remote, scratch.clock
     if not remote.capabilities.random_access:
         raise Skipped("this remote has only whole objects")
-    with mmap.mmap(-1, BLOCK_BYTES) as memory, memoryview(memory) as block:
-        block[:] = random.Random(5).randbytes(BLOCK_BYTES)
-        begun_s = clock.monotonic_s()
-        with contextlib.closing(remote.create(scratch.name("file"))) as file:
-            for index in range(BLOCKS):
-                file.write_at(index * BLOCK_BYTES, block)
-                file.written(index * BLOCK_BYTES, BLOCK_BYTES)
-            file.sync()
-        written_s = clock.monotonic_s()
-        with contextlib.closing(remote.open(scratch.name("file"))) as reader:
-            for index in range(BLOCKS):
-                count = reader.read_into(index * BLOCK_BYTES, block)
-                expect(count == BLOCK_BYTES, f"expected {BLOCK_BYTES} bytes, found {count}")
-        read_s = clock.monotonic_s()
+    block = memoryview(mmap.mmap(-1, BLOCK_BYTES))  # freed with its last view
+    block[:] = random.Random(5).randbytes(BLOCK_BYTES)
+    begun_s = clock.monotonic_s()
+    with contextlib.closing(remote.create(scratch.name("file"))) as file:
+        for index in range(BLOCKS):
+            file.write_at(index * BLOCK_BYTES, block)
+            file.written(index * BLOCK_BYTES, BLOCK_BYTES)
+        file.sync()
+    written_s = clock.monotonic_s()
+    with contextlib.closing(remote.open(scratch.name("file"))) as reader:
+        for index in range(BLOCKS):
+            count = reader.read_into(index * BLOCK_BYTES, block)
+            expect(count == BLOCK_BYTES, f"expected {BLOCK_BYTES} bytes, found {count}")
+    read_s = clock.monotonic_s()
     size = BLOCKS * BLOCK_BYTES
     return f"write and sync {_rate(size, written_s - begun_s)}, read {_rate(size, read_s - written_s)}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+from functools import partial
 
 from remotes import errors, names
 from remotes.conformance.suite import Scratch, expect, expect_bytes, expect_raises, promises
@@ -28,9 +29,9 @@ LISTED = 120
 def names_that_lead_out_are_refused(scratch: Scratch) -> None:
     remote = scratch.remote
     for name in BAD_NAMES:
-        expect_raises(errors.InvalidName, lambda name=name: remote.put(name, b""), f"put {name!r}")  # type: ignore[misc]
-        expect_raises(errors.InvalidName, lambda name=name: remote.get(name), f"get {name!r}")  # type: ignore[misc]
-        expect_raises(errors.InvalidName, lambda name=name: remote.delete_tree(name), f"delete_tree {name!r}")  # type: ignore[misc]
+        expect_raises(errors.InvalidName, partial(remote.put, name, b""), f"put {name!r}")
+        expect_raises(errors.InvalidName, partial(remote.get, name), f"get {name!r}")
+        expect_raises(errors.InvalidName, partial(remote.delete_tree, name), f"delete_tree {name!r}")
     expect_raises(errors.InvalidName, lambda: remote.list("../"), "list '../'")
     expect_raises(errors.InvalidName, lambda: remote.rename("..", scratch.name("x")), "rename '..'")
 
@@ -97,10 +98,10 @@ def what_is_missing_is_not_found(scratch: Scratch) -> None:
         name = scratch.name(base)
         actions = (remote.get, remote.stat, remote.open, remote.update, remote.list, remote.delete, remote.touch)
         for action in (*actions, remote.remove_directory):
-            expect_raises(errors.NotFound, lambda action=action, name=name: action(name), f"{action.__name__} {base}")  # type: ignore[misc]
+            expect_raises(errors.NotFound, partial(action, name), f"{action.__name__} {base}")
         remote.delete(name, missing_ok=True)
         remote.delete_tree(name)
-        expect_raises(errors.NotFound, lambda name=name: remote.rename(name, f"{name}x"), f"rename {base}")  # type: ignore[misc]
+        expect_raises(errors.NotFound, partial(remote.rename, name, f"{name}x"), f"rename {base}")
 
 
 def a_listing_is_complete(scratch: Scratch) -> str:

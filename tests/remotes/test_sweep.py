@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 
 import pytest
-from xotest.sweep import sweep, sweep_errors
 
 from remotes import errors
 from remotes.contract import Remote
 from remotes.memory import MemoryRemote
+from xotest.sweep import sweep, sweep_errors
 
 OLD = b"old" * 3000
 NEW = b"new" * 3000

@@ -25,8 +25,9 @@ end by themselves: each of their operations raises ``PowerCut``.
 :func:`sweep_errors` does the same with an error in place of the cut: nothing is lost, but the job is refused once at
 every operation, and must end with one of the errors ``expected``, or cope.
 
-Both return how many cuts or errors they made. On failure the note names the seed, the change and the last operations;
-``XOTEST_SEED`` chooses another seed, ``XOTEST_CUT=17`` or ``XOTEST_CUT=17:during`` replays one.
+Both return how many cuts or errors they made. On failure the note names the seed, the change and the last operations.
+The seed is fixed unless the argument (the fixture of that name) or ``XOTEST_SEED`` gives another; ``XOTEST_CUT=17`` or
+``XOTEST_CUT=17:during`` replays one cut.
 """
 
 from __future__ import annotations
@@ -49,9 +50,8 @@ Step = Callable[[Remote], object]
 DEFAULT_SEED = 20261120
 
 
-def seed() -> int:
-    """The seed of this process's random tests."""
-    return int(os.environ.get("XOTEST_SEED", DEFAULT_SEED))
+def _seed(chosen: int | None) -> int:
+    return int(os.environ.get("XOTEST_SEED", DEFAULT_SEED)) if chosen is None else chosen
 
 
 def sweep(
@@ -63,16 +63,18 @@ def sweep(
     survivors: int = 1,
     every: int = 1,
     first: int = 1,
+    seed: int | None = None,
 ) -> int:
     """See the module's head. ``survivors`` are drawn per cut; ``every`` > 1 skips cuts, ``first`` starts later."""
+    seed = _seed(seed)
     cuts = 0
     tearable = False
     for number, moment in _cuts(first, every):
         if moment is Moment.DURING and not tearable:
             continue
         remote = build()
-        faults = Faults(cut=Cut(at=number, moment=moment), rng=_rng(number, moment, "torn"))
-        with _noted(f"power cut {moment} change {number}", faults):
+        faults = Faults(cut=Cut(at=number, moment=moment), rng=_rng(seed, number, moment, "torn"))
+        with _noted(f"power cut {moment} change {number}, XOTEST_SEED={seed}", faults):
             if not _interrupted(lambda: run(FaultyRemote(remote, faults)), faults):  # noqa: B023 - called at once
                 assert cuts, "the job made no change at all"
                 check(remote)
@@ -83,7 +85,7 @@ def sweep(
             tearable = faults.cut_operation.kind in TEARABLE
             cuts += 1
             for draw in range(survivors):
-                _recover(remote.survivor(_rng(number, moment, str(draw))), run, check, finished)
+                _recover(remote.survivor(_rng(seed, number, moment, str(draw))), run, check, finished)
     return cuts
 
 
@@ -168,7 +170,7 @@ def _recover(remote: MemoryRemote, run: Step, check: Step, finished: Step | None
 
 
 def _rng(*parts: object) -> random.Random:
-    return random.Random(f"{seed()} {' '.join(map(str, parts))}")
+    return random.Random(" ".join(map(str, parts)))
 
 
 @contextlib.contextmanager
@@ -177,5 +179,5 @@ def _noted(what: str, faults: Faults) -> Iterator[None]:
         yield
     except BaseException as error:
         lines: Sequence[str] = [f"  {operation}" for operation in faults.log[-15:]]
-        error.add_note(f"{what}, XOTEST_SEED={seed()}; the last operations:\n" + "\n".join(lines))
+        error.add_note(f"{what}; the last operations:\n" + "\n".join(lines))
         raise
