@@ -28,6 +28,8 @@ class Active:
     pool_uuid: str
     vm_uuid: str
     since_s: float
+    kind: str = "backup"
+    """``backup`` or ``restore``."""
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from xobackup.engine import events, keys
 from xobackup.engine.active import Active, interrupted
 from xobackup.engine.removal import detach_from_control_domains, remove_snapshot
+from xobackup.engine.restore_vm import remove_restored
 from xobackup.engine.snapshot import unblock_migration, vdis_of
 from xobackup.xapi.errors import NotFound, XapiError, XapiFailure
 from xobackup.xapi.other_config import set_keys
@@ -51,6 +52,10 @@ def clean_run(session: Session, active: Active, journal: Sink) -> None:
     """Remove what one dead run left of one VM, as far as its mark alone proves it: not a snapshot that was named,
     because a remote may have its content already."""
     _cancel_tasks(session, active.run_id, active.vm_uuid, journal)
+    if active.kind == "restore":
+        for what in remove_restored(session, active.run_id):
+            _tell(journal, active.vm_uuid, what, "a restore was interrupted")
+        return
     try:
         vm_ref = session.by_uuid("VM", active.vm_uuid)
     except NotFound:

@@ -1,0 +1,103 @@
+"""A restore point's disk, read with its digests beside it: damage is found before it is restored.
+
+Whole blocks are compared with what was noted when they were written; blocks without a digest (written by Xen
+Orchestra, or partial) are read all the same and counted apart. A block that differs is looked at once more from a
+fresh look at the repository, because a merge may be moving blocks at this very moment.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import xxhash
+
+from vhd.block import Bitmap, BlockBuffer
+from xobackup.engine.errors import IntegrityError
+from xobackup.repository.digest_store import DigestStore
+from xobackup.repository.layout import split_disk_path
+
+if TYPE_CHECKING:
+    from vhd.chain import Chain
+    from xobackup.repository.digests import Digests
+    from xobackup.repository.metadata import PointDisk, RestorePoint
+    from xobackup.repository.repository import Repository
+
+
+class CheckedDisk:
+    """Satisfies :class:`vhd.block.Disk`; several threads may read at once. Close it at the end."""
+
+    def __init__(self, repository: Repository, point: RestorePoint, disk: PointDisk, *, check: bool = True) -> None:
+        self._repository = repository
+        self._point = point
+        self._disk = disk
+        self._chain: Chain = repository.open_disk(point, disk.vdi_ref)
+        self._digests = self._read_digests(self._chain) if check else {}
+        self._lock = threading.Lock()
+        self.compared = 0
+        self.without_digest = 0
+
+    @property
+    def name(self) -> str:
+        return f"disk {self._disk.name_label or self._disk.live_vdi_uuid} of {self._point.id}"
+
+    @property
+    def virtual_size_bytes(self) -> int:
+        return self._chain.virtual_size_bytes
+
+    def block_indexes(self) -> list[int]:
+        return self._chain.block_indexes()
+
+    def read_block(self, index: int, buffer: BlockBuffer) -> Bitmap:
+        """Read and compare. Raises :class:`IntegrityError` when the data are not those that were written."""
+        bitmap = self._chain.read_block(index, buffer)
+        expected = self._expected(self._chain, self._digests, index)
+        if expected is None:
+            with self._lock:
+                self.without_digest += 1
+            return bitmap
+        if xxhash.xxh3_128_digest(buffer.data) != expected:
+            return self._look_again(index, buffer)
+        with self._lock:
+            self.compared += 1
+        return bitmap
+
+    def close(self) -> None:
+        self._chain.close()
+
+    def _look_again(self, index: int, buffer: BlockBuffer) -> Bitmap:
+        chain = self._repository.open_disk(self._point, self._disk.vdi_ref)
+        try:
+            bitmap = chain.read_block(index, buffer)
+            expected = self._expected(chain, self._read_digests(chain), index)
+        finally:
+            chain.close()
+        if expected is not None and xxhash.xxh3_128_digest(buffer.data) != expected:
+            message = f"{self.name}: block {index} is not what was written (its digest differs)"
+            raise IntegrityError(message, hint="run verify; restore another point, or this one without checking")
+        return bitmap
+
+    def _expected(self, chain: Chain, digests: dict[int, Digests], index: int) -> bytes | None:
+        """The digest the data must have, when one is known and the block comes whole from one disk of full size."""
+        layer = chain.layer_of(index)
+        known = digests.get(id(layer)) if layer is not None else None
+        if layer is None or known is None or layer.virtual_size_bytes > chain.virtual_size_bytes:
+            return None
+        entry = known.get(index)
+        return entry.digest if entry is not None and entry.bitmap is None else None
+
+    def _read_digests(self, chain: Chain) -> dict[int, Digests]:
+        """Digests by the identity of the chain's member; none at all while a merge is under way."""
+        directory, name = split_disk_path(self._disk.path)
+        _, job, live = directory.split("/")
+        lineage = self._repository.lineage(self._point.vm_uuid, job, live)
+        names = lineage.chain(name)
+        if names is None or lineage.states or len(names) != len(chain.members):
+            return {}
+        store = DigestStore(self._repository.remote, self._point.vm_uuid, directory)
+        found: dict[int, Digests] = {}
+        for member, described in zip(chain.members, names, strict=True):
+            digests = store.get(described.name, member.footer.uuid)
+            if digests is not None:
+                found[id(member)] = digests
+        return found

@@ -1,0 +1,251 @@
+"""One disk of a restore point into something that is no pool: a raw, VHD or qcow2 file, or a pipe.
+
+A file appears under its name only when it is whole and durable. Raw files are sparse. qcow2 goes through qemu-img,
+which cannot read from a pipe: a sparse raw file of the disk's allocated size is made beside the output for it first,
+and deleted afterwards.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import uuid as uuids
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from remotes.contract import WritableFile
+from remotes.local import LocalRemote
+from vhd.block import BLOCK_BYTES, Disk
+from vhd.file import VhdFileWriter
+from vhd.footer import DiskType, new_footer
+from vhd.layout import SIZE_MAX_BYTES
+from vhd.timestamps import to_vhd
+from xobackup.engine.cancel import CancelToken
+from xobackup.engine.checked import CheckedDisk
+from xobackup.engine.errors import EngineError, ProgramMissing, UsageError
+from xobackup.engine.progress import Meter
+from xobackup.engine.readahead import blocks_of
+
+if TYPE_CHECKING:
+    from xobackup.engine.world import World
+    from xobackup.repository.metadata import PointDisk, RestorePoint
+    from xobackup.repository.repository import Repository
+
+ZEROS = memoryview(bytes(BLOCK_BYTES))
+PIPE_BYTES = 1 << 20
+"""Asked of a pipe, so that the reader is not woken for every 64 KiB."""
+F_SETPIPE_SZ = 1031
+
+
+class Format(StrEnum):
+    RAW = "raw"
+    VHD = "vhd"
+    QCOW2 = "qcow2"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """What a restore wrote. ``unchecked``: blocks for which no digest was known."""
+
+    size_bytes: int
+    blocks: int
+    compared: int
+    unchecked: int
+
+
+def restore_to_file(
+    world: World,
+    repository: Repository,
+    point: RestorePoint,
+    disk: PointDisk,
+    path: Path,
+    *,
+    format: Format = Format.RAW,
+    replace: bool = False,
+    check: bool = True,
+) -> Written:
+    """Write one disk to ``path``. An existing file is refused unless ``replace``."""
+    if path.exists() and not replace:
+        raise UsageError(f"{path}: it exists already", hint="give another name, or allow it to be replaced")
+    if not path.parent.is_dir():
+        raise UsageError(f"{path}: its directory does not exist")
+    if format is Format.QCOW2 and shutil.which("qemu-img") is None:
+        raise ProgramMissing("qemu-img", "qemu-utils")
+    meter = world.progress.meter(disk.name_label or disk.live_vdi_uuid, stage="restore")
+    source = CheckedDisk(repository, point, disk, check=check)
+    try:
+        write = _write_vhd(source, world) if format is Format.VHD else _write_raw(source)
+        if format is not Format.QCOW2:
+            blocks = _published(path, write, meter, world.cancel, replace=replace)
+        else:
+            blocks = _through_qemu(path, write, meter, world, replace=replace)
+        return _written(source, blocks)
+    finally:
+        source.close()
+        world.progress.drop(meter)
+
+
+def restore_to_pipe(
+    world: World, repository: Repository, point: RestorePoint, disk: PointDisk, fd: int, *, check: bool = True
+) -> Written:
+    """Write the raw disk, zeros included, to an open descriptor from beginning to end."""
+    meter = world.progress.meter(disk.name_label or disk.live_vdi_uuid, stage="restore")
+    source = CheckedDisk(repository, point, disk, check=check)
+    try:
+        return _written(source, _write_sequentially(source, fd, meter, world.cancel))
+    finally:
+        source.close()
+        world.progress.drop(meter)
+
+
+def _written(source: CheckedDisk, blocks: int) -> Written:
+    return Written(
+        size_bytes=source.virtual_size_bytes,
+        blocks=blocks,
+        compared=source.compared,
+        unchecked=source.without_digest,
+    )
+
+
+_Write = Callable[[WritableFile, Meter, CancelToken], int]
+
+
+def _published(path: Path, write: _Write, meter: Meter, cancel: CancelToken, *, replace: bool) -> int:
+    """Write under a temporary name beside ``path``, make it durable, rename it."""
+    directory = LocalRemote(path.parent)
+    temporary = f".{path.name}.xobackup-restore"
+    try:
+        directory.delete(temporary, missing_ok=True)
+        try:
+            file = directory.create(temporary)
+            try:
+                blocks = write(file, meter, cancel)
+                file.sync()
+            finally:
+                file.close()
+            directory.rename(temporary, path.name, replace=replace)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                (path.parent / temporary).unlink(missing_ok=True)
+            raise
+    finally:
+        directory.close()
+    return blocks
+
+
+def _write_raw(source: Disk) -> _Write:
+    def write(file: WritableFile, meter: Meter, cancel: CancelToken) -> int:
+        size = source.virtual_size_bytes
+        indexes = source.block_indexes()
+        meter.begin("restore", total_bytes=len(indexes) * BLOCK_BYTES)
+        for block in blocks_of(source, indexes, cancel=cancel):
+            start = block.index * BLOCK_BYTES
+            length = min(BLOCK_BYTES, size - start)
+            data = block.buffer.data[:length]
+            if data != ZEROS[:length]:
+                file.write_at(start, data)
+                file.written(start, length)
+            meter.add(BLOCK_BYTES)
+        file.truncate(size)
+        return len(indexes)
+
+    return write
+
+
+def _write_vhd(source: CheckedDisk, world: World) -> _Write:
+    if source.virtual_size_bytes > SIZE_MAX_BYTES:
+        message = f"{source.name}: {source.virtual_size_bytes} bytes do not fit into a VHD, at most {SIZE_MAX_BYTES}"
+        raise UsageError(message, hint="restore it as raw or qcow2")
+
+    def write(file: WritableFile, meter: Meter, cancel: CancelToken) -> int:
+        indexes = source.block_indexes()
+        meter.begin("restore", total_bytes=len(indexes) * BLOCK_BYTES)
+        footer = new_footer(
+            size_bytes=source.virtual_size_bytes,
+            disk_type=DiskType.DYNAMIC,
+            uuid=uuids.UUID(world.new_id()),
+            timestamp=to_vhd(world.clock.now_s()),
+        )
+        writer = VhdFileWriter.create(file, footer=footer)
+        for block in blocks_of(source, indexes, cancel=cancel):
+            block.bitmap = None  # flat: what no disk of the chain has are zeros, and these are in the buffer
+            writer.write_block(block)
+            meter.add(BLOCK_BYTES)
+        writer.finish()
+        return len(indexes)
+
+    return write
+
+
+def _through_qemu(path: Path, write: _Write, meter: Meter, world: World, *, replace: bool) -> int:
+    scratch = path.parent / f".{path.name}.xobackup-scratch.raw"
+    temporary = path.parent / f".{path.name}.xobackup-restore"
+    try:
+        blocks = _published(scratch, write, meter, world.cancel, replace=True)
+        meter.begin("qemu-img")
+        _run_qemu(["convert", "-f", "raw", "-O", "qcow2", str(scratch), str(temporary)], world.cancel)
+        directory = LocalRemote(path.parent)
+        try:
+            file = directory.update(temporary.name)
+            try:
+                file.sync()
+            finally:
+                file.close()
+            directory.rename(temporary.name, path.name, replace=replace)
+        finally:
+            directory.close()
+        return blocks
+    finally:
+        scratch.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
+
+
+def _run_qemu(arguments: list[str], cancel: CancelToken) -> None:
+    with subprocess.Popen(
+        ["qemu-img", *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as process:
+        with cancel.waking(process.terminate):
+            _, said = process.communicate()
+        cancel.check()
+        if process.returncode:
+            told = said.decode("utf-8", "replace").strip()[-500:]
+            raise EngineError(f"qemu-img failed with status {process.returncode}: {told}")
+
+
+def _write_sequentially(source: Disk, fd: int, meter: Meter, cancel: CancelToken) -> int:
+    import fcntl
+
+    with contextlib.suppress(OSError):  # not a pipe, or not allowed
+        fcntl.fcntl(fd, F_SETPIPE_SZ, PIPE_BYTES)
+    size = source.virtual_size_bytes
+    indexes = source.block_indexes()
+    meter.begin("restore", total_bytes=size)
+    position = 0
+    for block in blocks_of(source, indexes, cancel=cancel):
+        _write_zeros(fd, block.index * BLOCK_BYTES - position, meter, cancel)
+        position = block.index * BLOCK_BYTES
+        length = min(BLOCK_BYTES, size - position)
+        _write_all(fd, block.buffer.data[:length])
+        meter.add(length)
+        position += length
+    _write_zeros(fd, size - position, meter, cancel)
+    return len(indexes)
+
+
+def _write_zeros(fd: int, length: int, meter: Meter, cancel: CancelToken) -> None:
+    while length > 0:
+        cancel.check()
+        piece = min(length, BLOCK_BYTES)
+        _write_all(fd, ZEROS[:piece])
+        meter.add(piece)
+        length -= piece
+
+
+def _write_all(fd: int, data: memoryview) -> None:
+    while data:
+        data = data[os.write(fd, data) :]

@@ -1,0 +1,127 @@
+"""A disk of a restore point into a VDI of a pool.
+
+Into a **new** VDI only what the disk holds is sent: the rest is zeros already. Into an **existing** one every block
+is sent, zeros for those the disk does not have and for what the VDI has past the disk's end, so that nothing of the
+old content shines through. An existing VDI must be attached nowhere, and large enough.
+"""
+
+from __future__ import annotations
+
+import uuid as uuids
+from typing import TYPE_CHECKING, Any
+
+from vhd.block import BLOCK_BYTES, BufferPool, Disk
+from vhd.emit import VhdEmitter
+from vhd.timestamps import to_vhd
+from xobackup.engine import keys
+from xobackup.engine.cancel import CancelToken
+from xobackup.engine.checked import CheckedDisk
+from xobackup.engine.errors import UsageError
+from xobackup.engine.progress import Meter
+from xobackup.engine.readahead import Padded, ReadAhead
+from xobackup.engine.restore_disk import Written
+from xobackup.xapi.errors import TransferCancelled
+from xobackup.xapi.transfer import open_import
+
+if TYPE_CHECKING:
+    from xobackup.engine.world import World
+    from xobackup.repository.metadata import PointDisk, RestorePoint
+    from xobackup.repository.repository import Repository
+    from xobackup.xapi.session import Session
+
+
+def send_disk(
+    world: World,
+    session: Session,
+    disk: Disk,
+    vdi_ref: str,
+    *,
+    indexes: list[int],
+    run_id: str,
+    meter: Meter,
+    cancel: CancelToken,
+) -> None:
+    """Import the blocks ``indexes`` of ``disk`` into a VDI. Returns when the pool's task has succeeded."""
+    meter.begin("restore", total_bytes=len(indexes) * BLOCK_BYTES)
+    ahead = ReadAhead(disk, indexes, cancel=cancel)
+    emitter = VhdEmitter(
+        ahead, uuid=uuids.UUID(world.new_id()), timestamp=to_vhd(world.clock.now_s()), indexes=indexes
+    )
+    label = keys.task_label(run_id, f"import of {disk.name}")
+    try:
+        with (
+            open_import(session, vdi_ref, length_bytes=emitter.length_bytes, task_label=label) as target,
+            cancel.waking(target.cancel),
+        ):
+            for piece in emitter.chunks(BufferPool(1)):
+                target.write(piece)
+                waited = world.throttle.take(len(piece), cancel)
+                if waited:
+                    meter.busy("throttle", waited)
+                meter.add(len(piece))
+            target.finish()
+    except TransferCancelled:
+        cancel.check()
+        raise
+    finally:
+        ahead.close()
+
+
+def restore_to_vdi(
+    world: World,
+    session: Session,
+    repository: Repository,
+    point: RestorePoint,
+    disk: PointDisk,
+    *,
+    vdi_uuid: str,
+    check: bool = True,
+) -> Written:
+    """Overwrite an existing VDI with the disk."""
+    ref = session.by_uuid("VDI", vdi_uuid)
+    record = session.record("VDI", ref)
+    source = CheckedDisk(repository, point, disk, check=check)
+    try:
+        refuse_target(session, record, source.virtual_size_bytes)
+        size = int(record["virtual_size"])
+        indexes = list(range(-(-size // BLOCK_BYTES)))
+        meter = world.progress.meter(disk.name_label or disk.live_vdi_uuid, stage="restore")
+        try:
+            send_disk(
+                world,
+                session,
+                Padded(source, size),
+                ref,
+                indexes=indexes,
+                run_id=world.new_id(),
+                meter=meter,
+                cancel=world.cancel,
+            )
+        finally:
+            world.progress.drop(meter)
+        return Written(
+            size_bytes=size, blocks=len(indexes), compared=source.compared, unchecked=source.without_digest
+        )
+    finally:
+        source.close()
+
+
+def refuse_target(session: Session, vdi: dict[str, Any], size_bytes: int) -> None:
+    """Raise :class:`UsageError` unless the VDI may be overwritten with a disk of that size."""
+    name = f"VDI {vdi.get('uuid')} ({vdi.get('name_label')})"
+    if vdi.get("is_a_snapshot"):
+        raise UsageError(f"{name}: it is a snapshot")
+    if not vdi.get("managed", True) or vdi.get("missing"):
+        raise UsageError(f"{name}: it is not a usable disk")
+    if vdi.get("read_only"):
+        raise UsageError(f"{name}: it is read-only")
+    if int(vdi["virtual_size"]) < size_bytes:
+        raise UsageError(f"{name}: expected at least {size_bytes} bytes, found {vdi['virtual_size']}")
+    for ref in vdi.get("VBDs", []):
+        vbd = session.record("VBD", ref)
+        if vbd.get("currently_attached"):
+            holder = session.record("VM", vbd["VM"])
+            raise UsageError(
+                f"{name}: it is attached to VM {holder.get('name_label')} ({holder.get('uuid')})",
+                hint="shut that VM down, or unplug the disk",
+            )

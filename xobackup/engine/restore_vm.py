@@ -1,0 +1,249 @@
+"""A restore point as a new VM: create, fill, and only then let it be started. All or nothing.
+
+Everything created carries the id of the restore until the end, so that what a crash leaves can be told apart from
+everything else and removed by the next start; an error removes it at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from xobackup.clock import utc
+from xobackup.engine import keys
+from xobackup.engine.active import Active, marked_active
+from xobackup.engine.cancel import CancelToken
+from xobackup.engine.checked import CheckedDisk
+from xobackup.engine.errors import Cancelled, UsageError
+from xobackup.engine.removal import destroy_vdi
+from xobackup.engine.restore_plan import DiskRestore, RestorePlan, Site, VmRequest, plan_vm_restore
+from xobackup.engine.restore_records import IMPORTING, START_OPERATIONS
+from xobackup.engine.restore_vdi import send_disk
+from xobackup.xapi.errors import NotFound, XapiError
+from xobackup.xapi.other_config import set_keys
+from xobackup.xapi.values import is_null
+
+if TYPE_CHECKING:
+    from xobackup.engine.world import World
+    from xobackup.repository.metadata import RestorePoint
+    from xobackup.repository.repository import Repository
+    from xobackup.xapi.session import Session
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restored:
+    """The new VM. ``unchecked``: blocks for which no digest was known."""
+
+    vm_uuid: str
+    vm_ref: str
+    name: str
+    disks: dict[str, str]
+    """Live VDI uuid then -> uuid of the new VDI."""
+    size_bytes: int
+    compared: int
+    unchecked: int
+    started: bool
+    warnings: tuple[str, ...]
+
+
+def look_at_site(session: Session) -> Site:
+    """What the pool offers to a restore."""
+    pool = next(iter(session.records("pool").values()), {})
+    return Site(
+        default_sr=str(pool.get("default_SR", "")),
+        srs=session.records("SR"),
+        networks=session.records("network"),
+        pifs=session.records("PIF"),
+    )
+
+
+def plan_restore(
+    world: World, session: Session, point: RestorePoint, request: VmRequest, *, remote: str
+) -> RestorePlan:
+    """What :func:`restore_vm` would do; touches nothing."""
+    return plan_vm_restore(
+        point,
+        request,
+        look_at_site(session),
+        remote=remote,
+        restored_at=utc(world.clock.now_s()).strftime("%Y-%m-%d %H:%M:%S UTC"),
+        run_id=world.new_id(),
+    )
+
+
+def restore_vm(
+    world: World,
+    session: Session,
+    repository: Repository,
+    plan: RestorePlan,
+    *,
+    disks_max: int = 4,
+    check: bool = True,
+) -> Restored:
+    """Carry out ``plan``."""
+    return _Restore(world, session, repository, plan, check=check).run(disks_max)
+
+
+class _Restore:
+    """One restore on its way."""
+
+    def __init__(
+        self, world: World, session: Session, repository: Repository, plan: RestorePlan, *, check: bool
+    ) -> None:
+        self._world = world
+        self._session = session
+        self._repository = repository
+        self._plan = plan
+        self._check = check
+        self._run_id = str(plan.vm["other_config"][keys.RUN])
+        self._cancel = CancelToken()
+        self._vm_ref = ""
+        self._vdis: dict[str, str] = {}
+        self._compared = 0
+        self._unchecked = 0
+
+    def run(self, disks_max: int) -> Restored:
+        pool_uuid = next((str(one["uuid"]) for one in self._session.records("pool").values()), "")
+        active = Active(
+            run_id=self._run_id,
+            job_id="",
+            job="restore",
+            pool_uuid=pool_uuid,
+            vm_uuid=self._plan.point.vm_uuid,
+            since_s=self._world.clock.now_s(),
+            kind="restore",
+        )
+        with (
+            self._world.cancel.waking(lambda: self._cancel.cancel(self._world.cancel.reason)),
+            marked_active(self._world.active_directory, active),
+        ):
+            try:
+                self._create()
+                self._fill(disks_max)
+                return self._finish()
+            except BaseException:
+                self._roll_back()
+                raise
+
+    def _create(self) -> None:
+        session = self._session
+        self._vm_ref = str(session.call("VM.create", self._plan.vm))
+        for vbd in session.call("VM.get_VBDs", self._vm_ref):
+            session.call("VBD.destroy", vbd)  # what the template it claims to come from would add
+        for disk in self._plan.disks:
+            self._cancel.check()
+            vdi = session.call_async("VDI.create", disk.vdi)
+            if is_null(vdi):
+                raise UsageError(f"disk {disk.disk.name_label}: the pool gave no VDI, found {vdi!r}")
+            self._vdis[disk.disk.live_vdi_uuid] = str(vdi)
+            session.call("VDI.set_name_label", str(vdi), f"[Importing…] {disk.disk.name_label}")
+            session.call("VBD.create", {**disk.vbd, "VM": self._vm_ref, "VDI": str(vdi)})
+        for nic in self._plan.nics:
+            session.call("VIF.create", {**nic.vif, "VM": self._vm_ref})
+
+    def _fill(self, disks_max: int) -> None:
+        """All disks; the first failure stops the others."""
+        disks: Sequence[DiskRestore] = self._plan.disks
+        with ThreadPoolExecutor(max_workers=max(1, min(disks_max, len(disks))), thread_name_prefix="disk") as threads:
+            futures = [threads.submit(self._fill_one, disk) for disk in disks]
+            done, pending = wait(futures, return_when=FIRST_EXCEPTION)
+            if any(future.exception() for future in done):
+                self._cancel.cancel("another disk of this VM failed")
+                for future in pending:
+                    future.cancel()
+        failed = [error for future in futures if not future.cancelled() and (error := future.exception())]
+        if failed:
+            raise next((error for error in failed if not isinstance(error, Cancelled)), failed[0])
+
+    def _fill_one(self, disk: DiskRestore) -> None:
+        meter = self._world.progress.meter(disk.disk.name_label or disk.disk.live_vdi_uuid, stage="restore")
+        source = CheckedDisk(self._repository, self._plan.point, disk.disk, check=self._check)
+        try:
+            send_disk(
+                self._world,
+                self._session,
+                source,
+                self._vdis[disk.disk.live_vdi_uuid],
+                indexes=source.block_indexes(),
+                run_id=self._run_id,
+                meter=meter,
+                cancel=self._cancel,
+            )
+            self._compared += source.compared
+            self._unchecked += source.without_digest
+        finally:
+            source.close()
+            self._world.progress.drop(meter)
+
+    def _finish(self) -> Restored:
+        session, plan = self._session, self._plan
+        self._cancel.check()
+        uuids: dict[str, str] = {}
+        for disk in plan.disks:
+            ref = self._vdis[disk.disk.live_vdi_uuid]
+            session.call("VDI.set_name_label", ref, disk.disk.name_label)
+            uuids[disk.disk.live_vdi_uuid] = str(session.call("VDI.get_uuid", ref))
+        session.call("VM.set_name_label", self._vm_ref, plan.name)
+        for operation, text in plan.blocked_operations.items():
+            set_keys(session, "VM", self._vm_ref, {operation: text}, field="blocked_operations")
+        for operation in START_OPERATIONS:
+            session.call("VM.remove_from_blocked_operations", self._vm_ref, operation)
+        session.call("VM.update_allowed_operations", self._vm_ref)
+        for ref in self._vdis.values():
+            set_keys(session, "VDI", ref, {keys.RUN: None})
+        set_keys(session, "VM", self._vm_ref, {keys.RUN: None})
+        warnings = list(plan.warnings)
+        started = False
+        if plan.start:
+            try:
+                session.call_async("VM.start", self._vm_ref, False, False)
+                started = True
+            except XapiError as error:  # it is restored all the same
+                warnings.append(f"the VM is restored but could not be started: {error}")
+        return Restored(
+            vm_uuid=str(session.call("VM.get_uuid", self._vm_ref)),
+            vm_ref=self._vm_ref,
+            name=plan.name,
+            disks=uuids,
+            size_bytes=plan.size_bytes,
+            compared=self._compared,
+            unchecked=self._unchecked,
+            started=started,
+            warnings=tuple(warnings),
+        )
+
+    def _roll_back(self) -> None:
+        """Remove what was created. What cannot be removed now carries our id, and the next start removes it."""
+        with contextlib.suppress(XapiError):
+            remove_restored(self._session, self._run_id)
+
+
+def remove_restored(session: Session, run_id: str) -> list[str]:
+    """Remove VMs and VDIs of an unfinished restore; returns what, for the journal."""
+    removed: list[str] = []
+    for ref, record in session.records("VM").items():
+        ours = record.get("other_config", {}).get(keys.RUN) == run_id
+        unfinished = record.get("blocked_operations", {}).get("start") == IMPORTING
+        if ours and unfinished and not record.get("is_a_snapshot") and record.get("power_state") == "Halted":
+            with contextlib.suppress(NotFound):
+                session.call_async("VM.destroy", ref)
+            removed.append(f"VM {record.get('uuid')}")
+    for ref, record in session.records("VDI").items():
+        ours = record.get("other_config", {}).get(keys.RUN) == run_id
+        if ours and not record.get("is_a_snapshot") and not _used(session, record):
+            destroy_vdi(session, ref)
+            removed.append(f"VDI {record.get('uuid')}")
+    return removed
+
+
+def _used(session: Session, vdi: dict[str, object]) -> bool:
+    """Whether the VDI belongs to a VM other than a control domain by now."""
+    vbds = vdi.get("VBDs")
+    for ref in vbds if isinstance(vbds, list) else []:
+        with contextlib.suppress(NotFound):
+            if not session.call("VM.get_is_control_domain", session.call("VBD.get_VM", ref)):
+                return True
+    return False
