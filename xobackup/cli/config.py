@@ -21,7 +21,6 @@ def check(
 ) -> None:
     """Read the configuration and its drop-ins and say what they define. Touches no pool and no remote."""
     from remotes.url import parse_url
-
     from xobackup.config.errors import ConfigError
     from xobackup.config.load import configuration_path, files_of
     from xobackup.config.secrets import resolve
