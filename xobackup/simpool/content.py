@@ -12,7 +12,6 @@ import random
 import tempfile
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import IO, TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -21,7 +20,8 @@ if TYPE_CHECKING:
     from xobackup.simpool.toolstack import Toolstack
 
 HASH_STEP_BYTES = 4 << 20
-PATTERNS_CACHED = 8
+CHUNK_BYTES = 16 * 1024
+"""Seeded bytes are made in pieces of this, so that any part can be had without the rest."""
 
 
 class Source(Protocol):
@@ -41,7 +41,10 @@ class Seeded:
     length: int
 
     def read(self, offset: int, length: int) -> bytes:
-        return seeded_bytes(self.seed, self.length)[offset : offset + length]
+        first = offset // CHUNK_BYTES
+        last = -(-min(offset + length, self.length) // CHUNK_BYTES)
+        made = b"".join(random.Random(self.seed << 24 | chunk).randbytes(CHUNK_BYTES) for chunk in range(first, last))
+        return made[offset - first * CHUNK_BYTES :][:length]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,12 +69,6 @@ class Spooled:
     def read(self, offset: int, length: int) -> bytes:
         self.file.seek(self.at + offset)
         return self.file.read(length)
-
-
-@lru_cache(maxsize=PATTERNS_CACHED)
-def seeded_bytes(seed: int, length: int) -> bytes:
-    """The bytes of a seeded write."""
-    return random.Random(seed).randbytes(length)
 
 
 @dataclass(frozen=True, slots=True)

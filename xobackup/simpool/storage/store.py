@@ -112,6 +112,7 @@ class SrStore:
             if leaf.empty and parent is not None:
                 self._new(new_uuid, leaf.size_bytes, self._nodes[parent])
                 return None
+            self._reserve(2 * _empty_bytes(leaf.size_bytes))
             leaf.rename(self._path(base_uuid))
             leaf.set_footer(hidden=1)
             self._nodes[base_uuid] = self._nodes.pop(uuid)
@@ -186,8 +187,7 @@ class SrStore:
 
     def _new(self, uuid: str, size_bytes: int, parent: Node | None) -> None:
         node_uuid = uuids.UUID(int=self._rng.getrandbits(128), version=4)
-        needed = 4 * (size_bytes // BLOCK_BYTES) + 4096
-        self._reserve(needed)
+        self._reserve(_empty_bytes(size_bytes))
         node = Node.create(
             self._path(uuid),
             size_bytes=size_bytes,
@@ -210,3 +210,8 @@ class SrStore:
         free = self.physical_size - self._used
         if more > free:
             raise StorageFull(more, free)
+
+
+def _empty_bytes(size_bytes: int) -> int:
+    """At most so long is the file of an empty disk."""
+    return 4 * (size_bytes // BLOCK_BYTES) + 4096
