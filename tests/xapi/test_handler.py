@@ -41,7 +41,7 @@ def export(session: Session) -> bytes:
 
 
 def test_the_request_names_everything(host: ScriptedXapi, session: Session) -> None:
-    host.transfers = [good]  # type: ignore[list-item]
+    host.transfers = [good]
     assert export(session) == b"conectix"
     request = host.requests[-3]
     assert (request.method, request.path) == ("GET", "/export_raw_vdi")
@@ -61,7 +61,7 @@ def test_a_redirect_is_followed_with_the_same_task(host: ScriptedXapi, tmp_path:
         address = type(address)(
             url=host.url, username="root", password=PASSWORD, tls=type(address.tls)(both), timeouts=QUICK
         )
-        host.transfers = [redirect(f"{other.url}/export_raw_vdi?x=1")]  # type: ignore[list-item]
+        host.transfers = [redirect(f"{other.url}/export_raw_vdi?x=1")]
 
         def elsewhere(request: Request) -> None:
             request.ok()
@@ -78,7 +78,7 @@ def test_a_redirect_is_followed_with_the_same_task(host: ScriptedXapi, tmp_path:
 def test_the_other_hosts_certificate_is_checked_too(host: ScriptedXapi, session: Session, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     with ScriptedXapi(tmp_path / "other") as other:
-        host.transfers = [redirect(f"{other.url}/export_raw_vdi")]  # type: ignore[list-item]
+        host.transfers = [redirect(f"{other.url}/export_raw_vdi")]
         with pytest.raises(errors.TlsError) as caught:
             export(session)
         assert caught.value.found_sha256
@@ -88,14 +88,14 @@ def test_the_other_hosts_certificate_is_checked_too(host: ScriptedXapi, session:
 
 @pytest.mark.parametrize("location", ["", "nonsense", "ftp://x/", "http://127.0.0.1/x", "https://"])
 def test_a_bad_redirect_is_refused(host: ScriptedXapi, session: Session, location: str) -> None:
-    host.transfers = [redirect(location)]  # type: ignore[list-item]
+    host.transfers = [redirect(location)]
     with pytest.raises(errors.TransferError, match="redirected"):
         export(session)
     assert host.tasks == {}
 
 
 def test_a_redirect_in_a_circle_is_given_up(host: ScriptedXapi, session: Session) -> None:
-    host.transfers = [redirect(f"{host.url}/export_raw_vdi")]  # type: ignore[list-item]
+    host.transfers = [redirect(f"{host.url}/export_raw_vdi")]
     with pytest.raises(errors.TransferError, match="circle"):
         export(session)
     assert len([request for request in host.requests if request.method == "GET"]) == 1
@@ -103,14 +103,14 @@ def test_a_redirect_in_a_circle_is_given_up(host: ScriptedXapi, session: Session
 
 
 def test_401_renews_the_session_once_and_keeps_the_task(host: ScriptedXapi, session: Session) -> None:
-    host.transfers = [refuse("401 Unauthorised"), good]  # type: ignore[list-item]
+    host.transfers = [refuse("401 Unauthorised"), good]
     assert export(session) == b"conectix"
     assert len(host.called("session.login_with_password")) == 2
     assert len(host.called("task.create")) == 1
 
 
 def test_401_for_ever_ends_the_task_that_the_handler_left_pending(host: ScriptedXapi, session: Session) -> None:
-    host.transfers = [refuse("401 Unauthorised")]  # type: ignore[list-item]
+    host.transfers = [refuse("401 Unauthorised")]
     with pytest.raises(errors.TransferRefused) as caught:
         export(session)
     assert caught.value.status == 401
@@ -121,7 +121,7 @@ def test_401_for_ever_ends_the_task_that_the_handler_left_pending(host: Scripted
 def test_403_gives_the_tasks_reason(host: ScriptedXapi, session: Session) -> None:
     def forbid(request: Request) -> None:
         host.end_task(request.task, error=["RBAC_PERMISSION_DENIED", "http/export_raw_vdi", "no"])
-        refuse("403 Forbidden")(request)  # type: ignore[operator]
+        refuse("403 Forbidden")(request)
 
     host.transfers = [forbid]
     with pytest.raises(errors.OperatorProblem, match="RBAC_PERMISSION_DENIED"):
@@ -130,7 +130,7 @@ def test_403_gives_the_tasks_reason(host: ScriptedXapi, session: Session) -> Non
 
 def test_404_gives_the_tasks_reason(host: ScriptedXapi, session: Session) -> None:
     def unknown(request: Request) -> None:
-        refuse("404 Not Found", version="1.0")(request)  # type: ignore[operator]
+        refuse("404 Not Found", version="1.0")(request)
         host.end_task(request.task, error=["INTERNAL_ERROR", "Unknown format x"])
 
     host.transfers = [unknown]
@@ -140,7 +140,7 @@ def test_404_gives_the_tasks_reason(host: ScriptedXapi, session: Session) -> Non
 
 def test_500_with_a_code_in_the_page_gives_that_failure(host: ScriptedXapi, session: Session) -> None:
     text = "Server_error(HANDLE_INVALID, [ VDI; OpaqueRef:base ])"
-    host.transfers = [refuse("500 Internal Error", text)]  # type: ignore[list-item]
+    host.transfers = [refuse("500 Internal Error", text)]
     with pytest.raises(errors.NotFound) as caught:
         export(session)
     assert caught.value.params == ("VDI", "OpaqueRef:base")
@@ -148,7 +148,7 @@ def test_500_with_a_code_in_the_page_gives_that_failure(host: ScriptedXapi, sess
 
 def test_500_without_a_code_quotes_the_page_but_not_the_session(host: ScriptedXapi, session: Session) -> None:
     page = f"Missing vdi query parameter in /export_raw_vdi?session_id={session.reference()} {session.reference()}"
-    host.transfers = [refuse("500 Internal Error", page)]  # type: ignore[list-item]
+    host.transfers = [refuse("500 Internal Error", page)]
     with pytest.raises(errors.TransferRefused, match="Missing vdi query parameter") as caught:
         export(session)
     assert session.reference() not in str(caught.value)
@@ -174,10 +174,12 @@ def test_silence_instead_of_an_answer_is_a_timeout(host: ScriptedXapi) -> None:
     import threading
 
     release = threading.Event()
-    host.transfers = [lambda request: release.wait(5)]  # type: ignore[list-item,return-value]
-    with host.connect(timeouts=dataclasses.replace(QUICK, first_byte_s=0.1)) as session:
-        with pytest.raises(errors.AnswerTimeout):
-            export(session)
+    host.transfers = [lambda request: release.wait(5)]
+    with (
+        host.connect(timeouts=dataclasses.replace(QUICK, first_byte_s=0.1)) as session,
+        pytest.raises(errors.AnswerTimeout),
+    ):
+        export(session)
     release.set()
     assert host.tasks == {}
 

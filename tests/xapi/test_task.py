@@ -109,7 +109,7 @@ def test_a_deletion_seen_as_an_event_is_an_unknown_outcome(host: ScriptedXapi, s
 
 
 def test_a_task_over_its_time_is_cancelled(host: ScriptedXapi, session: Session) -> None:
-    with pytest.raises(errors.TaskTimeout, match="0.2 s") as caught:
+    with pytest.raises(errors.TaskTimeout, match=r"0\.2 s") as caught:
         session.call_async("VM.snapshot", timeout_s=0.2)
     assert not caught.value.outcome_unknown
     assert len(host.called("task.cancel")) == 1

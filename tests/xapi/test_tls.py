@@ -11,7 +11,7 @@ from xobackup.xapi.http11 import Connection
 from xobackup.xapi.session import Session
 from xobackup.xapi.tls import Ca, Fingerprint, SystemCa, TlsPolicy, Unverified, context_for, fingerprint
 from xotest.certificates import make_certificate
-from xotest.scripted_xapi import ScriptedXapi
+from xotest.scripted_xapi import QUICK, ScriptedXapi
 
 
 def login(host: ScriptedXapi, policy: TlsPolicy) -> None:
@@ -96,7 +96,7 @@ def test_a_bad_bundle_is_refused(tmp_path: Path) -> None:
 def test_a_host_without_tls_is_told_apart(tmp_path: Path) -> None:
     with ScriptedXapi(tmp_path, tls=False) as host:
         address = type(host.address())(
-            url=host.url.replace("http:", "https:"), username="r", password="p", tls=Unverified()
+            url=host.url.replace("http:", "https:"), username="r", password="p", tls=Unverified(), timeouts=QUICK
         )
         with pytest.raises(TlsError, match="TLS does not come about"):
             Session.connect(address, clock=SystemClock())

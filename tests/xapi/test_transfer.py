@@ -51,7 +51,7 @@ def read_whole(session: Session) -> None:
 
 
 def test_a_whole_export_with_a_successful_task_is_good(host: ScriptedXapi, session: Session) -> None:
-    host.transfers = [serve()]  # type: ignore[list-item]
+    host.transfers = [serve()]
     with open_export(session, "OpaqueRef:vdi", task_label="my export") as export:
         assert take(export) == DISK
         assert export.progress == len(DISK)
@@ -62,7 +62,7 @@ def test_a_whole_export_with_a_successful_task_is_good(host: ScriptedXapi, sessi
 
 
 def test_small_buffers_get_the_same_bytes(host: ScriptedXapi, session: Session) -> None:
-    host.transfers = [serve()]  # type: ignore[list-item]
+    host.transfers = [serve()]
     with open_export(session, "OpaqueRef:vdi") as export:
         parts = []
         while part := take(export, 70_001):
@@ -84,7 +84,7 @@ def test_the_task_may_end_after_the_connection(host: ScriptedXapi, session: Sess
 
 
 def test_a_task_that_failed_makes_a_whole_export_bad(host: ScriptedXapi, session: Session) -> None:
-    host.transfers = [serve(error=["VDI_IO_ERROR", "Device I/O errors"])]  # type: ignore[list-item]
+    host.transfers = [serve(error=["VDI_IO_ERROR", "Device I/O errors"])]
     with open_export(session, "OpaqueRef:vdi") as export:
         take(export)
         with pytest.raises(errors.HostTrouble, match="VDI_IO_ERROR"):
@@ -93,12 +93,12 @@ def test_a_task_that_failed_makes_a_whole_export_bad(host: ScriptedXapi, session
 
 
 def test_a_task_that_never_ends_makes_it_unknown(host: ScriptedXapi) -> None:
-    host.transfers = [serve(end_task=False)]  # type: ignore[list-item]
+    host.transfers = [serve(end_task=False)]
     with host.connect(timeouts=dataclasses.replace(QUICK, task_end_s=0.2)) as session:
-        with pytest.raises(errors.TransferBroken, match=r"0\.2 s") as caught:
-            with open_export(session, "OpaqueRef:vdi") as export:
-                take(export)
-                export.finish()
+        export = open_export(session, "OpaqueRef:vdi")
+        with pytest.raises(errors.TransferBroken, match=r"0\.2 s") as caught, export:
+            take(export)
+            export.finish()
     assert caught.value.outcome_unknown
     assert host.tasks == {}
 
@@ -118,14 +118,14 @@ def test_a_task_that_vanished_makes_it_unknown(host: ScriptedXapi, session: Sess
 
 def test_a_second_answer_at_the_start_of_the_body_is_the_error(host: ScriptedXapi, session: Session) -> None:
     failed = ["VDI_TOO_LARGE", "OpaqueRef:vdi", "2190433320960"]
-    host.transfers = [serve(b"", inner="boom", error=failed)]  # type: ignore[list-item]
+    host.transfers = [serve(b"", inner="boom", error=failed)]
     with pytest.raises(errors.OperatorProblem, match="VDI_TOO_LARGE"):
         open_export(session, "OpaqueRef:vdi")
     assert host.tasks == {}
 
 
 def test_without_a_task_that_says_more_the_second_answer_is_quoted(host: ScriptedXapi, session: Session) -> None:
-    host.transfers = [serve(b"", inner="boom", end_task=False)]  # type: ignore[list-item]
+    host.transfers = [serve(b"", inner="boom", end_task=False)]
     with pytest.raises(errors.TransferRefused, match="boom") as caught:
         open_export(session, "OpaqueRef:vdi")
     assert caught.value.status == 500
@@ -135,14 +135,14 @@ def test_a_missing_base_found_after_the_200_asks_for_a_full(host: ScriptedXapi, 
     from xobackup.xapi.failures import full_needed
 
     failed = ["UUID_INVALID", "VDI", "base-uuid"]
-    host.transfers = [serve(b"", inner="boom", error=failed)]  # type: ignore[list-item]
+    host.transfers = [serve(b"", inner="boom", error=failed)]
     with pytest.raises(errors.NotFound) as caught:
         open_export(session, "OpaqueRef:vdi", base_ref="OpaqueRef:base")
     assert full_needed(caught.value, base=["OpaqueRef:base", "base-uuid"])
 
 
 def test_a_second_answer_at_the_end_is_the_error(host: ScriptedXapi, session: Session) -> None:
-    host.transfers = [serve(inner="late trouble", end_task=False)]  # type: ignore[list-item]
+    host.transfers = [serve(inner="late trouble", end_task=False)]
     with open_export(session, "OpaqueRef:vdi") as export:
         take(export)
         with pytest.raises(errors.TransferRefused, match="late trouble"):
@@ -150,7 +150,7 @@ def test_a_second_answer_at_the_end_is_the_error(host: ScriptedXapi, session: Se
 
 
 def test_bytes_after_the_end_are_an_error(host: ScriptedXapi, session: Session) -> None:
-    host.transfers = [serve(DISK + b"x" * 10)]  # type: ignore[list-item]
+    host.transfers = [serve(DISK + b"x" * 10)]
     with open_export(session, "OpaqueRef:vdi") as export:
         take(export)
         with pytest.raises(errors.TransferBroken, match="10 bytes follow"):
@@ -158,23 +158,21 @@ def test_bytes_after_the_end_are_an_error(host: ScriptedXapi, session: Session) 
 
 
 def test_a_body_cut_short_ends_early_and_the_task_explains(host: ScriptedXapi, session: Session) -> None:
-    host.transfers = [serve(DISK[:5000], error=["VDI_IO_ERROR", "Device I/O errors"])]  # type: ignore[list-item]
+    host.transfers = [serve(DISK[:5000], error=["VDI_IO_ERROR", "Device I/O errors"])]
     with open_export(session, "OpaqueRef:vdi") as export:
         assert take(export) == DISK[:5000]
         assert isinstance(export.explain(), errors.HostTrouble)
 
 
 def test_a_reader_that_finds_garbage_gets_the_tasks_reason(host: ScriptedXapi, session: Session) -> None:
-    host.transfers = [serve(DISK[:5000], error=["VDI_IO_ERROR", "Device I/O errors"])]  # type: ignore[list-item]
+    host.transfers = [serve(DISK[:5000], error=["VDI_IO_ERROR", "Device I/O errors"])]
     with pytest.raises(errors.HostTrouble, match="VDI_IO_ERROR") as caught:
-        with open_export(session, "OpaqueRef:vdi") as export:
-            take(export)
-            raise GarbageError("truncated")
+        read_whole(session)
     assert isinstance(caught.value.__cause__, GarbageError)
 
 
 def test_an_error_of_the_readers_own_stays_what_it_is(host: ScriptedXapi, session: Session) -> None:
-    host.transfers = [serve(end_task=False)]  # type: ignore[list-item]
+    host.transfers = [serve(end_task=False)]
     with pytest.raises(GarbageError), open_export(session, "OpaqueRef:vdi") as export:
         take(export, 100)
         raise GarbageError("the disk here is full")
@@ -232,16 +230,17 @@ def test_silence_in_the_middle_is_an_error(host: ScriptedXapi) -> None:
         gate.wait(5)
 
     host.transfers = [stall]
-    with host.connect(timeouts=dataclasses.replace(QUICK, idle_s=0.1)) as session:
-        with open_export(session, "OpaqueRef:vdi") as export:
-            with pytest.raises(errors.TransferBroken, match=r"silence for 0\.1 s"):
-                take(export)
+    impatient = dataclasses.replace(QUICK, idle_s=0.1)
+    with host.connect(timeouts=impatient) as session, open_export(session, "OpaqueRef:vdi") as export:
+        with pytest.raises(errors.TransferBroken, match=r"silence for 0\.1 s"):
+            take(export)
+        gate.set()
     gate.set()
     assert host.tasks == {}
 
 
 def test_a_body_of_nothing_ends_at_once(host: ScriptedXapi, session: Session) -> None:
-    host.transfers = [serve(b"")]  # type: ignore[list-item]
+    host.transfers = [serve(b"")]
     with open_export(session, "OpaqueRef:vdi") as export:
         assert take(export) == b""
 
@@ -269,7 +268,7 @@ def test_cancel_from_another_thread_wakes_the_reader(host: ScriptedXapi, session
 
 
 def test_ctrl_c_ends_the_task(host: ScriptedXapi, session: Session) -> None:
-    host.transfers = [serve(end_task=False)]  # type: ignore[list-item]
+    host.transfers = [serve(end_task=False)]
     with pytest.raises(KeyboardInterrupt), open_export(session, "OpaqueRef:vdi"):
         raise KeyboardInterrupt
     assert host.tasks == {}
@@ -277,7 +276,7 @@ def test_ctrl_c_ends_the_task(host: ScriptedXapi, session: Session) -> None:
 
 
 def test_a_throttle_is_told_every_byte(host: ScriptedXapi, session: Session) -> None:
-    host.transfers = [serve()]  # type: ignore[list-item]
+    host.transfers = [serve()]
     told: list[int] = []
     with open_export(session, "OpaqueRef:vdi", throttle=told.append) as export:
         while take(export, 100_000):
@@ -304,7 +303,7 @@ def receive(got: list[bytes], *, error: list[str] | None = None) -> object:
 
 def test_an_import_probes_then_sends_with_a_length(host: ScriptedXapi, session: Session) -> None:
     got: list[bytes] = []
-    host.transfers = [receive(got)]  # type: ignore[list-item]
+    host.transfers = [receive(got)]
     with open_import(session, "OpaqueRef:vdi", length_bytes=len(DISK)) as running:
         buffer = bytearray(DISK[:1000])
         running.write(buffer)
@@ -340,16 +339,16 @@ def test_the_probe_learns_the_host(host: ScriptedXapi, tmp_path: Path) -> None:
         address = host.address()
         both = type(address.tls)(f"{other.certificate.sha256} {host.certificate.sha256}")
         address = dataclasses.replace(address, tls=both)
-        with Session.connect(address, clock=SystemClock()) as session:
-            with open_import(session, "OpaqueRef:vdi", length_bytes=4) as running:
-                running.write(b"disk")
-                assert running.finish() is None
+        session = Session.connect(address, clock=SystemClock())
+        with session, open_import(session, "OpaqueRef:vdi", length_bytes=4) as running:
+            running.write(b"disk")
+            assert running.finish() is None
     assert got == [b"", b"disk"]
     assert len([request for request in host.requests if request.method == "PUT"]) == 1
 
 
 def test_a_failed_task_makes_an_import_bad(host: ScriptedXapi, session: Session) -> None:
-    host.transfers = [receive([], error=["VDI_IO_ERROR", "Device I/O errors"])]  # type: ignore[list-item]
+    host.transfers = [receive([], error=["VDI_IO_ERROR", "Device I/O errors"])]
     with open_import(session, "OpaqueRef:vdi", length_bytes=4) as running:
         running.write(b"disk")
         with pytest.raises(errors.HostTrouble):
@@ -368,7 +367,7 @@ def refuse_put(error: list[str]) -> object:
 
 
 def test_a_put_refused_early_gives_the_tasks_reason(host: ScriptedXapi, session: Session) -> None:
-    host.transfers = [refuse_put(["VDI_IN_USE", "OpaqueRef:vdi", "import"])]  # type: ignore[list-item]
+    host.transfers = [refuse_put(["VDI_IN_USE", "OpaqueRef:vdi", "import"])]
     with pytest.raises(errors.Busy):
         open_import(session, "OpaqueRef:vdi", length_bytes=4)
     assert host.tasks == {}
@@ -403,7 +402,7 @@ def test_an_answer_inside_the_answer_of_an_import_is_the_error(host: ScriptedXap
 
 
 def test_an_import_that_is_not_complete_cannot_finish(host: ScriptedXapi, session: Session) -> None:
-    host.transfers = [receive([])]  # type: ignore[list-item]
+    host.transfers = [receive([])]
     with open_import(session, "OpaqueRef:vdi", length_bytes=8) as running:
         running.write(b"disk")
         with pytest.raises(errors.TransferBroken, match="4 bytes were sent, 8 were announced"):
@@ -412,7 +411,7 @@ def test_an_import_that_is_not_complete_cannot_finish(host: ScriptedXapi, sessio
 
 
 def test_more_than_announced_is_the_programmers_mistake(host: ScriptedXapi, session: Session) -> None:
-    host.transfers = [receive([])]  # type: ignore[list-item]
+    host.transfers = [receive([])]
     with open_import(session, "OpaqueRef:vdi", length_bytes=2) as running, pytest.raises(AssertionError):
         running.write(b"disk")
 
@@ -446,8 +445,11 @@ def test_a_host_that_does_not_close_is_not_waited_for_when_the_task_succeeded(ho
             gate.wait(5)
 
     host.transfers = [linger]
-    with host.connect(timeouts=dataclasses.replace(QUICK, drain_s=0.1)) as session:
-        with open_import(session, "OpaqueRef:vdi", length_bytes=4) as running:
-            running.write(b"disk")
-            assert running.finish() == "OpaqueRef:vdi"
+    impatient = dataclasses.replace(QUICK, drain_s=0.1)
+    with (
+        host.connect(timeouts=impatient) as session,
+        open_import(session, "OpaqueRef:vdi", length_bytes=4) as running,
+    ):
+        running.write(b"disk")
+        assert running.finish() == "OpaqueRef:vdi"
     gate.set()

@@ -266,6 +266,9 @@ class ScriptedXapi:
             if not more:
                 return None
             raw += more
+            if raw.startswith(b"\x16\x03"):  # a TLS greeting to a plain server
+                sock.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                return None
         head, _, rest = raw.partition(b"\r\n\r\n")
         lines = head.decode().split("\r\n")
         method, target, _version = lines[0].split(" ")
