@@ -8,7 +8,8 @@ the copy at 0 decides and these are the only windows:
     append          new slots lie past everything the table names: garbage there is never read
     write_bat       entries are written after the caller synced the data they name; each lies within one sector
     overwrite       not atomic: only for data that a child still shadows
-    grow            1. blocks (and locator texts) in the way of the longer table are copied to the end, synced;
+    grow            0. a trailing footer in the way of the longer table moves past it, synced;
+                    1. blocks (and locator texts) in the way are copied to the end, synced;
                     2. their entries are moved, synced: either copy is good, so any subset of the entries is;
                     3. the freed room is filled with ones, synced; 4. the header's first sector is written, synced.
                     Header and table have grown before the footer does. If locator texts had to move (foreign files
@@ -140,6 +141,8 @@ class VhdFileUpdater:
         start = self.header.table_offset
         low, high = start + padded_bytes(before), start + padded_bytes(entries)
         self._refuse_header_in_way(low, high)
+        self._next_offset = max(self._next_offset, align(high))
+        self._reserve_until(self._next_offset)
         locators = self._clear_the_way(low, high)
         self.file.write_at(start + 4 * before, b"\xff" * (high - start - 4 * before))
         self.file.sync()

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import pytest
-from xotest.foreign import foreign
-from xotest.layouts import QEMU, XEN, lay_out
 
 from vhd.batmap import batmap_offset, check_batmap, read_batmap, set_bits
 from vhd.file import VhdFile
 from vhd.storage import read_exactly
+from xotest.foreign import foreign
+from xotest.layouts import QEMU, XEN, lay_out
 
 
 @pytest.mark.parametrize("name", ["empty-64m.vhd", "child-64m.vhd", "grandchild-64m.vhd", "hidden-66m.vhd"])

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import pytest
-from xotest.memory_file import MemoryFile
-from xotest.pictures import flat_of, flatten, open_picture, picture_of, uuid_of, write_picture
 
 from vhd.block import BLOCK_BYTES, FULL_BITMAP, BufferPool
 from vhd.check import check_file
@@ -11,6 +9,8 @@ from vhd.errors import Malformed, Unsupported
 from vhd.file import ParentLink, VhdFile
 from vhd.footer import DiskType
 from vhd.stream import VhdStream
+from xotest.memory_file import MemoryFile
+from xotest.pictures import flat_of, flatten, open_picture, picture_of, uuid_of, write_picture
 
 
 def emitted(emitter: VhdEmitter) -> MemoryFile:

@@ -7,7 +7,6 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from xotest.foreign import NAMES, foreign
 
 from vhd.checksum import checksum
 from vhd.errors import Malformed, VhdError
@@ -15,6 +14,7 @@ from vhd.findings import Severity
 from vhd.footer import NO_OFFSET, DiskType, Footer, check_footer, new_footer, unpack_footer
 from vhd.geometry import Geometry, xo_geometry
 from vhd.timestamps import to_unix
+from xotest.foreign import NAMES, foreign
 
 SIZE = 64 << 20
 UUID_1 = UUID("22222222-0000-4000-8000-000000000040")

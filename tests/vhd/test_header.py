@@ -6,13 +6,13 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from xotest.foreign import NAMES, foreign
 
 from vhd.checksum import checksum
 from vhd.errors import Malformed, VhdError
 from vhd.findings import Severity
 from vhd.header import ENTRIES_MAX, Header, check_header, check_sizes, unpack_header
 from vhd.locator import MACX, Locator
+from xotest.foreign import NAMES, foreign
 
 XO_HEADER = (
     bytes.fromhex(

@@ -3,11 +3,11 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from xotest.foreign import foreign
 
 from vhd.locator import MACX, NO_CODE, W2KU, W2RU, Locator, decode_text, encode_text, unpack_locator
 from vhd.reader import VhdFile
 from vhd.storage import read_exactly
+from xotest.foreign import foreign
 
 
 def test_an_entry_takes_24_bytes() -> None:

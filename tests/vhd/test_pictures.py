@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from xotest.pictures import flat_of, flatten, picture_of, write_chain, write_picture
 
 from vhd.file import VhdFile
+from xotest.pictures import flat_of, flatten, picture_of, write_chain, write_picture
 
 
 @pytest.mark.parametrize("picture", ["-", "A", "0", "a", "A0C-", "-b0-", "zyxZ"])

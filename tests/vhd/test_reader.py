@@ -5,10 +5,6 @@ from dataclasses import replace
 from uuid import UUID
 
 import pytest
-from xotest.foreign import QEMU_RAW_SHA256, foreign
-from xotest.layouts import STYLES, XEN, Style, lay_out, picture_in
-from xotest.memory_file import MemoryFile
-from xotest.pictures import flat_of, flatten, letters_drawn, picture_of, uuid_of, write_picture
 
 from vhd.block import BLOCK_BYTES, EMPTY_BITMAP, BlockBuffer
 from vhd.errors import Malformed, Unsupported
@@ -16,6 +12,10 @@ from vhd.file import ParentLink, VhdFile, VhdFileUpdater
 from vhd.footer import DiskType, new_footer
 from vhd.header import Header
 from vhd.storage import read_exactly
+from xotest.foreign import QEMU_RAW_SHA256, foreign
+from xotest.layouts import STYLES, XEN, Style, lay_out, picture_in
+from xotest.memory_file import MemoryFile
+from xotest.pictures import flat_of, flatten, letters_drawn, picture_of, uuid_of, write_picture
 
 PARENT = ParentLink(name="0.vhd", uuid=uuid_of(9), timestamp=5)
 

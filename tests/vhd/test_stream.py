@@ -1,12 +1,10 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from xotest.layouts import HYPERV, STYLES, XAPI, XEN, XO, Style, lay_out, picture_in
-from xotest.memory_file import MemoryFile
-from xotest.pictures import flatten, letters_drawn, picture_of, uuid_of, write_picture
 
 from vhd.block import BLOCK_BYTES, Block, BufferPool
 from vhd.errors import StreamError
@@ -14,6 +12,9 @@ from vhd.file import ParentLink, VhdFile, VhdFileWriter
 from vhd.footer import DiskType, new_footer
 from vhd.header import Header
 from vhd.stream import VhdStream
+from xotest.layouts import HYPERV, STYLES, XAPI, XEN, XO, Style, lay_out, picture_in
+from xotest.memory_file import MemoryFile
+from xotest.pictures import flatten, letters_drawn, picture_of, uuid_of, write_picture
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -141,8 +142,6 @@ def test_bitmaps_are_kept_and_absent_sectors_are_zeros() -> None:
 
 
 def test_the_oldest_xen_bitmaps() -> None:
-    from dataclasses import replace
-
     file = lay_out("b", replace(XEN, creator_version=1, batmap=False))
     at = VhdFile.open(file).block_span(0)[0]
     raw = bytearray(512)
@@ -207,6 +206,11 @@ def test_an_http_error_inside_the_body_is_what_the_error_says(length: int, pad: 
     assert "HTTP/1.1 500 Internal Server Error" in problem_of(stream_of(data[:length] + text))
 
 
+def test_an_http_error_where_the_table_should_be() -> None:
+    data = lay_out("A" + "-" * 500, XAPI).data()
+    assert "HTTP/1.1 500 Internal Server Error" in problem_of(stream_of(data[:2048] + ERROR + bytes(1 << 16)))
+
+
 def test_garbage_is_no_stream() -> None:
     assert "footer-cookie" in problem_of(stream_of(b"\0" * 4096))
     assert "header-cookie" in problem_of(stream_of(lay_out("A", XAPI).data()[:512] + b"x" * 4096))
@@ -247,8 +251,6 @@ def test_lying_streams(header: Header, table: bytes, problem: str) -> None:
 
 def test_a_stream_does_not_go_back() -> None:
     footer = new_footer(size_bytes=BLOCK_BYTES, disk_type=DiskType.DYNAMIC, uuid=uuid_of(1), timestamp=0)
-    from dataclasses import replace
-
     raw = replace(footer, data_offset=4096).pack()
     file = MemoryFile()
     file.write_at(0, raw)

@@ -4,8 +4,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
-from xotest.memory_file import MemoryFile
-from xotest.pictures import draw, flat_of, flatten, picture_of, uuid_of, write_picture
 
 from vhd.block import BLOCK_BYTES, FULL_BITMAP, SLOT_BYTES, Block, BlockBuffer
 from vhd.check import check_file
@@ -14,6 +12,8 @@ from vhd.file import ParentLink, VhdFile, VhdFileWriter
 from vhd.footer import DiskType, Footer, new_footer
 from vhd.layout import SIZE_MAX_BYTES, first_slot_offset
 from vhd.storage import read_exactly
+from xotest.memory_file import MemoryFile
+from xotest.pictures import draw, flat_of, flatten, picture_of, uuid_of, write_picture
 
 if TYPE_CHECKING:
     from vhd.storage import Buffer
