@@ -129,8 +129,11 @@ class VmBackup:
         seen, vm = self._look()
         tips = self._tips(vm)
         if len(self._targets) == len(self._job.remotes):
-            published = {tip.snapshot_uuid for found in tips.values() for tip in found.values()}
-            clean_locked(
+            published: dict[str, list[str]] = {}
+            for found in tips.values():
+                for name, tip in found.items():
+                    published.setdefault(tip.snapshot_uuid, []).append(name)
+            cleaned = clean_locked(
                 self._session,
                 vm.ref,
                 vm.uuid,
@@ -138,7 +141,8 @@ class VmBackup:
                 published=published,
                 journal=self._world.journal,
             )
-            seen, vm = self._look()
+            if cleaned:
+                seen, vm = self._look()
         deadline_s = self._world.clock.monotonic_s() + self._job.settings.chain_wait_s
         while True:
             plan = plan_vm(self._job, vm, tips)
@@ -276,7 +280,7 @@ class VmBackup:
             self._targets.each(publish)
         finally:
             self.done.transferred.discard(list(self.done.transferred.writers))
-        mark_exported(self._session, taken, self._chain_lengths())
+        mark_exported(self._session, taken, self._chain_lengths(), self.done.points)
 
     def _chain_lengths(self) -> dict[str, int]:
         lengths: dict[str, int] = {}
@@ -293,7 +297,7 @@ class VmBackup:
             ends = {
                 target.name: [found[target.name].snapshot_uuid for found in tips.values()] for target in self._targets
             }
-            missed = {name for name in self._context.repositories if name not in self._targets}
+            missed = {remote.name for remote in self._job.remotes if remote.name not in self._targets}
             remove_served_snapshots(self._context, vm, ends, missed=missed, warn=self._warn)
         except (XapiError, VmRefused, *SINK_ERRORS) as error:
             self._warn(f"old snapshots stay on the pool for now: {error}")

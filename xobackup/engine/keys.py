@@ -24,7 +24,10 @@ from xobackup.xapi.other_config import (
 RUN = "xobackup:run"
 """Ours: the id of the run that made the snapshot."""
 
-RESET = (*RESET_KEYS, RUN)
+REMOTES = "xobackup:remotes"
+"""Ours: names of the remotes that published the snapshot, comma separated. What a remote that is away ends with."""
+
+RESET = (*RESET_KEYS, RUN, REMOTES)
 """Removed from a live VM and its disks before a snapshot copies them, and from what was restored."""
 
 _TEMPORARY = "xobackup-temp-snapshot"
@@ -76,6 +79,7 @@ __all__ = [
     "EXPORTED",
     "JOB",
     "QCOW2_FIX",
+    "REMOTES",
     "RESET",
     "RUN",
     "SCHEDULE",

@@ -16,9 +16,8 @@ from xobackup.engine import events, keys
 from xobackup.engine.active import Active, interrupted
 from xobackup.engine.removal import detach_from_control_domains, remove_snapshot
 from xobackup.engine.restore_vm import remove_restored
-from xobackup.engine.snapshot import unblock_migration, vdis_of
+from xobackup.engine.snapshot import unblock_migration, vdis_of, write_marks
 from xobackup.xapi.errors import NotFound, XapiError, XapiFailure
-from xobackup.xapi.other_config import set_keys
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,43 +67,55 @@ def clean_run(session: Session, active: Active, journal: Sink) -> None:
 
 
 def clean_locked(
-    session: Session, vm_ref: str, vm_uuid: str, *, job_id: str, published: Collection[str], journal: Sink
+    session: Session,
+    vm_ref: str,
+    vm_uuid: str,
+    *,
+    job_id: str,
+    published: Mapping[str, Collection[str]],
+    journal: Sink,
 ) -> None:
     """Remove what any earlier run of this job left of a VM. Only while holding all the VM's locks.
 
-    ``published``: uuids of snapshot disks that remotes have as the newest of a chain. A snapshot among them whose
+    ``published``: snapshot disks (uuid) that are the newest of a chain on remotes (names). A snapshot among them whose
     mark is missing (the run was interrupted between publishing and marking) gets it now: it is a good base.
     """
     _unblock(session, vm_ref, vm_uuid, job_id, journal)
     for ref, record in _snapshots(session, vm_ref):
         config = record.get("other_config", {})
         if keys.is_temporary(str(record["name_label"]), job_id=job_id):
+            found = True
             _remove(session, ref)
             _tell(journal, vm_uuid, f"snapshot {record['uuid']}", "a run was interrupted while taking it")
             continue
         ours = config.get(keys.JOB) == job_id and config.get(keys.VM) == vm_uuid and keys.RUN in config
         if not ours or config.get(keys.EXPORTED) == "true":
             continue
+        found = True
         vdis = vdis_of(session, ref)
         known = {vdi_ref: vdi for vdi_ref, vdi in vdis.items() if vdi["uuid"] in published}
         if known:
-            _mark_late(session, ref, known)
+            _mark_late(session, ref, known, {name for vdi in known.values() for name in published[str(vdi["uuid"])]})
             _tell(journal, vm_uuid, f"mark of snapshot {record['uuid']}", "it was published, but not marked so")
         else:
             _remove(session, ref)
             _tell(journal, vm_uuid, f"snapshot {record['uuid']}", "its export was never completed")
+    return found
 
 
-def _mark_late(session: Session, ref: str, vdis: Mapping[str, Mapping[str, Any]]) -> None:
+def _mark_late(session: Session, ref: str, vdis: Collection[str], remotes: Collection[str]) -> None:
     """Mark as exported. The chain's length is not known any more; one delta is the least that keeps counting."""
+    marks = {keys.CHAIN_LENGTH: "1", keys.EXPORTED: "true", keys.REMOTES: ",".join(sorted(remotes))}
     for vdi_ref in vdis:
-        set_keys(session, "VDI", vdi_ref, {keys.CHAIN_LENGTH: "1", keys.EXPORTED: "true"})
-    set_keys(session, "VM", ref, {keys.CHAIN_LENGTH: "1", keys.EXPORTED: "true"})
+        write_marks(session, "VDI", vdi_ref, marks)
+    write_marks(session, "VM", ref, marks)
 
 
-def _unblock(session: Session, vm_ref: str, vm_uuid: str, job_id: str, journal: Sink) -> None:
-    for operation in unblock_migration(session, vm_ref, job_id):
+def _unblock(session: Session, vm_ref: str, vm_uuid: str, job_id: str, journal: Sink) -> bool:
+    operations = unblock_migration(session, vm_ref, job_id)
+    for operation in operations:
         _tell(journal, vm_uuid, f"block of {operation}", "an interrupted run of this job had put it there")
+    return bool(operations)
 
 
 def _snapshots(session: Session, vm_ref: str) -> list[tuple[str, dict[str, Any]]]:

@@ -26,15 +26,21 @@ def remove_snapshot(session: Session, vm_ref: str, vdis: Mapping[str, Record]) -
 
     Raises ``Busy`` when a disk stays in use; calling again continues. What is gone already counts as done.
     """
-    gone: list[str] = []
-    for vdi_ref, record in vdis.items():
-        if record.get("is_a_snapshot") and not _held_elsewhere(session, vdi_ref, vm_ref):
-            destroy_vdi(session, vdi_ref)
-            gone.append(str(record.get("uuid", "")))
+    gone = remove_disks(session, vdis, holder=vm_ref)
     if vm_ref:
         with contextlib.suppress(NotFound):
             if session.call("VM.get_is_a_snapshot", vm_ref):
                 session.call_async("VM.destroy", vm_ref)
+    return gone
+
+
+def remove_disks(session: Session, vdis: Mapping[str, Record], *, holder: str) -> list[str]:
+    """Destroy snapshots of disks that hang on nothing but the VM snapshot ``holder``; returns their uuids."""
+    gone: list[str] = []
+    for vdi_ref, record in vdis.items():
+        if record.get("is_a_snapshot") and not _held_elsewhere(session, vdi_ref, holder):
+            destroy_vdi(session, vdi_ref)
+            gone.append(str(record.get("uuid", "")))
     return gone
 
 

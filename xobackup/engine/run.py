@@ -137,8 +137,7 @@ def _open(job: Job, world: World, run_id: str, held: ExitStack, *, recover: bool
             session = world.connect(pool.address)
             held.callback(session.close)
             seen = survey(session, pool.name)
-            if recover:
-                recover_interrupted(session, world.active_directory, seen.pool_uuid, world.journal)
+            if recover and recover_interrupted(session, world.active_directory, seen.pool_uuid, world.journal):
                 seen = survey(session, pool.name)
         except XapiError as error:
             _problem(world, opened, f"pool {pool.name}: {error}", error)
@@ -200,8 +199,12 @@ def _plans(job: Job, opened: _Opened) -> tuple[list[VmPlan], list[Skipped]]:
         else:
             skipped.append(without)
     refused = limit_fulls(tuple(plans), job.settings.unexpected_fulls_max)
-    limit = f"more than {job.settings.unexpected_fulls_max} VMs would unexpectedly be transferred whole"
-    return [replace(plan, refusal=limit) if plan.vm.uuid in refused else plan for plan in plans], skipped
+    told = _limit_told(job)
+    return [replace(plan, refusal=told) if plan.vm.uuid in refused else plan for plan in plans], skipped
+
+
+def _limit_told(job: Job) -> str:
+    return f"more than {job.settings.unexpected_fulls_max} VMs would unexpectedly be transferred whole"
 
 
 def _work_off(job: Job, world: World, opened: _Opened) -> list[VmReport]:
@@ -209,8 +212,7 @@ def _work_off(job: Job, world: World, opened: _Opened) -> list[VmReport]:
     refused: dict[str, str] = {}
     if job.settings.unexpected_fulls_max is not None:
         plans, _ = _plans(job, opened)
-        limited = limit_fulls(tuple(plans), job.settings.unexpected_fulls_max)
-        refused = {plan.vm.uuid: plan.refusal for plan in plans if plan.vm.uuid in limited}
+        refused = {plan.vm.uuid: plan.refusal for plan in plans if plan.refusal == _limit_told(job)}
     final: dict[str, VmReport] = {}
     waiting = opened.vms
     for attempt in range(1, job.settings.retries + 2):

@@ -7,7 +7,7 @@ stops this in between leaves something that the next run recognises as a leftove
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from xobackup.engine import keys
 from xobackup.engine.cancel import CancelToken
 from xobackup.engine.errors import VmRefused
 from xobackup.engine.job import Job
-from xobackup.engine.removal import remove_snapshot
+from xobackup.engine.removal import remove_disks, remove_snapshot
 from xobackup.engine.view import VmView
 from xobackup.xapi.errors import NotFound, NotSupported, OperatorProblem, XapiError
 from xobackup.xapi.other_config import block_operations, set_keys, unblock_operations
@@ -102,8 +102,8 @@ def take_snapshot(
             keys.RUN: run_id,
         }
         for vdi_ref, vdi in vdis_of(session, ref).items():
-            set_keys(session, "VDI", vdi_ref, {**marks, keys.CONTENT_KEY: str(vdi["uuid"])})
-        set_keys(session, "VM", ref, marks)
+            write_marks(session, "VDI", vdi_ref, {**marks, keys.CONTENT_KEY: str(vdi["uuid"])})
+        write_marks(session, "VM", ref, marks)
         label = job.settings.snapshot_name.format(job=job.name, vm=vm.name)
         session.call("VM.set_name_label", ref, label)
         return _taken(session, ref, moment)
@@ -134,9 +134,8 @@ def _drop_ignored(session: Session, ref: str, ignore: Sequence[str]) -> None:
     """An old host snapshots disks that should be left out too: remove those snapshots at once."""
     if not ignore:
         return
-    for vdi_ref, vdi in vdis_of(session, ref).items():
-        if vdi.get("snapshot_of") in ignore:
-            remove_snapshot(session, "", {vdi_ref: vdi})
+    unwanted = {vdi_ref: vdi for vdi_ref, vdi in vdis_of(session, ref).items() if vdi.get("snapshot_of") in ignore}
+    remove_disks(session, unwanted, holder=ref)
 
 
 def _named(session: Session, vm_ref: str, name: str) -> list[str]:
@@ -170,14 +169,20 @@ def _taken(session: Session, ref: str, moment: datetime) -> Taken:
     return Taken(ref=ref, moment=moment, record=record, vdis=vdis, vbds=vbds, vifs=vifs)
 
 
-def mark_exported(session: Session, taken: Taken, chain_lengths: Mapping[str, int]) -> None:
-    """Say that the snapshot's content is safe on a remote, so that it may be the base of the next delta.
+def mark_exported(session: Session, taken: Taken, chain_lengths: Mapping[str, int], remotes: Iterable[str]) -> None:
+    """Say that the snapshot's content is safe on ``remotes``, so that it may be the base of the next delta.
 
     ``chain_lengths``: deltas since the last full, by live VDI uuid. Disks first: the VM's mark means all are marked.
     """
+    common = {keys.EXPORTED: "true", keys.REMOTES: ",".join(sorted(remotes))}
     for live, (vdi_ref, _) in taken.vdis.items():
         if live in chain_lengths:
-            done = {keys.CHAIN_LENGTH: str(chain_lengths[live]), keys.EXPORTED: "true"}
-            set_keys(session, "VDI", vdi_ref, done)
+            write_marks(session, "VDI", vdi_ref, {keys.CHAIN_LENGTH: str(chain_lengths[live]), **common})
     longest = max(chain_lengths.values(), default=0)
-    set_keys(session, "VM", taken.ref, {keys.CHAIN_LENGTH: str(longest), keys.EXPORTED: "true"})
+    write_marks(session, "VM", taken.ref, {keys.CHAIN_LENGTH: str(longest), **common})
+
+
+def write_marks(session: Session, cls: str, ref: str, marks: Mapping[str, str]) -> None:
+    """Add keys to a snapshot of ours, all at once: nobody else writes there, and every call costs a round trip."""
+    config = session.call(f"{cls}.get_other_config", ref)
+    session.call(f"{cls}.set_other_config", ref, {**config, **marks})

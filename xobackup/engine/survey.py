@@ -144,7 +144,7 @@ class _Viewer:
             vm_uuid=config.get(keys.VM, ""),
             exported=config.get(keys.EXPORTED) == "true",
             chain_length=_digits(config.get(keys.CHAIN_LENGTH, "")),
-            run_id=config.get(keys.RUN, ""),
+            remotes=tuple(name for name in config.get(keys.REMOTES, "").split(",") if name),
             vm_snapshot_ref=holders[0] if holders else "",
             usable=usable,
         )

@@ -32,13 +32,14 @@ def remove_served_snapshots(
 ) -> None:
     """Remove the job's snapshots that nothing will continue from.
 
-    ``missed``: remotes that took no part in this run. What they end with is unknown, so the newest bases stay up to
-    the bound, as if they needed them.
+    ``missed``: remotes that took no part in this run. They end with the newest snapshot that was noted as published
+    there.
     """
     groups = groups_of(vm, context.job.id)
     known = dict(tips)
     for remote in missed:
-        known[remote] = [disk.vdi_uuid for group in groups for disk in group.disks]
+        last = next((group for group in groups if any(remote in disk.remotes for disk in group.disks)), None)
+        known[remote] = [disk.vdi_uuid for disk in last.disks] if last else []
     for verdict in judge(groups, tips=known, bases_max=context.job.settings.bases_max):
         if verdict.keep:
             continue

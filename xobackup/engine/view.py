@@ -26,8 +26,8 @@ class PoolSnapshot:
     chain_length: int
     vm_snapshot_ref: str
     """The VM snapshot it hangs on; ``""`` for an orphan."""
-    run_id: str = ""
-    """The run of ours that made it."""
+    remotes: tuple[str, ...] = ()
+    """Those that published it, as far as it was noted."""
     usable: bool = True
     """Its data is there and it hangs on nothing but its own VM snapshot."""
 
