@@ -18,7 +18,8 @@ SECTOR_BYTES = 512
 ENTRIES_PER_SECTOR = SECTOR_BYTES // 4
 
 _HOLES = b"\xff" * 4096
-"""1024 unallocated entries: a nearly empty table is skipped in steps of this."""
+"""1024 unallocated entries: a nearly empty table is skipped in steps of this, then of the smaller one."""
+_FEW_HOLES = _HOLES[:256]
 _CODE = next(code for code in "IL" if array(code).itemsize == 4)
 
 
@@ -97,9 +98,13 @@ class Bat:
         """Stretches of the table that are not all holes, with the index of their first entry."""
         raw = memoryview(self._sectors).cast("B")
         for at in range(0, len(raw), len(_HOLES)):
-            piece = bytes(raw[at : at + len(_HOLES)])
-            if piece != _HOLES:
-                yield at // 4, array(_CODE, piece)
+            page = bytes(raw[at : at + len(_HOLES)])
+            if page == _HOLES:
+                continue
+            for start in range(0, len(page), len(_FEW_HOLES)):
+                piece = page[start : start + len(_FEW_HOLES)]
+                if piece != _FEW_HOLES:
+                    yield (at + start) // 4, array(_CODE, piece)
 
     def grow(self, entries: int) -> None:
         """Make room for ``entries`` blocks; never shrinks."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vhd.block import (
+    ALIGN_BYTES,
     BITMAP_BYTES,
     BLOCK_BYTES,
     EMPTY_BITMAP,
@@ -28,6 +29,7 @@ from vhd.block import (
 )
 from vhd.footer import DiskType
 from vhd.layout import SLOT_HEAD_BYTES
+from vhd.reader import structures
 from vhd.storage import read_exactly
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 
 _SLOT_HEAD = bytes(SLOT_HEAD_BYTES) + FULL_BITMAP
 """One aligned page: nothing, then the bitmap of a whole block."""
+SLOT_SECTORS = ALIGN_BYTES // SECTOR_BYTES
 _TABLE_GAP_MAX = 1024
 """Entries of the table nearer than this are written together."""
 
@@ -73,6 +76,7 @@ class _Merging:
         self._disks = disks
         self._target_size = plan.target_footer.current_size_bytes
         self._fills_zeros = plan.root_footer.disk_type == DiskType.DYNAMIC
+        self._has_slots = has_slots(root)
         self._pending: list[int] = []
         self._buffer = BlockBuffer()
         self._spare = BlockBuffer()
@@ -114,7 +118,9 @@ class _Merging:
         if in_place:
             _, target = self._root.disk.block_span(index)
             file.copy_range(source.file, data, target, BLOCK_BYTES)
-            if self._root.disk.bitmap(index) is not None:
+            if self._has_slots:
+                file.write_at(target - len(_SLOT_HEAD), _SLOT_HEAD)
+            elif self._root.disk.bitmap(index) is not None:
                 self._root.write_bitmap(index, None)
         else:
             slot = self._root.append_slot()
@@ -122,7 +128,7 @@ class _Merging:
             file.copy_range(source.file, data, target, BLOCK_BYTES)
             file.write_at(slot, _SLOT_HEAD)
             self._assign(index, slot)
-        file.written(target - BITMAP_BYTES, BITMAP_BYTES + BLOCK_BYTES)
+        file.written(target - len(_SLOT_HEAD), len(_SLOT_HEAD) + BLOCK_BYTES)
 
     def _copy_runs(self, step: BlockStep, bitmap: Bitmap) -> None:
         """Copy every sector from the newest child that has it; then the root's bitmap names them all."""
@@ -177,6 +183,25 @@ class _Merging:
     def _assign(self, index: int, slot: int) -> None:
         self._root.assign(index, slot)
         self._pending.append(index)
+
+
+def has_slots(root: VhdFileUpdater) -> bool:
+    """Whether every block of the root lies in a slot: then the page before its data holds nothing but the bitmap.
+
+    Such a page can be written without being read first, which on a cold file is a trip to the disk for every block.
+    """
+    sectors = root.bat.sectors()
+    if not sectors:
+        return True
+    in_slots = all(sector % SLOT_SECTORS == SLOT_SECTORS - 1 for sector in sectors)
+    return in_slots and min(sectors) * SECTOR_BYTES - SLOT_HEAD_BYTES >= _structures_end(root)
+
+
+def _structures_end(root: VhdFileUpdater) -> int:
+    """Where the header, the table and the locators' texts end that lie before the first block."""
+    ends = [region.end for region in structures(root.footer, root.header)]
+    texts = [locator.data_offset + locator.space_bytes for locator in root.header.locators if locator.used]
+    return max(ends + texts)
 
 
 def without(bitmap: Bitmap, taken: Bitmap) -> Bitmap:
