@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import pytest
 
@@ -25,8 +26,8 @@ def by_uuid(pool: SimPool, uuid: str | None) -> str:
     return pool.model.by_uuid("VDI", uuid)
 
 
-def check_all(pool: SimPool, work: Workload) -> None:
-    """Every managed disk shows what was written, and records and trees agree."""
+def check_all(pool: SimPool, work: Workload, contents_of: Callable[[list[str]], list[str]] = list) -> None:
+    """Records and trees agree, and every managed disk (or those chosen) shows what was written."""
     pool.call("SR.scan", pool.default_sr)  # sizes are brought up to date by a scan, as in reality
     store = pool.toolstack.stores[pool.default_sr]
     records = pool.model.records("VDI")
@@ -36,8 +37,8 @@ def check_all(pool: SimPool, work: Workload) -> None:
         assert record["sm_config"].get("vhd-parent") == store.parent(record["uuid"])
         assert record["managed"] != store.node(record["uuid"]).hidden
         assert record["physical_utilisation"] == store.node(record["uuid"]).file_bytes
-        if record["managed"]:
-            assert pool.disk_sha256(ref) == work.expected(ref), record["name_label"]
+    for ref in contents_of([ref for ref, record in mine.items() if record["managed"]]):
+        assert pool.disk_sha256(ref) == work.expected(ref), mine[ref]["name_label"]
 
 
 def snapshot(pool: SimPool, vm: str) -> str:
@@ -162,7 +163,7 @@ def test_random_programs_of_backups_keep_every_byte(pool: SimPool, guest: str, r
             pool.call("VM.hard_shutdown", guest)
             pool.call("VM.revert", rng.choice(kept))
             pool.call("VM.start", guest, False, False)
-        check_all(pool, work)
+        check_all(pool, work, lambda refs: rng.sample(refs, 2))
     for one in kept:
         remove(pool, one)
     pool.gc()

@@ -10,6 +10,7 @@ import contextlib
 import socket
 import ssl
 import threading
+from functools import partial
 from typing import TYPE_CHECKING
 
 from xobackup.simpool.faults import ConnectionLost
@@ -35,7 +36,7 @@ class HttpServer:
     def __init__(self, address: str, port: int, *, context: ssl.SSLContext | None) -> None:
         self._context = context
         self._routes: dict[str, dict[str, Handler]] = {}
-        self._clients: dict[threading.Thread, Connection | None] = {}
+        self._clients: dict[threading.Thread, Callable[[], None]] = {}
         self._lock = threading.Lock()
         self._closed = False
         self._listener = socket.create_server((address, port), backlog=128, reuse_port=False)
@@ -56,9 +57,8 @@ class HttpServer:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        for connection in clients.values():
-            if connection is not None:
-                connection.interrupt()
+        for interrupt in clients.values():
+            interrupt()
         self._thread.join(5)
         for thread in clients:
             thread.join(5)
@@ -67,9 +67,8 @@ class HttpServer:
         """Cut every connection, as a restart of the toolstack does."""
         with self._lock:
             clients = dict(self._clients)
-        for connection in clients.values():
-            if connection is not None:
-                connection.interrupt()
+        for interrupt in clients.values():
+            interrupt()
 
     def find(self, request: Request) -> Handler | None:
         """The handler with the longest prefix of the request's path."""
@@ -88,7 +87,7 @@ class HttpServer:
                 if self._closed:
                     sock.close()
                     return
-                self._clients[thread] = None
+                self._clients[thread] = partial(cut, sock)
             thread.start()
 
     def _serve(self, sock: socket.socket) -> None:
@@ -98,7 +97,7 @@ class HttpServer:
                 return
             connection = Connection(secured)
             with self._lock:
-                self._clients[threading.current_thread()] = connection
+                self._clients[threading.current_thread()] = connection.interrupt
                 closed = self._closed
             if closed:
                 connection.reset()
@@ -148,6 +147,12 @@ class HttpServer:
             answer_html(connection, "403 Forbidden", "Forbidden", f"no handler for {request.path}")
             return False
         return handler(request, connection)
+
+
+def cut(sock: socket.socket) -> None:
+    """Wake a thread that is blocked on ``sock``."""
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
 
 
 def html(title: str, detail: str) -> bytes:
