@@ -24,6 +24,7 @@ from vhd.footer import DiskType, new_footer
 from vhd.geometry import Geometry, geometry_of, xo_geometry
 from vhd.stream import VhdStream
 from xotest.foreign import QEMU_RAW_SHA256, foreign
+from xotest.golden import pristine
 from xotest.layouts import STYLES, Style, lay_out
 from xotest.memory_file import MemoryFile
 from xotest.pictures import draw, expand, flatten, letters_drawn, picture_of, raw_of, uuid_of, write_picture
@@ -255,3 +256,31 @@ def test_the_fixture_s_checksum_is_qemu_s_as_well(tmp_path: Path) -> None:
     path = tmp_path / "fixture.vhd"
     path.write_bytes(foreign("qemu-dynamic-64m.vhd").data())
     assert hashlib.sha256(qemu_raw(path).read_bytes()).hexdigest() == QEMU_RAW_SHA256
+
+
+@pytest.mark.parametrize("name", ["file", "merged-file", "grown-file"])
+def test_xen_orchestra_s_own_files_read_check_and_stream(name: str) -> None:
+    """Only the complaints that vhd-util has as well; whole as streams; linked by uuid and name."""
+    usual = {"footer-timestamp", "footer-geometry", "locator-none"}
+    paths = [path for path in sorted(pristine(name).root.rglob("*.vhd")) if not path.name.startswith(".")]
+    assert len(paths) >= 5
+    for path in paths:
+        with path.open("rb", buffering=0) as source:
+            file = MemoryFile(source.read(), name=path.name)
+            disk = VhdFile.open(file)
+
+            def parent_of(candidate: str, beside: Path = path) -> VhdFile | None:
+                sibling = beside.with_name(candidate)
+                return VhdFile.open(MemoryFile(sibling.read_bytes(), name=candidate)) if sibling.exists() else None
+
+            found = check_file(file, now_vhd_s=NOW_VHD, parent_of=parent_of, data=True)
+            assert {finding.code for finding in found} <= usual
+            source.seek(0)
+            stream, pool = VhdStream(lambda view, raw=source: raw.readinto(view) or 0, name=path.name), BufferPool(1)
+            stream.begin()
+            indexes = []
+            for block in stream.blocks(pool):
+                indexes.append(block.index)
+                pool.release(block.buffer)
+            assert sorted(indexes) == disk.block_indexes()
+            assert stream.expected_length() == path.stat().st_size
