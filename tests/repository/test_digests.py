@@ -121,7 +121,10 @@ def test_comparing_tells_damage_from_a_merged_block():
     assert compare(entry, None, filled(1)) == (True, True)
     assert compare(entry, None, filled(2)) == (True, False)
     part = entry_of(FIRST_SECTOR, filled(1).data)
-    assert compare(part, FIRST_SECTOR, filled(1)) == (True, True)
+    as_read = filled(1)
+    as_read.data[512:] = bytes(len(as_read.data) - 512)
+    assert compare(part, FIRST_SECTOR, as_read) == (True, True)
+    assert compare(part, None, as_read) == (True, True)
     assert compare(part, FIRST_SECTOR, filled(3)) == (True, False)
     assert compare(part, None, filled(1)).comparable is False
     assert compare(entry, FIRST_SECTOR, filled(2)) == (True, False)

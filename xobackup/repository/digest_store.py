@@ -61,6 +61,10 @@ class DigestStore:
         """Store what the digests of ``target`` will be once ``root`` has become it."""
         self._remote.put(self._waiting(target, root), digests.pack())
 
+    def waiting(self, target: str, root: str, uuid: UUID) -> bool:
+        """Whether what :meth:`put_waiting` stored for that merge is there."""
+        return self._uuid_of(self._waiting(target, root)) == uuid
+
     def settle(self, lineage: Lineage) -> list[str]:
         """Bring waiting files in force, or discard them, by what the disks say. Returns the names discarded.
 

@@ -204,11 +204,11 @@ class Match(NamedTuple):
 
 
 def compare(entry: Entry, bitmap: Bitmap, buffer: BlockBuffer) -> Match:
-    """Compare a block as read with its entry."""
-    found = entry_of(bitmap, buffer.data)
-    if entry.bitmap is None and bitmap is not None:
-        # A whole block that came back partial: its data must be the same, so judge by that alone.
-        found = entry_of(None, buffer.data)
-    elif entry.bitmap != found.bitmap:
-        return Match(comparable=False, equal=False)
-    return Match(comparable=True, equal=found.digest == entry.digest)
+    """Compare a block as read with its entry.
+
+    Whatever the bitmaps say, equal data are equal. A whole block must stay so; a partial one may have been completed
+    by a merge: then differing data with a differing bitmap say nothing.
+    """
+    equal = entry_of(None, buffer.data).digest == entry.digest
+    same_bitmap = entry.bitmap is None or (bitmap is not None and xxhash.xxh3_64_digest(bitmap) == entry.bitmap)
+    return Match(comparable=equal or same_bitmap, equal=equal)

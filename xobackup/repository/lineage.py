@@ -12,7 +12,6 @@ counts as whole.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
@@ -31,9 +30,8 @@ from vhd.reader import VhdFile
 from vhd.workspace import is_disk, open_disk
 from xobackup.repository.findings import Problem, Severity
 from xobackup.repository.layout import DATA, PART_SUFFIX
+from xobackup.repository.parallel import map_parallel
 from xobackup.repository.workspace import RemoteWorkspace
-
-READERS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,15 +201,14 @@ class _Reader:
         def read(entry: Entry) -> MemberDisk | Unreadable:
             return _read_disk(self.workspace, entry, self.codecs, trailing_footer=entry.name not in forced)
 
-        with ThreadPoolExecutor(max_workers=max(1, min(READERS, len(entries)))) as pool:
-            for found in pool.map(read, entries):
-                if isinstance(found, MemberDisk):
-                    self.members[found.name] = found
-                    continue
-                self.unreadable[found.name] = found
-                code = "disk-broken" if found.proven else "disk-unread"
-                severity = Severity.DAMAGE if found.proven else Severity.UNKNOWN
-                self._doubt(code, found.name, found.message, severity)
+        for found in map_parallel(read, entries):
+            if isinstance(found, MemberDisk):
+                self.members[found.name] = found
+                continue
+            self.unreadable[found.name] = found
+            code = "disk-broken" if found.proven else "disk-unread"
+            severity = Severity.DAMAGE if found.proven else Severity.UNKNOWN
+            self._doubt(code, found.name, found.message, severity)
 
     def orphan_data(self, entries: list[Entry]) -> tuple[str, ...]:
         """Directories under ``data/`` that no readable alias names; nothing when some alias could not be read."""

@@ -7,7 +7,6 @@ names it.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,8 +19,8 @@ from xobackup.repository.findings import Problem, Severity
 from xobackup.repository.json_text import METADATA_BYTES_MAX
 from xobackup.repository.layout import CACHE, JSON_SUFFIX, VDIS, cache_name, timestamp_of, vm_directory
 from xobackup.repository.metadata import RestorePoint, parse_point, point_from
+from xobackup.repository.parallel import map_parallel
 
-READERS = 8
 _IMAGE_SUFFIXES = (".xva", ".xva.checksum")
 
 
@@ -120,10 +119,7 @@ def _cached(remote: Remote, vm: str, entries: Iterable[Entry], names: list[str])
 
 
 def _read_all(remote: Remote, vm: str, names: list[str]) -> list[tuple[str, RestorePoint | Problem]]:
-    if len(names) < 2:
-        return [(name, _read(remote, vm, name)) for name in names]
-    with ThreadPoolExecutor(max_workers=min(READERS, len(names))) as pool:
-        return list(zip(names, pool.map(lambda name: _read(remote, vm, name), names), strict=True))
+    return list(zip(names, map_parallel(lambda name: _read(remote, vm, name), names), strict=True))
 
 
 def _read(remote: Remote, vm: str, name: str) -> RestorePoint | Problem:

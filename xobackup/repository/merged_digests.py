@@ -69,6 +69,8 @@ def _combining(disks: Sequence[VhdFile | VhdDirectory]) -> Callable[[int], Entry
                 bitmap = union(bitmap, present)
         except VhdError:
             return None
+        if not disks[0].footer.differencing:  # nothing below it: absent sectors are zeros, and may be written so
+            return entry_of(None, whole.data)
         return entry_of(bitmap, whole.data)
 
     return entry

@@ -96,6 +96,9 @@ def run_merges(
     """Reclaim everything that no restore point needs. ``check`` raises when the lock is lost, or to cancel."""
     listing = list_points(remote, vm, use_cache=False)
     report = MergeReport()
+    for name in listing.leftovers:
+        check()
+        remote.delete(f"{vm_directory(vm)}/{name}", missing_ok=True)
     lineages: dict[str, Lineage] = {}
     for path in lineage_paths(remote, vm):
         merger = _Merger(remote, vm, path, clock=clock, check=check, progress=progress, digests=digests)
@@ -264,6 +267,7 @@ class _Merger:
         if self._digests is None:
             return
         for state in read_states(self._workspace, CODECS):
-            if state.root == root and state.step is not Step.CLEANUP:
+            begun = state.root == root and state.step is not Step.CLEANUP
+            if begun and not self._digests.waiting(state.target, root, state.target_uuid):
                 known = {state.root: state.root_uuid}
                 prepare_digests(self._workspace, self._digests, state.chain, known, resumed=True)

@@ -12,7 +12,6 @@ were lost) is read all the same, and counted apart: the coverage says how much o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from remotes.contract import Remote
@@ -25,6 +24,7 @@ from xobackup.repository.layout import metadata_name, point_id, split_disk_path,
 from xobackup.repository.lineage import Lineage, read_lineage
 from xobackup.repository.listing import list_points
 from xobackup.repository.metadata import MODE_FULL, RestorePoint
+from xobackup.repository.parallel import map_parallel
 from xobackup.repository.verify_disk import Coverage, DiskVerifier
 from xobackup.repository.workspace import RemoteWorkspace
 
@@ -156,24 +156,19 @@ class _Verification:
         ]
 
     def _verify_disks(self, verifiers: list[DiskVerifier]) -> None:
-        report, done = self.report, 0
-        with ThreadPoolExecutor(max_workers=max(1, self._options.workers)) as pool:
-            try:
-                for verifier in pool.map(DiskVerifier.run, verifiers):
-                    done += 1
-                    report.problems += verifier.problems
-                    report.coverage = report.coverage.plus(verifier.coverage)
-                    self._options.progress(
-                        VerifyProgress(
-                            vm=self._vm,
-                            disks_done=done,
-                            disks_total=len(verifiers),
-                            bytes_read=report.coverage.bytes_read,
-                        )
-                    )
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+        report = self.report
+        results = map_parallel(DiskVerifier.run, verifiers, workers=self._options.workers)
+        for done, verifier in enumerate(results, start=1):
+            report.problems += verifier.problems
+            report.coverage = report.coverage.plus(verifier.coverage)
+            self._options.progress(
+                VerifyProgress(
+                    vm=self._vm,
+                    disks_done=done,
+                    disks_total=len(verifiers),
+                    bytes_read=report.coverage.bytes_read,
+                )
+            )
 
 
 def _check_point(point: RestorePoint, lineages: dict[str, Lineage | None]) -> list[Problem]:
