@@ -25,7 +25,7 @@ GOALS: dict[str, tuple[tuple[str, float], ...]] = {
     "TLS": (("any machine", 0.9), ("page cache dear", 1.4)),
 }
 BETTER: Better = "higher"
-SHM = Path("/dev/shm")  # noqa: S108 - memory on purpose
+SHM = Path("/dev/shm")
 
 
 def rows(settings: Settings) -> Iterator[Row]:

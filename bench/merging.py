@@ -1,6 +1,6 @@
 """A merge that can be repeated: the child is a link to a template, the base is cut back to what it was.
 
-The base's blocks that were overwritten in place stay overwritten: only their content differs, which no merge looks at.
+The blocks that were overwritten in the base stay so: only their content differs, which no merge looks at.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ events {{ worker_connections 64; }}
 http {{
     access_log off;
     sendfile on;
+    output_buffers 2 1m;
     tcp_nopush on;
     client_body_temp_path {run}/body; proxy_temp_path {run}/proxy; fastcgi_temp_path {run}/fastcgi;
     uwsgi_temp_path {run}/uwsgi; scgi_temp_path {run}/scgi;
