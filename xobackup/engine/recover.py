@@ -74,13 +74,14 @@ def clean_locked(
     job_id: str,
     published: Mapping[str, Collection[str]],
     journal: Sink,
-) -> None:
-    """Remove what any earlier run of this job left of a VM. Only while holding all the VM's locks.
+) -> bool:
+    """Remove what any earlier run of this job left of a VM; returns whether there was anything.
 
-    ``published``: snapshot disks (uuid) that are the newest of a chain on remotes (names). A snapshot among them whose
-    mark is missing (the run was interrupted between publishing and marking) gets it now: it is a good base.
+    Only while holding all the VM's locks. ``published``: snapshot disks (uuid) that are the newest of a chain on
+    remotes (names). A snapshot among them whose mark is missing (the run was interrupted between publishing and
+    marking) gets it now: it is a good base.
     """
-    _unblock(session, vm_ref, vm_uuid, job_id, journal)
+    found = _unblock(session, vm_ref, vm_uuid, job_id, journal)
     for ref, record in _snapshots(session, vm_ref):
         config = record.get("other_config", {})
         if keys.is_temporary(str(record["name_label"]), job_id=job_id):

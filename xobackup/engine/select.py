@@ -85,15 +85,16 @@ def judge_vm(job: Job, vm: VmView) -> Skipped | None:
     selector = job.selector
     included = not selector.include or any(vm_matches(rule, vm) for rule in selector.include)
 
-    def skip(why: Why, reason: str) -> Skipped:
-        return Skipped(uuid=vm.uuid, name=vm.name, why=why, reason=reason, matched=included)
+    def skip(why: Why, reason: str, *, matched: bool = included) -> Skipped:
+        return Skipped(uuid=vm.uuid, name=vm.name, why=why, reason=reason, matched=matched)
 
+    named = any(rule.uuid == vm.uuid for rule in selector.include)  # others match by a tag or name they inherited
     if vm.is_control_domain:
-        return skip(Why.CONTROL_DOMAIN, "it is a host's control domain")
+        return skip(Why.CONTROL_DOMAIN, "it is a host's control domain", matched=named)
     if vm.is_snapshot:
-        return skip(Why.SNAPSHOT, "it is a snapshot")
+        return skip(Why.SNAPSHOT, "it is a snapshot", matched=named)
     if vm.is_template:
-        return skip(Why.TEMPLATE, "it is a template")
+        return skip(Why.TEMPLATE, "it is a template", matched=named)
     if not included:
         return skip(Why.NOT_INCLUDED, "no rule of the job names it")
     for rule in selector.exclude:
