@@ -26,8 +26,8 @@ end by themselves: each of their operations raises ``PowerCut``.
 every operation, and must end with one of the errors ``expected``, or cope.
 
 Both return how many cuts or errors they made. On failure the note names the seed, the change and the last operations.
-The seed is fixed unless the argument (the fixture of that name) or ``XOTEST_SEED`` gives another; ``XOTEST_CUT=17`` or
-``XOTEST_CUT=17:during`` replays one cut.
+The seed is fixed unless the argument (the fixture of that name) or ``XOTEST_SEED`` gives another; ``XOTEST_CUT=17``
+or ``XOTEST_CUT=17:during`` replays one cut.
 """
 
 from __future__ import annotations
