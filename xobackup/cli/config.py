@@ -57,8 +57,12 @@ def check(
                 "retention": job.retention,
             },
         )
-    counts = {"pools": configuration.pools, "remotes": configuration.remotes, "jobs": configuration.jobs}
-    output.record("configuration", {"files": files, **{key: sorted(value) for key, value in counts.items()}})
+    names = {
+        "pools": sorted(configuration.pools),
+        "remotes": sorted(configuration.remotes),
+        "jobs": sorted(configuration.jobs),
+    }
+    output.record("configuration", {"files": files, **names})
     output.say(f"{', '.join(files)}: good")
-    for key, value in counts.items():
-        output.say(f"  {key}: {', '.join(sorted(value)) or 'none'}")
+    for key, value in names.items():
+        output.say(f"  {key}: {', '.join(value) or 'none'}")

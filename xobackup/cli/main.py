@@ -11,8 +11,9 @@ from typing import Annotated
 
 import typer
 
-from xobackup.cli import backups, clean, config, demo, doctor, merge, plan, remote, restore, simpool, verify
+from xobackup.cli import backups, clean, config, doctor, merge, plan, remote, restore, simpool, verify
 from xobackup.cli import run as run_command
+from xobackup.cli.demo import command as demo
 from xobackup.cli.exits import Exit
 from xobackup.cli.options import wants_json
 from xobackup.cli.output import Output

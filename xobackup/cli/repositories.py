@@ -35,18 +35,14 @@ def remote_names(config: Path | None, given: str | None) -> list[tuple[str, str]
 @contextlib.contextmanager
 def opened(url: str) -> Iterator[Repository]:
     """The repository at ``url``."""
-    from remotes.url import open_remote, parse_url
     from xobackup.clock import SystemClock
-    from xobackup.repository.options import RepositoryOptions
-    from xobackup.repository.repository import Repository
+    from xobackup.engine.world import open_repository_at
 
-    options = parse_url(url).options
-    remote = open_remote(url)
+    repository = open_repository_at(url, clock=SystemClock())
     try:
-        directory = bool(options.get("useVhdDirectory", False))
-        yield Repository(remote, clock=SystemClock(), options=RepositoryOptions(vhd_directory=directory))
+        yield repository
     finally:
-        remote.close()
+        repository.remote.close()
 
 
 def find_vm(repository: Repository, given: str) -> str:

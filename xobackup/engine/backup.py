@@ -106,10 +106,10 @@ class VmBackup:
     def _lock(self, held: ExitStack) -> None:
         """The VM's lock on every remote; one that fails drops out."""
         failures: dict[str, BaseException] = {}
+        purpose, wait_s = f"backup job {self._job.name}", self._job.settings.lock_wait_s
         for name, repository in self._context.repositories.items():
             try:
-                purpose = f"backup job {self._job.name}"
-                directory = held.enter_context(repository.lock(self._vm.uuid, purpose=purpose))
+                directory = held.enter_context(repository.lock(self._vm.uuid, timeout_s=wait_s, purpose=purpose))
                 self._targets.add(Target(name, directory))
             except SINK_ERRORS as error:
                 failures[name] = error

@@ -106,6 +106,8 @@ class Settings:
     """Links of such a chain that are still healthy."""
     chain_wait_s: float = 0.0
     """How long to wait for the storage to coalesce before refusing."""
+    lock_wait_s: float = 15.0
+    """How long to wait for a VM's lock: that of a process that was killed is stale after ten seconds."""
     snapshot_name: str = DEFAULT_SNAPSHOT_NAME
     """Fields: ``{job}``, ``{vm}``."""
 

@@ -1,0 +1,70 @@
+"""``xobackup clean``: what does not belong into a repository; done only when asked to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from xobackup.cli.options import ConfigOption, JsonOption, RemoteOption, VmOption
+from xobackup.cli.output import Output
+
+if TYPE_CHECKING:
+    from xobackup.repository.findings import CleanFinding
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(clean)
+
+
+def clean(
+    remote: RemoteOption = None,
+    vm: VmOption = None,
+    apply: Annotated[bool, typer.Option("--apply", help="Do what is proposed and certain.")] = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List what does not belong there, with reasons. With --apply, delete leftovers and quarantine the rest."""
+    from xobackup.cli import repositories
+
+    output = Output(as_json=as_json)
+    found = 0
+    for name, url in repositories.remote_names(config, remote):
+        with repositories.opened(url) as repository:
+            for uuid in [repositories.find_vm(repository, vm)] if vm else repository.vms():
+                findings = repository.clean_plan(uuid)
+                found += len(findings)
+                if not apply or not findings:
+                    _show(output, name, "found", findings)
+                    continue
+                with repository.lock(uuid, timeout_s=30, purpose="clean") as directory:
+                    report = directory.clean_apply(findings)
+                _show(output, name, "done", report.done)
+                _show(output, name, "left", report.left)
+                _show(output, name, "noted", [one for one in findings if one.action == "none"])
+                if report.quarantine:
+                    output.say(f"moved to {report.quarantine}: move it back, or delete it when it is not needed")
+    if not found:
+        output.say("nothing to clean", style="green")
+    elif not apply:
+        output.say("nothing was touched; add --apply to do what is proposed")
+
+
+def _show(output: Output, remote: str, state: str, findings: list[CleanFinding]) -> None:
+    for finding in findings:
+        problem = finding.problem
+        output.record(
+            "finding",
+            {
+                "remote": remote,
+                "state": state,
+                "code": problem.code,
+                "severity": problem.severity,
+                "path": problem.path,
+                "action": finding.action,
+                "certain": finding.certain,
+                "reason": finding.reason,
+            },
+        )
+        output.say(f"{state}: {finding}", style="red" if problem.severity == "damage" else None)

@@ -1,0 +1,34 @@
+"""A merge that is killed: a real process, a real SIGKILL, after a number of blocks of a real merge."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from xobackup.cli import repositories
+
+if TYPE_CHECKING:
+    from xobackup.repository.merging import MergeProgress
+
+TIMEOUT_S = 120
+
+
+def merge_and_die(url: str, vm: str, blocks: int) -> None:
+    """Merge what there is to merge of ``vm``; die by SIGKILL once ``blocks`` blocks of one merge are done."""
+
+    def told(progress: MergeProgress) -> None:
+        if progress.blocks_done >= blocks:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with repositories.opened(url) as repository, repository.lock(vm, purpose="demo") as directory:
+        directory.merge(told)
+
+
+def kill_a_merge(url: str, vm: str, blocks: int) -> bool:
+    """Run :func:`merge_and_die` in a process of its own; whether it was killed as planned."""
+    command = [sys.executable, "-m", "xobackup", "demo-merge-and-die", url, vm, str(blocks)]
+    done = subprocess.run(command, check=False, timeout=TIMEOUT_S, capture_output=True)
+    return done.returncode == -signal.SIGKILL

@@ -1,0 +1,185 @@
+"""``xobackup doctor``: can everything the configuration names be reached and used?"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import typer
+
+from xobackup.cli.errors import Outcome
+from xobackup.cli.exits import Exit
+from xobackup.cli.options import ConfigOption, JsonOption, read_configuration
+from xobackup.cli.output import Output, duration_text, size_text
+
+if TYPE_CHECKING:
+    from xobackup.config.model import Configuration
+
+CLOCK_SKEW_MAX_S = 60
+FREE_SHARE_MIN = 0.05
+FREE_BYTES_MIN = 10 * 1024**3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """One thing looked at."""
+
+    subject: str
+    state: Literal["ok", "warning", "failed"]
+    message: str
+    hint: str | None = None
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(doctor)
+
+
+def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Look at every pool, remote and job of the configuration. Changes nothing but a probe file on each remote."""
+    output = Output(as_json=as_json)
+    configuration = read_configuration(config)
+    verdicts: list[Verdict] = []
+    for verdict in _verdicts(configuration):
+        verdicts.append(verdict)
+        output.record("verdict", asdict(verdict))
+        style = {"ok": None, "warning": "yellow", "failed": "red"}[verdict.state]
+        output.say(f"{verdict.state:8} {verdict.subject}: {verdict.message}", style=style)
+        if verdict.hint:
+            output.say(f"         hint: {verdict.hint}", style=style)
+    failed = [verdict.subject for verdict in verdicts if verdict.state == "failed"]
+    if failed:
+        raise Outcome(Exit.UNREACHABLE, f"not usable as it is: {', '.join(failed)}")
+
+
+def _verdicts(configuration: Configuration) -> Iterator[Verdict]:
+    yield _state_directory(configuration.state_directory)
+    yield _programs()
+    for name in configuration.remotes:
+        yield from _explained(f"remote {name}", lambda name=name: _remote(configuration, name))  # type: ignore[misc]
+    for name in configuration.pools:
+        yield from _explained(f"pool {name}", lambda name=name: _pool(configuration, name))  # type: ignore[misc]
+    for name in configuration.jobs:
+        yield from _explained(f"job {name}", lambda name=name: _job(configuration, name))  # type: ignore[misc]
+
+
+def _explained(subject: str, look: Callable[[], Iterator[Verdict]]) -> Iterator[Verdict]:
+    """What ``look`` finds; an error of any room becomes a verdict, so that everything is looked at."""
+    from remotes.errors import RemoteError
+    from xobackup.config.errors import ConfigError
+    from xobackup.engine.errors import EngineError
+    from xobackup.repository.errors import RepositoryError
+    from xobackup.xapi.errors import XapiError
+
+    try:
+        yield from look()
+    except (RemoteError, ConfigError, EngineError, RepositoryError, XapiError, OSError) as error:
+        yield Verdict(subject=subject, state="failed", message=str(error), hint=getattr(error, "hint", None) or None)
+
+
+def _state_directory(path: Path) -> Verdict:
+    probe = path / ".xobackup-doctor"
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"probe")
+        probe.unlink()
+    except OSError as error:
+        hint = "run as a user who may write there, or set state_directory"
+        return Verdict(subject="state directory", state="failed", message=f"{path}: {error.strerror}", hint=hint)
+    return Verdict(subject="state directory", state="ok", message=f"{path} is writable")
+
+
+def _programs() -> Verdict:
+    if shutil.which("qemu-img"):
+        return Verdict(subject="programs", state="ok", message="qemu-img is there (restores to qcow2)")
+    hint = "apt-get install -y --no-install-recommends qemu-utils"
+    return Verdict(
+        subject="programs", state="warning", message="no qemu-img: disks cannot be restored to qcow2", hint=hint
+    )
+
+
+def _remote(configuration: Configuration, name: str) -> Iterator[Verdict]:
+    from xobackup.cli.repositories import opened
+
+    subject = f"remote {name}"
+    with opened(configuration.remotes[name].url) as repository:
+        remote = repository.remote
+        probe = ".xobackup/doctor.probe"
+        remote.put(probe, b"probe")
+        remote.delete(probe)
+        vms = repository.vms()
+        yield Verdict(
+            subject=subject, state="ok", message=f"{remote.url} is writable, holds backups of {len(vms)} VMs"
+        )
+        usage = remote.usage()
+        if usage is None:
+            return
+        told = f"{size_text(usage.free_bytes)} free of {size_text(usage.total_bytes)}"
+        if usage.free_bytes < min(usage.total_bytes * FREE_SHARE_MIN, FREE_BYTES_MIN):
+            yield Verdict(
+                subject=subject, state="warning", message=told, hint="free some space, or lower a retention"
+            )
+        else:
+            yield Verdict(subject=subject, state="ok", message=told)
+
+
+def _pool(configuration: Configuration, name: str) -> Iterator[Verdict]:
+    from xobackup.cli.jobs import pool_address
+    from xobackup.clock import SystemClock
+    from xobackup.xapi.session import Session
+    from xobackup.xapi.values import parse_time
+
+    subject = f"pool {name}"
+    clock = SystemClock()
+    address = pool_address(configuration, name)
+    with contextlib.closing(Session.connect(address, clock=clock)) as session:
+        pool = next(iter(session.records("pool").values()))
+        hosts = session.records("host")
+        master = hosts[pool["master"]]
+        version = master["software_version"]
+        yield Verdict(
+            subject=subject,
+            state="ok",
+            message=f"{version.get('product_brand')} {version.get('product_version')}, {len(hosts)} hosts, master "
+            f"{master['name_label']}",
+        )
+        if not configuration.pools[name].tls.verify:
+            yield Verdict(
+                subject=subject,
+                state="warning",
+                message="its certificate is not verified: the password goes to whoever answers",
+                hint="pin it: tls = { fingerprint = ... }, or name its authority: tls = { ca = ... }",
+            )
+        moment = parse_time(session.call("host.get_servertime", pool["master"]))
+        skew_s = abs(moment.timestamp() - clock.now_s()) if moment else 0.0
+        if skew_s > CLOCK_SKEW_MAX_S:
+            told = f"its clock differs from ours by {duration_text(skew_s)}"
+            yield Verdict(subject=subject, state="warning", message=told, hint="synchronise both with NTP")
+        for host in hosts.values():
+            if not host.get("enabled", True):
+                told = f"host {host['name_label']} is disabled"
+                yield Verdict(subject=subject, state="warning", message=told)
+
+
+def _job(configuration: Configuration, name: str) -> Iterator[Verdict]:
+    from xobackup.cli.jobs import job_of
+    from xobackup.clock import SystemClock
+    from xobackup.engine.run import plan_job
+    from xobackup.engine.world import real_world
+
+    subject = f"job {name}"
+    plan = plan_job(job_of(configuration, name), real_world(configuration.state_directory, clock=SystemClock()))
+    for problem in plan.problems:
+        yield Verdict(subject=subject, state="failed", message=problem)
+    refused = [vm for vm in plan.vms if vm.refusal]
+    for vm in refused:
+        yield Verdict(subject=subject, state="warning", message=f"{vm.vm.name}: {vm.refusal}")
+    if plan.vms:
+        told = f"{len(plan.vms) - len(refused)} VMs, about {size_text(plan.estimated_bytes)} to read now"
+        yield Verdict(subject=subject, state="ok", message=told)
+    elif not plan.problems:
+        yield Verdict(subject=subject, state="warning", message="it selects no VM", hint="see vms.include")

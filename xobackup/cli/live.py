@@ -1,0 +1,182 @@
+"""What a person or a program sees while something long is going on.
+
+On a terminal: bars with rate, time left and the bottleneck. In a pipe: a line per event, and one per piece of work
+every :data:`LINES_EVERY_S`. With ``--json``: the events themselves and ``progress`` records, on standard output.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from xobackup.cli.output import Output, duration_text, size_text
+from xobackup.cli.telling import Teller
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from xobackup.clock import Clock
+    from xobackup.engine.cancel import CancelToken
+    from xobackup.engine.events import Event
+    from xobackup.engine.progress import Progress, Snapshot
+    from xobackup.engine.world import World
+
+LINES_EVERY_S = 10.0
+BARS_EVERY_S = 0.2
+
+
+class Face:
+    """A journal sink that shows events, and the viewer of a :class:`Progress`."""
+
+    def __init__(self, output: Output, clock: Clock) -> None:
+        self._output = output
+        self._clock = clock
+        self._teller = Teller()
+        self._lock = threading.Lock()
+
+    def write(self, event: Event) -> None:
+        """Show one event."""
+        from xobackup.engine.events import as_record
+
+        with self._lock:
+            if self._output.as_json:
+                record = as_record(event, self._clock.now_s())
+                self._output.record(str(record.pop("kind")), record)
+                return
+            told = self._teller.tell(event)
+            if told is not None:
+                self._output.note(told[0], style=told[1])
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    @contextlib.contextmanager
+    def watching(self, progress: Progress) -> Iterator[None]:
+        """Show ``progress`` until the block ends."""
+        if not self._output.as_json and sys.stderr.isatty():
+            with _bars(self._output, progress):
+                yield
+            return
+        stop = threading.Event()
+        thread = threading.Thread(target=self._lines, args=(progress, stop), name="progress", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
+    def _lines(self, progress: Progress, stop: threading.Event) -> None:
+        while not stop.wait(LINES_EVERY_S):
+            for snapshot in progress.snapshots():
+                with self._lock:
+                    self._output.record("progress", asdict(snapshot))
+                    self._output.note(_line(snapshot))
+
+
+def _line(snapshot: Snapshot) -> str:
+    total = f" of {size_text(snapshot.total_bytes)}" if snapshot.total_bytes else ""
+    left = f", {duration_text(snapshot.eta_s)} left" if snapshot.eta_s is not None else ""
+    slow = f", bottleneck: {snapshot.bottleneck}" if snapshot.bottleneck else ""
+    rate = f"{size_text(snapshot.rate_bytes_s)}/s"
+    return f"{snapshot.stage} {snapshot.name}: {size_text(snapshot.done_bytes)}{total} at {rate}{left}{slow}"
+
+
+@contextlib.contextmanager
+def _bars(output: Output, progress: Progress) -> Iterator[None]:
+    from rich import progress as bars
+    from rich.text import Text
+
+    class Details(bars.ProgressColumn):
+        def render(self, task: bars.Task) -> Text:
+            return Text(str(task.fields.get("details", "")), style="dim")
+
+    with bars.Progress(
+        bars.TextColumn("{task.description}", markup=False),
+        bars.BarColumn(bar_width=24),
+        bars.TaskProgressColumn(),
+        Details(),
+        console=output.log,
+        transient=True,
+    ) as display:
+        stop = threading.Event()
+        thread = threading.Thread(target=_draw, args=(display, progress, stop), name="progress", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
+
+def _draw(display: object, progress: Progress, stop: threading.Event) -> None:
+    from rich.progress import Progress as Display
+    from rich.progress import TaskID
+
+    assert isinstance(display, Display)
+    tasks: dict[str, TaskID] = {}
+    while True:
+        seen: set[str] = set()
+        for number, snapshot in enumerate(progress.snapshots()):
+            key = f"{number}:{snapshot.name}"
+            seen.add(key)
+            if key not in tasks:
+                tasks[key] = display.add_task("", total=None)
+            display.update(
+                tasks[key],
+                description=f"{snapshot.stage:10.10} {snapshot.name:24.24}",
+                completed=snapshot.done_bytes,
+                total=snapshot.total_bytes,
+                details=_details(snapshot),
+            )
+        for key in tasks.keys() - seen:
+            display.remove_task(tasks.pop(key))
+        if stop.wait(BARS_EVERY_S):
+            return
+
+
+def _details(snapshot: Snapshot) -> str:
+    parts = [size_text(snapshot.done_bytes), f"{size_text(snapshot.rate_bytes_s)}/s"]
+    if snapshot.eta_s is not None:
+        parts.append(f"{duration_text(snapshot.eta_s)} left")
+    if snapshot.bottleneck:
+        parts.append(f"waits for: {snapshot.bottleneck}")
+    return "  ".join(parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """What a verb that keeps no journal takes along: counters that are shown, a switch that signals throw."""
+
+    clock: Clock
+    face: Face
+    progress: Progress
+    cancel: CancelToken
+
+
+@contextlib.contextmanager
+def watching(output: Output) -> Iterator[Watch]:
+    """While inside, progress is shown and signals stop the work."""
+    from xobackup.clock import SystemClock
+    from xobackup.engine.cancel import CancelToken, on_signals
+    from xobackup.engine.progress import Progress
+
+    clock = SystemClock()
+    watch = Watch(clock=clock, face=Face(output, clock), progress=Progress(clock), cancel=CancelToken())
+    with on_signals(watch.cancel), watch.face.watching(watch.progress):
+        yield watch
+
+
+@contextlib.contextmanager
+def world_of(output: Output, state_directory: Path) -> Iterator[World]:
+    """The real world with this terminal as its face."""
+    from xobackup.engine.world import real_world
+
+    with watching(output) as watch:
+        yield real_world(
+            state_directory, clock=watch.clock, journal=watch.face, cancel=watch.cancel, progress=watch.progress
+        )

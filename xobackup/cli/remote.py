@@ -1,0 +1,51 @@
+"""``xobackup remote``: can this storage be trusted with backups?"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from xobackup.cli.errors import Outcome
+from xobackup.cli.exits import Exit
+from xobackup.cli.options import ConfigOption, JsonOption
+from xobackup.cli.output import Output, size_text
+
+app = typer.Typer(no_args_is_help=True, help="Test remotes.")
+
+
+@app.command()
+def test(
+    remote: Annotated[str, typer.Argument(metavar="REMOTE", help="A remote of the configuration, or a URL.")],
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask the storage for everything a backup needs of it, in a scratch directory that is removed again."""
+    from remotes.conformance import PROMISES, run_promise, scratch_of
+    from remotes.url import open_remote
+    from xobackup.cli.repositories import remote_names
+
+    output = Output(as_json=as_json)
+    ((_, url),) = remote_names(config, remote)
+    opened = open_remote(url)
+    broken = 0
+    try:
+        output.record("capabilities", asdict(opened.capabilities))
+        with scratch_of(opened) as scratch:
+            for promise in PROMISES:
+                check = run_promise(promise, scratch)
+                broken += not check.ok
+                output.record("check", asdict(check))
+                verdict = "skipped" if check.skipped else "ok" if check.ok else "BROKEN"
+                detail = f" ({check.detail})" if check.detail else ""
+                output.say(f"{verdict:8} {check.name}{detail}", style=None if check.ok else "red")
+        usage = opened.usage()
+        if usage is not None:
+            output.record("usage", asdict(usage))
+            output.say(f"{size_text(usage.free_bytes)} free of {size_text(usage.total_bytes)}")
+    finally:
+        opened.close()
+    if broken:
+        raise Outcome(Exit.FAILED, f"{opened.url}: {broken} promises broken", hint="do not keep backups there")
+    output.say(f"{opened.url}: keeps every promise", style="green")

@@ -1,0 +1,97 @@
+"""Events of a run as sentences for a person. One function per kind that is worth a line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from xobackup.cli.output import duration_text, size_text
+
+if TYPE_CHECKING:
+    from xobackup.engine.events import Event
+
+Style = str | None
+
+
+class Teller:
+    """Turns events into ``(sentence, style)``; remembers the names of VMs it has heard of."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, str] = {}
+
+    def tell(self, event: Event) -> tuple[str, Style] | None:
+        """The line for ``event``, or ``None`` when it is not worth one."""
+        fields: Mapping[str, Any] = {name: getattr(event, name) for name in event.__dataclass_fields__}
+        if fields.get("vm_name"):
+            self._names[fields["vm"]] = fields["vm_name"]
+        sentence = _SENTENCES.get(event.kind)
+        if sentence is None:
+            return None
+        told = sentence(fields)
+        vm = self._names.get(fields.get("vm", ""), "")
+        return (f"{vm}: {told[0]}" if vm and event.kind not in _WHOLE_RUN else told[0]), told[1]
+
+
+def _planned(event: Mapping[str, Any]) -> tuple[str, Style]:
+    disks = event["plan"]["disks"]
+    routes = [route for disk in disks for route in disk["routes"]]
+    fulls = sum(route["mode"] == "full" for route in routes)
+    return f"{len(disks)} disks: {len(routes) - fulls} delta, {fulls} full", None
+
+
+def _transferred(event: Mapping[str, Any]) -> tuple[str, Style]:
+    rate = event["read_bytes"] / event["duration_s"] if event["duration_s"] else 0
+    return (
+        f"{event['mode']} of {event['disk_name'] or event['disk']}: {size_text(event['read_bytes'])} in "
+        f"{duration_text(event['duration_s'])} ({size_text(rate)}/s, bottleneck: {event['bottleneck'] or 'none'})",
+        None,
+    )
+
+
+def _fell_back(event: Mapping[str, Any]) -> tuple[str, Style]:
+    return f"full instead of a delta for {event['disk_name'] or event['disk']}: {event['reason']}", "yellow"
+
+
+def _published(event: Mapping[str, Any]) -> tuple[str, Style]:
+    return f"restore point {event['point']} on {event['remote']} ({size_text(event['size_bytes'])})", "green"
+
+
+def _expired(event: Mapping[str, Any]) -> tuple[str, Style]:
+    return f"{len(event['points'])} restore points expired on {event['remote']}: {event['reason']}", None
+
+
+def _merged(event: Mapping[str, Any]) -> tuple[str, Style]:
+    return (
+        f"merged {event['disks']} disks on {event['remote']}: {event['blocks']} blocks, "
+        f"{size_text(event['moved_bytes'])} in {duration_text(event['duration_s'])}",
+        None,
+    )
+
+
+def _failed(event: Mapping[str, Any]) -> tuple[str, Style]:
+    again = " (will be tried again)" if event["will_retry"] else ""
+    hint = f"\n  hint: {event['hint']}" if event["hint"] else ""
+    return f"error: {event['error']}{again}{hint}", "red"
+
+
+def _ended(event: Mapping[str, Any]) -> tuple[str, Style]:
+    reason = f": {event['reason']}" if event["reason"] else ""
+    style = "green" if event["outcome"] == "ok" else "yellow" if event["outcome"] == "skipped" else "red"
+    return f"{event['outcome']} in {duration_text(event['duration_s'])}{reason}", style
+
+
+_WHOLE_RUN = {"run-started", "run-ended"}
+_SENTENCES: dict[str, Callable[[Mapping[str, Any]], tuple[str, Style]]] = {
+    "run-started": lambda event: (f"{event['verb']} of job {event['job']} ({event['run_id']})", "bold"),
+    "vm-skipped": lambda event: (f"skipped: {event['reason']}", "yellow"),
+    "vm-planned": _planned,
+    "disk-transferred": _transferred,
+    "fell-back-to-full": _fell_back,
+    "point-published": _published,
+    "points-expired": _expired,
+    "merged": _merged,
+    "leftover-cleaned": lambda event: (f"cleaned up {event['what']}: {event['reason']}", None),
+    "warning": lambda event: (f"warning: {event['message']}", "yellow"),
+    "error": _failed,
+    "vm-ended": _ended,
+}
