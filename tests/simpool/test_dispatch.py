@@ -46,7 +46,7 @@ def test_types_are_checked_before_the_session(client: SimClient, pool: SimPool) 
         ("VM.set_name_label", 3, "name_label"),
         ("VM.set_other_config", [], "other_config"),
         ("VM.set_other_config", {"a": 1}, "other_config"),
-        ("VM.set_is_a_template", "false", "value"),
+        ("VM.set_is_a_template", "false", "is_a_template"),
         ("VM.set_actions_after_shutdown", "explode", "actions_after_shutdown"),
     ],
 )

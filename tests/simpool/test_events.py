@@ -7,9 +7,9 @@ import time
 from typing import Any
 
 import pytest
-from xotest.simclient import RpcFailure, SimClient
 
 from xobackup.simpool import SimPool
+from xotest.simclient import RpcFailure, SimClient
 
 
 def kinds(batch: dict[str, Any]) -> list[tuple[str, str]]:

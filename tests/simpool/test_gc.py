@@ -33,7 +33,7 @@ def check_all(pool: SimPool, work: Workload, contents_of: Callable[[list[str]], 
     records = pool.model.records("VDI")
     mine = {ref: record for ref, record in records.items() if record["SR"] == pool.default_sr}
     assert sorted(record["uuid"] for record in mine.values()) == store.uuids()
-    for ref, record in mine.items():
+    for record in mine.values():
         assert record["sm_config"].get("vhd-parent") == store.parent(record["uuid"])
         assert record["managed"] != store.node(record["uuid"]).hidden
         assert record["physical_utilisation"] == store.node(record["uuid"]).file_bytes

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from xotest.simclient import RpcFailure, SimClient
 
 from xobackup.clock import FakeClock
 from xobackup.simpool import Options, SimPool
 from xobackup.simpool.tasks import FINISHED_KEPT_S, TASKS_MAX
+from xotest.simclient import RpcFailure, SimClient
 
 
 def test_wrong_credentials_are_refused_after_the_configured_pause(tmp_path: Path) -> None:

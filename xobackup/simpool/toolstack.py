@@ -100,6 +100,10 @@ class Toolstack:
         for tell in self.on_written:
             tell(vdi, offset, data)
 
+    def content_changed(self, vdi: str) -> None:
+        for tell in self.on_changed:
+            tell(vdi)
+
     def copied(self, source: str, new: str) -> None:
         for tell in self.on_copied:
             tell(source, new)

@@ -193,8 +193,7 @@ class ImportRawVdi:
         store, record = toolstack.store_of(vdi), database.copy("VDI", vdi)
         if store is None:
             raise Failure("SR_OPERATION_NOT_SUPPORTED", record["SR"])
-        for tell in toolstack.on_changed:
-            tell(vdi)
+        toolstack.content_changed(vdi)
         body = Body(connection, record["virtual_size"] if length is None else length, fault)
         try:
             if request.param("chunked") is not None:

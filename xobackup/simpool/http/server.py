@@ -111,12 +111,18 @@ class HttpServer:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.settimeout(HANDSHAKE_TIMEOUT_S)
         try:
-            secured = self._context.wrap_socket(sock, server_side=True) if self._context else sock
-            secured.settimeout(IDLE_TIMEOUT_S)
-        except (OSError, ssl.SSLError):
+            if self._context is None:
+                sock.settimeout(IDLE_TIMEOUT_S)
+                return sock
+            sock = self._context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+            with self._lock:
+                self._clients[threading.current_thread()] = partial(cut, sock)
+            sock.do_handshake()
+            sock.settimeout(IDLE_TIMEOUT_S)
+        except OSError:
             sock.close()
             return None
-        return secured
+        return sock
 
     def _converse(self, connection: Connection) -> None:
         try:

@@ -82,7 +82,10 @@ def copy(call: Call, vdi: str, sr: str, base_vdi: str = "", into_vdi: str = "") 
             if database.exists("VDI", vdi):
                 database.set_key("VDI", vdi, "current_operations", mark, None)
     with database.lock:
-        toolstack.copied(vdi, target)
+        if is_null(into_vdi):
+            toolstack.copied(vdi, target)
+        else:
+            toolstack.content_changed(target)  # what it held before shines through
         disks.refresh_disks(toolstack, database.get("VDI", target)["SR"], [target])
     return target
 
