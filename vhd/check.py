@@ -82,6 +82,7 @@ from vhd.reader import (
     OLD_FOOTER_BYTES,
     VhdFile,
     check_table_place,
+    is_sparse,
     read_table,
     structures,
     text_inside,
@@ -140,9 +141,9 @@ def _check_footers(file: ReadableFile, now_vhd_s: int | None, found: list[Findin
     of_last = check_footer(last, now_vhd_s=now_vhd_s)
     found += of_last
     last_is_good = not errors_of(of_last)
-    if last_is_good and unpack_footer(last, file.name).disk_type == DiskType.FIXED:
-        return unpack_footer(last, file.name)
     first = read_exactly(file, 0, len(last))
+    if last_is_good and unpack_footer(last, file.name).disk_type == DiskType.FIXED and not is_sparse(first):
+        return unpack_footer(last, file.name)
     of_first = errors_of(check_footer(first))
     found += [replace(finding, code=f"front-{finding.code}") for finding in of_first]
     if last_is_good and not of_first and first != last:

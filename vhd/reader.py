@@ -233,11 +233,22 @@ def read_footer(file: ReadableFile, *, trailing_footer: bool) -> tuple[Footer, i
             return unpack_footer(first, file.name), size_bytes
         return unpack_footer(last, file.name), start
     footer = unpack_footer(last, file.name)
-    if footer.disk_type != DiskType.FIXED and last != first:
+    if footer.disk_type == DiskType.FIXED and not is_sparse(first):
+        return footer, start
+    if last != first:
         fatal = errors_of(check_footer(first))
         message = "the copy at 0 and the one at the end differ"
         raise Malformed(file.name, fatal or [Finding(code="footer-copies", message=message)])
     return footer, start
+
+
+def is_sparse(first: bytes) -> bool:
+    """Whether a file begins like a dynamic or differencing disk, whatever it ends with.
+
+    A guest may keep footers of fixed disks in its sectors: a file cut off after one must not pass for a fixed disk.
+    The price: a fixed disk whose own first sector is such a footer is refused (qemu-img misreads it as well).
+    """
+    return not errors_of(check_footer(first)) and unpack_footer(first, "").disk_type != DiskType.FIXED
 
 
 def read_header(file: ReadableFile, footer: Footer) -> Header:

@@ -7,6 +7,7 @@ from uuid import UUID
 import pytest
 
 from vhd.block import BLOCK_BYTES, EMPTY_BITMAP, BlockBuffer
+from vhd.check import check_file
 from vhd.errors import Malformed, Unsupported
 from vhd.file import ParentLink, VhdFile, VhdFileUpdater
 from vhd.footer import DiskType, new_footer
@@ -141,10 +142,22 @@ def test_a_fixed_disk_has_all_blocks(size_bytes: int) -> None:
     assert file.closed
 
 
-def test_a_fixed_disk_that_holds_a_vhd_is_still_the_fixed_disk() -> None:
-    inner = write_picture("A").data()
-    disk = VhdFile.open(fixed(len(inner), data=inner))
-    assert raw_sha256(disk) == hashlib.sha256(inner).hexdigest()
+def test_a_cut_off_file_does_not_pass_for_a_fixed_disk_in_its_guest_s_sectors() -> None:
+    """A guest that stores fixed VHDs has their footers in its blocks; the file may be cut off just there."""
+    file = write_picture("A")
+    inner = new_footer(size_bytes=BLOCK_BYTES, disk_type=DiskType.FIXED, uuid=uuid_of(1), timestamp=0).pack()
+    file.write_at(8192 + BLOCK_BYTES - 1024, inner)
+    file.truncate(8192 + BLOCK_BYTES - 512)
+    assert code_of(file) == "footer-copies"
+    assert [finding.code for finding in check_file(file)] == ["footer-copies", "block-past-end"]
+    whole = write_picture("A").data()
+    assert code_of(fixed(len(whole), data=whole)) == "footer-copies", "the price"
+
+
+def test_a_fixed_disk_opens_in_both_ways() -> None:
+    file = fixed(BLOCK_BYTES, data=b"x" * 1024)
+    assert VhdFile.open(file).header is None
+    assert VhdFile.open(file, trailing_footer=False).header is None
 
 
 def test_old_footers_lack_their_last_byte() -> None:
