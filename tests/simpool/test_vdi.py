@@ -230,9 +230,7 @@ class TestResizeAndCopy:
         assert client.call("VDI.copy", idle, NULL, NULL, target) == target
         assert pool.disk_bytes(target, 100, 7) == b"payload"
 
-    def test_copying_with_a_base_writes_only_what_differs(
-        self, client: SimClient, idle: str, pool: SimPool
-    ) -> None:
+    def test_copying_with_a_base_writes_only_what_differs(self, client: SimClient, idle: str, pool: SimPool) -> None:
         pool.write_disk(idle, 0, b"old", force=True)
         base = client.call("VDI.snapshot", idle)
         pool.write_disk(idle, BLOCK, b"new", force=True)

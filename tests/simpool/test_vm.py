@@ -176,9 +176,7 @@ class TestLife:
             pool.model.update("PBD", pool.model.get("SR", pool.default_sr)["PBDs"][0], currently_attached=False)
         assert failure(client, "VM.start", idle, False, False) == ("VM_REQUIRES_SR", [idle, pool.default_sr])
 
-    def test_destroying_a_vm_leaves_disks_and_snapshots(
-        self, client: SimClient, idle: str, pool: SimPool
-    ) -> None:
+    def test_destroying_a_vm_leaves_disks_and_snapshots(self, client: SimClient, idle: str, pool: SimPool) -> None:
         disk = pool.vdis_of(idle)[0]
         first = client.call("VM.snapshot", idle, "one")
         second = client.call("VM.snapshot", idle, "two")
