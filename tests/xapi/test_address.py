@@ -25,7 +25,18 @@ def test_an_address_may_be_short(text: str, url: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "ftp://x", "https://", "https://x/path", "https://u:p@x", "https://x:99999", "https://a b", "https://x?q=1"],
+    [
+        "",
+        "ftp://x",
+        "https://",
+        "https://x/path",
+        "https://u:p@x",
+        "https://x:99999",
+        "https://a b",
+        "https://a..b",
+        "https://" + "a" * 64,
+        "https://x?q=1",
+    ],
 )
 def test_a_bad_address_is_refused(text: str) -> None:
     with pytest.raises(AddressError) as caught:

@@ -10,7 +10,7 @@ import pytest
 from xobackup.xapi import errors
 from xobackup.xapi.session import Session
 from xobackup.xapi.transfer import VdiExport, open_export, open_import
-from xotest.scripted_xapi import QUICK, Request, ScriptedXapi
+from xotest.scripted_xapi import QUICK, Drop, Request, ScriptedXapi
 
 DISK = b"conectix" + bytes(range(256)) * 9000 + b"conectix"
 
@@ -273,6 +273,60 @@ def test_ctrl_c_ends_the_task(host: ScriptedXapi, session: Session) -> None:
         raise KeyboardInterrupt
     assert host.tasks == {}
     assert len(host.called("task.cancel")) == 1
+
+
+def test_a_stop_is_noticed_while_the_host_attaches_the_disk(host: ScriptedXapi, session: Session) -> None:
+    gate, stop = threading.Event(), threading.Event()
+
+    def attaching(request: Request) -> None:
+        request.ok()
+        gate.wait(5)
+
+    host.transfers = [attaching]
+    threading.Timer(0.1, stop.set).start()
+    with pytest.raises(errors.TransferCancelled):
+        open_export(session, "OpaqueRef:vdi", should_stop=stop.is_set)
+    gate.set()
+    assert host.tasks == {}
+    assert len(host.called("task.cancel")) == 1
+
+
+def test_a_stop_is_noticed_before_the_answer(host: ScriptedXapi, session: Session) -> None:
+    gate = threading.Event()
+    host.transfers = [lambda request: gate.wait(5)]
+    with pytest.raises(errors.TransferCancelled):
+        open_import(session, "OpaqueRef:vdi", length_bytes=4, should_stop=lambda: True)
+    gate.set()
+    assert host.tasks == {}
+
+
+def test_asking_to_stop_does_not_disturb_an_export(host: ScriptedXapi, session: Session) -> None:
+    host.transfers = [serve()]
+    with open_export(session, "OpaqueRef:vdi", should_stop=lambda: False) as export:
+        assert take(export) == DISK
+        export.finish()
+
+
+def test_cancel_is_noticed_while_the_task_ends(host: ScriptedXapi, session: Session) -> None:
+    host.transfers = [serve(end_task=False)]
+    with open_export(session, "OpaqueRef:vdi") as export:
+        take(export)
+        threading.Timer(0.1, export.cancel).start()
+        with pytest.raises(errors.TransferCancelled):
+            export.finish()
+    assert host.tasks == {}
+
+
+def test_tidying_up_does_not_wait_for_a_host_that_is_gone(host: ScriptedXapi, session: Session) -> None:
+    host.transfers = [serve(end_task=False)]
+    with pytest.raises(GarbageError), open_export(session, "OpaqueRef:vdi") as export:
+        take(export, 100)
+        asked = len(host.calls)
+        host.queue("event.from", *[Drop()] * 50)
+        host.queue("task.get_record", *[Drop()] * 50)
+        raise GarbageError("the disk here is full")
+    tidying = [name for name, _params in host.calls[asked:] if name == "task.get_record"]
+    assert len(tidying) <= QUICK.reconnect_tries + 1
 
 
 def test_a_throttle_is_told_every_byte(host: ScriptedXapi, session: Session) -> None:

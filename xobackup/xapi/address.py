@@ -11,6 +11,8 @@ from xobackup.xapi.timeouts import Timeouts
 from xobackup.xapi.tls import SystemCa, TlsPolicy, Unverified
 
 _PORTS = {"https": 443, "http": 80}
+_HOST = re.compile(r"[0-9A-Fa-f.:]*:[0-9A-Za-z.:%]*|[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63}){0,31}\.?")
+"""IPv6, or a name or IPv4 whose parts the resolver can take."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +57,7 @@ def parse_endpoint(url: str) -> Endpoint:
         raise AddressError(_shown(url), f"expected https:// (or http://), found {parts.scheme}://")
     if parts.username is not None or parts.password is not None:
         raise AddressError(_shown(url), "user and password do not belong into the URL")
-    if not parts.hostname or not re.fullmatch(r"[A-Za-z0-9._:%-]+", parts.hostname):
+    if not parts.hostname or not _HOST.fullmatch(parts.hostname):
         raise AddressError(_shown(url), "it names no host")
     if parts.path not in ("", "/") or parts.query or parts.fragment:
         raise AddressError(_shown(url), "only scheme, host and port are allowed")

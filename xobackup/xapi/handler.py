@@ -6,7 +6,8 @@ adopts the task: so 401 leaves the task untouched, and the request is repeated o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -17,6 +18,7 @@ from xobackup.xapi.errors import (
     AddressError,
     OutcomeUnknown,
     ProtocolError,
+    TransferCancelled,
     TransferError,
     TransferRefused,
     TransportError,
@@ -29,6 +31,8 @@ from xobackup.xapi.http11 import Connection, Head
 if TYPE_CHECKING:
     from xobackup.xapi.session import Session
 
+StopAsked = Callable[[], bool]
+
 REDIRECTS_MAX = 4
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
@@ -36,7 +40,16 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 class Handler:
     """One request to a handler; ``what`` names it in messages."""
 
-    def __init__(self, session: Session, what: str, *, method: str, path: str, query: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        session: Session,
+        what: str,
+        *,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        should_stop: StopAsked | None = None,
+    ) -> None:
         self.session = session
         self.what = what
         self.endpoint = session.endpoint
@@ -45,6 +58,7 @@ class Handler:
         self._path = path
         self._query = dict(query)
         self._secret = ""
+        self._should_stop = should_stop
 
     def open(self, *, task: str | None = None, length_bytes: int | None = None) -> tuple[Connection, Head]:
         """Send the request, following redirects and a lost session; returns the open answer, whatever its status."""
@@ -65,6 +79,16 @@ class Handler:
                 renewed = True
             else:
                 return connection, head
+
+    def wait(self, connection: Connection) -> None:
+        """Wait until something arrives, at most ``first_byte_s``; :class:`TransferCancelled` when asked to stop."""
+        timeouts = self.session.timeouts
+        deadline = time.monotonic() + timeouts.first_byte_s
+        while self._should_stop is not None and time.monotonic() < deadline:
+            if self._should_stop():
+                raise TransferCancelled(self.what)
+            if connection.wait(min(timeouts.poll_s, deadline - time.monotonic())):
+                return
 
     def refusal(self, status: int, body: bytes, *, task: str | None) -> XapiError:
         """Why the host said no: the task's own failure, else the code in the error page, else the page's words."""
@@ -96,6 +120,7 @@ class Handler:
         try:
             connection.set_timeout(timeouts.first_byte_s)
             connection.request(self._method, f"{self._path}?{urlencode(query, quote_via=quote)}", headers)
+            self.wait(connection)
             return connection, connection.read_head()
         except BaseException:
             connection.close()

@@ -11,6 +11,7 @@ lets a fast line with a long way have enough bytes in flight.
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import ssl
 from collections.abc import Mapping
@@ -131,6 +132,14 @@ class Connection:
         except (OSError, ValueError) as error:
             raise self._lost("receiving", error) from error
         return done
+
+    def wait(self, seconds: float) -> bool:
+        """Whether there is something to receive, waiting at most ``seconds`` for it."""
+        if self._early or (isinstance(self._sock, ssl.SSLSocket) and self._sock.pending()):
+            return True
+        poll = select.poll()
+        poll.register(self._sock, select.POLLIN)
+        return bool(poll.poll(max(0.0, seconds) * 1000))
 
     def peek(self, count: int) -> bytes:
         """The next ``count`` bytes without taking them; fewer only at the end."""

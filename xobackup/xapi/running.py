@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import threading
 from collections.abc import Callable
@@ -64,18 +63,21 @@ class Running:
 
     def settle(self) -> tasks.TaskState:
         """Wait for the task's end; raises unless it succeeded. Destroys the task."""
-        limit_s = self.handler.session.timeouts.task_end_s
-        state = tasks.follow(self.handler.session, self.task, what=self.handler.what, timeout_s=limit_s)
-        failed = state.failure(self.handler.what)
+        session, what = self.handler.session, self.handler.what
+        limit_s = session.timeouts.task_end_s
+        state = tasks.follow(session, self.task, what=what, timeout_s=limit_s, should_stop=self.cancelled.is_set)
+        failed = state.failure(what)
         if failed is not None:
             raise failed
+        if not state.ended and self.cancelled.is_set():
+            raise TransferCancelled(what)
         if not state.ended:
             problem = f"all bytes went over, but the task {self.task} did not end within {limit_s:g} s"
-            error = TransferBroken(self.handler.what, problem)
+            error = TransferBroken(what, problem)
             error.outcome_unknown = True
             raise error
         self.ended = True
-        tasks.destroy(self.handler.session, self.task)
+        tasks.destroy(session, self.task)
         return state
 
     def abort(self) -> None:
@@ -84,8 +86,4 @@ class Running:
         if self.ended:
             return
         self.ended = True
-        session = self.handler.session
-        with contextlib.suppress(XapiError):
-            if not tasks.look(session, self.task, what=self.handler.what).ended:
-                tasks.cancel(session, self.task, what=self.handler.what)
-        tasks.abandon(session, self.task)
+        tasks.discard(self.handler.session, self.task, adopted=True)

@@ -132,6 +132,10 @@ class Session:
             on_retry=self._go_home,
         )
 
+    def call_once(self, method: str, *args: Any, timeout_s: float | None = None) -> Any:
+        """As :meth:`call`, but a broken connection is raised at once: for tidying up, which must not take long."""
+        return self._call_in_session(method, args, timeout_s)
+
     def call_async(
         self,
         method: str,

@@ -77,7 +77,7 @@ def run(
         raise
     except BaseException:  # KeyboardInterrupt and the like: nobody will wait for it any more
         with contextlib.suppress(XapiError):
-            session.call("task.cancel", task)
+            session.call_once("task.cancel", task)
         raise
     finally:
         destroy(session, task)
@@ -124,22 +124,28 @@ def look(session: Session, task: str, *, what: str) -> TaskState:
 def cancel(session: Session, task: str, *, what: str) -> TaskState:
     """Ask for its end and wait for it, a little; returns it as last seen (it may have succeeded meanwhile)."""
     with contextlib.suppress(XapiFailure):  # not cancellable, or just ended
-        session.call("task.cancel", task)
+        session.call_once("task.cancel", task)
     return follow(session, task, what=what, timeout_s=session.timeouts.cancel_s)
 
 
 def destroy(session: Session, task: str) -> None:
     """Remove a task's record. XAPI drops old ones by itself, so a failure here changes nothing."""
     with contextlib.suppress(XapiError):
-        session.call("task.destroy", task)
+        session.call_once("task.destroy", task)
 
 
-def abandon(session: Session, task: str) -> None:
-    """End a task made for a transfer that will not happen: a handler that never adopted it leaves it pending."""
+def discard(session: Session, task: str, *, adopted: bool) -> None:
+    """End and remove the task of a transfer that failed, as far as the pool answers; never raises for the pool.
+
+    A task that no handler ``adopted`` has nobody who would end it, so it is told that it has.
+    """
     with contextlib.suppress(XapiError):
-        if not look(session, task, what="transfer").ended:
-            session.call("task.set_status", task, "cancelled")
-    destroy(session, task)
+        state = _state(task, session.call_once("task.get_record", task))
+        if not state.ended and adopted:
+            state = cancel(session, task, what="transfer")
+        if not state.ended:
+            session.call_once("task.set_status", task, "cancelled")
+        session.call_once("task.destroy", task)
 
 
 def _start(session: Session, method: str, args: Sequence[Any]) -> str:
@@ -205,7 +211,9 @@ class _Watch:
         return state
 
 
-def _state(task: str, record: dict[str, Any]) -> TaskState:
+def _state(task: str, record: Any) -> TaskState:
+    if not isinstance(record, dict):
+        raise ProtocolError("task.get_record", f"expected a record, found {type(record).__name__}")
     progress = record.get("progress", 0.0)
     usable = isinstance(progress, int | float) and 0 <= progress <= 1
     return TaskState(

@@ -23,7 +23,7 @@ from xobackup.xapi.errors import (
     TransportError,
     XapiError,
 )
-from xobackup.xapi.handler import Handler
+from xobackup.xapi.handler import Handler, StopAsked
 from xobackup.xapi.running import INNER_MARK, Running, Throttle
 from xobackup.xapi.values import decode_result
 
@@ -169,15 +169,21 @@ def open_export(
     format: str = "vhd",
     task_label: str = "",
     throttle: Throttle | None = None,
+    should_stop: StopAsked | None = None,
 ) -> VdiExport:
-    """Start to export a VDI (ref or uuid), whole or what differs from ``base_ref``; its first bytes are there."""
+    """Start to export a VDI (ref or uuid), whole or what differs from ``base_ref``; its first bytes are there.
+
+    ``should_stop`` is asked while the host is still attaching the disk, which can take minutes; from then on
+    ``cancel`` is there.
+    """
     label = task_label or f"export of VDI {vdi_ref}"
     query = {"format": format, "vdi": vdi_ref}
     if base_ref is not None:
         query["base"] = base_ref
-    handler = Handler(session, label, method="GET", path="/export_raw_vdi", query=query)
+    handler = Handler(session, label, method="GET", path="/export_raw_vdi", query=query, should_stop=should_stop)
     running = _begin(handler, label, None, throttle)
     try:
+        handler.wait(running.connection)
         if running.connection.peek(len(INNER_MARK)) == INNER_MARK:
             raise running.refused_inside(running.connection.text())
         running.connection.set_timeout(session.timeouts.idle_s)
@@ -199,10 +205,12 @@ def open_import(
     format: str = "vhd",
     task_label: str = "",
     throttle: Throttle | None = None,
+    should_stop: StopAsked | None = None,
 ) -> VdiImport:
     """Start to import exactly ``length_bytes`` into a VDI; the host has said that it will read them."""
     label = task_label or f"import into VDI {vdi_ref}"
-    handler = Handler(session, label, method="PUT", path="/import_raw_vdi", query={"format": format, "vdi": vdi_ref})
+    query = {"format": format, "vdi": vdi_ref}
+    handler = Handler(session, label, method="PUT", path="/import_raw_vdi", query=query, should_stop=should_stop)
     _probe(handler)
     running = _begin(handler, label, length_bytes, throttle)
     running.connection.set_timeout(session.timeouts.idle_s)
@@ -233,10 +241,10 @@ def _begin(handler: Handler, label: str, length_bytes: int | None, throttle: Thr
         raise handler.refusal(head.status, body, task=task)
     except TransportError as error:
         failed = handler.task_failure(task, wait_s=0.0)
-        tasks.abandon(session, task)
+        tasks.discard(session, task, adopted=False)
         raise failed or error from error
-    except BaseException:
-        tasks.abandon(session, task)
+    except BaseException as error:
+        tasks.discard(session, task, adopted=isinstance(error, TransferCancelled))
         raise
 
 
