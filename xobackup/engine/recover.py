@@ -18,6 +18,7 @@ from xobackup.engine.removal import detach_from_control_domains, remove_snapshot
 from xobackup.engine.restore_vm import remove_restored
 from xobackup.engine.snapshot import unblock_migration, vdis_of, write_marks
 from xobackup.xapi.errors import NotFound, XapiError, XapiFailure
+from xobackup.xapi.task import abandon
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -139,10 +140,10 @@ def _cancel_tasks(session: Session, run_id: str, vm_uuid: str, journal: Sink) ->
     for ref, record in session.records("task").items():
         if not keys.is_task_of(str(record.get("name_label", "")), run_id):
             continue
-        with contextlib.suppress(XapiError):  # it ends by itself, or with its host
-            if record.get("status") == "pending":
-                session.call("task.cancel", ref)
-            session.call("task.destroy", ref)
+        with contextlib.suppress(XapiError):  # no transfer adopted it, or it has just ended
+            session.call("task.cancel", ref)
+        with contextlib.suppress(XapiError):
+            abandon(session, ref)
             _tell(journal, vm_uuid, f"task {record.get('name_label')}", "its run is over")
 
 

@@ -162,9 +162,9 @@ class Lab:
 
     # -- verbs
 
-    def run(self, *, expect: str = "ok", **fields: Any) -> RunReport:
+    def run(self, *, expect: str = "ok", after_s: float = 3600, **fields: Any) -> RunReport:
         """One run, an hour after the last one; remembers what its restore points must give back."""
-        self.clock.advance(3600)
+        self.clock.advance(after_s)
         self.pool.gc()
         images = {uuid: self.pool.disk_sha256(ref) for uuid, ref in self.disks().items()} if self._has_guest() else {}
         report = run_job(self.job(**fields), self.world())
