@@ -40,7 +40,7 @@ def list_(
                 rows.append(_vm_row(name, uuid, listing.points))
                 output.record("vm", _vm_data(name, uuid, listing.points))
     if rows:
-        output.table(None, ["remote", "VM", "uuid", "points>", "oldest", "newest", "size>"], rows)
+        output.table(None, ["remote", "VM", "points>!", "oldest!", "newest!", "size>!"], rows)
     else:
         output.say("no backups")
     _tell(output, problems)
@@ -60,7 +60,7 @@ def show(
             listing = repository.points(uuid)
             title = f"{listing.points[-1].vm_name if listing.points else vm} ({uuid}) on {name}"
             rows = [row for point in listing.points for row in _point_rows(point)]
-            columns = ["restore point", "taken", "mode", "disk", "name", "virtual size>", "stored>"]
+            columns = ["restore point!", "mode!", "disk!", "name", "virtual size>!", "stored>!"]
             output.table(title, columns, rows)
             for point in listing.points:
                 output.record("restore-point", _point_data(name, point))
@@ -99,11 +99,10 @@ def delete(
 
 def _vm_row(remote: str, uuid: str, points: tuple[RestorePoint, ...]) -> list[str]:
     if not points:
-        return [remote, "", uuid, "0", "", "", ""]
+        return [remote, uuid, "0", "", "", ""]
     return [
         remote,
-        points[-1].vm_name,
-        uuid,
+        points[-1].vm_name or uuid,
         str(len(points)),
         moment_text(points[0].timestamp_ms / 1000),
         moment_text(points[-1].timestamp_ms / 1000),
@@ -124,14 +123,13 @@ def _vm_data(remote: str, uuid: str, points: tuple[RestorePoint, ...]) -> dict[s
 
 
 def _point_rows(point: RestorePoint) -> list[list[str]]:
-    head = [point.id, moment_text(point.timestamp_ms / 1000)]
     stored = size_text(point.size)
     if not point.disks:
-        return [[*head, point.mode, "", "", "", stored]]
+        return [[point.id, point.mode, "", "", "", stored]]
     rows = []
     for number, disk in enumerate(point.disks):
         mode = "delta" if disk.differencing else "full"
-        first = [*head, mode] if number == 0 else ["", "", mode]
+        first = [point.id, mode] if number == 0 else ["", mode]
         rows.append(
             [
                 *first,

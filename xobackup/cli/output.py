@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+PIPE_COLUMNS = 500
+
+
 class Output:
     """Where a command's words go. ``as_json`` decides between people and programs."""
 
@@ -27,14 +30,16 @@ class Output:
         """Standard output, for a person."""
         from rich.console import Console
 
-        return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+        return Console(highlight=False, soft_wrap=not sys.stdout.isatty(), width=_width(sys.stdout.isatty()))
 
     @cached_property
     def log(self) -> Console:
         """Standard error, for a person."""
         from rich.console import Console
 
-        return Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+        return Console(
+            stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty(), width=_width(sys.stderr.isatty())
+        )
 
     def record(self, kind: str, fields: Mapping[str, Any]) -> None:
         """One JSON object on standard output; nothing for a person."""
@@ -53,7 +58,7 @@ class Output:
             self.log.print(text, style=style, markup=False)
 
     def table(self, title: str | None, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """Rows for a person, columns aligned; columns whose name ends in ``>`` are flush right."""
+        """Rows for a person. A column's name may end in ``>``: flush right, and in ``!``: never wrapped."""
         if self.as_json:
             return
         from rich import box
@@ -62,8 +67,11 @@ class Output:
 
         table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
         for column in columns:
-            flush_right = column.endswith(">")
-            table.add_column(column.removesuffix(">"), justify="right" if flush_right else "left", overflow="fold")
+            whole = column.endswith("!")
+            flush_right = column.removesuffix("!").endswith(">")
+            table.add_column(
+                column.rstrip(">!"), justify="right" if flush_right else "left", overflow="fold", no_wrap=whole
+            )
         for row in rows:
             table.add_row(*(Text(cell) for cell in row))
         self.console.print(table)
@@ -77,6 +85,11 @@ class Output:
         if hint:
             sys.stderr.write(f"hint: {hint}\n")
         sys.stderr.flush()
+
+
+def _width(is_terminal: bool) -> int | None:
+    """Lines in a pipe are as long as they need to be."""
+    return None if is_terminal else PIPE_COLUMNS
 
 
 def size_text(size_bytes: float) -> str:

@@ -48,7 +48,7 @@ def _show(output: Output, made: RunPlan) -> None:
     data = as_data(made)
     for vm in data["vms"]:
         rows.extend(_vm_rows(vm))
-    columns = ["VM", "disk", "mode", "to", "about>", "because"]
+    columns = ["VM", "disk", "mode!", "to", "about>!", "because"]
     title = f"job {made.job}: {len(made.vms)} VMs, about {size_text(made.estimated_bytes)} to read"
     if rows:
         output.table(title, columns, rows)

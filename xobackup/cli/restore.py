@@ -253,7 +253,7 @@ def _show_plan(output: Output, plan: RestorePlan, pool: str) -> None:
         [disk.disk.userdevice or "", disk.disk.name_label, size_text(disk.disk.virtual_size), disk.sr_name]
         for disk in plan.disks
     ]
-    output.table(f"{plan.name} on {pool}", ["device", "disk", "size>", "SR"], rows)
+    output.table(f"{plan.name} on {pool}", ["device!", "disk", "size>!", "SR"], rows)
     for nic in plan.nics:
         output.say(f"NIC {nic.vif.get('device')}: {nic.network_name}")
     for warning in plan.warnings:

@@ -72,21 +72,32 @@ def show_report(output: Output, report: RunReport) -> None:
         [
             vm.name or vm.uuid,
             str(vm.outcome),
-            f"{vm.fulls} full, {vm.deltas} delta" if vm.fulls or vm.deltas else "",
+            _disks(vm.fulls, vm.deltas),
             size_text(vm.read_bytes) if vm.read_bytes else "",
             duration_text(vm.duration_s),
-            ", ".join(f"{remote}: {point}" for remote, point in vm.points.items()),
+            _points(vm.points),
             vm.reason or "; ".join(vm.warnings),
         ]
         for vm in report.vms
     ]
-    columns = ["VM", "outcome", "disks", "read>", "time>", "restore point", "remarks"]
+    columns = ["VM", "outcome!", "disks!", "read>!", "time>!", "restore point!", "remarks"]
     if rows:
         output.table(f"job {report.job}: {report.outcome} in {duration_text(report.duration_s)}", columns, rows)
     else:
         output.say(f"job {report.job}: {report.outcome}: no VM was selected")
     for problem in report.problems:
         output.note(f"problem: {problem}", style="red")
+
+
+def _disks(fulls: int, deltas: int) -> str:
+    return ", ".join(f"{count} {mode}" for count, mode in ((fulls, "full"), (deltas, "delta")) if count)
+
+
+def _points(points: dict[str, str]) -> str:
+    """The restore point; with the remote's name only when there are several."""
+    if len(points) == 1:
+        return next(iter(points.values()))
+    return "\n".join(f"{remote}: {point}" for remote, point in points.items())
 
 
 def _complaint(report: RunReport) -> str:
