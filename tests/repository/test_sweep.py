@@ -8,20 +8,21 @@ from xobackup.repository.errors import RepositoryError
 from xotest.backups import START_S, VM, Guest, memory_remote
 from xotest.sweep import sweep, sweep_errors
 
+pytestmark = pytest.mark.slow
 LAYOUTS = pytest.mark.parametrize("vhd_directory", [False, True], ids=["files", "directories"])
 
 
 class World:
     """A guest with three restore points, and copies of it and of its remote to break."""
 
-    def __init__(self, *, vhd_directory: bool, points: int = 3) -> None:
+    def __init__(self, *, vhd_directory: bool, points: int = 3, disks: tuple[str, ...] = ("AB-", "-Cd")) -> None:
         self.clock = FakeClock(START_S)
-        self.guest = Guest(self.clock, ["AB-", "-Cd"], vhd_directory=vhd_directory)
+        self.guest = Guest(self.clock, disks, vhd_directory=vhd_directory)
         self.remote = memory_remote(self.clock)
         for letter in "EFGH"[:points]:
             self.guest.back_up(self.remote)
-            self.guest.write(0, f"-{letter}-")
-            self.guest.write(1, f"{letter.lower()}--")
+            for number in range(len(disks)):
+                self.guest.write(number, [f"-{letter}-", f"{letter.lower()}--"][number - len(disks)])
         self.points = list(self.guest.expected)
         self.verified = None
 
@@ -85,7 +86,7 @@ def test_the_very_first_backup(vhd_directory):
 
 @LAYOUTS
 def test_retention_and_merge(vhd_directory):
-    world = World(vhd_directory=vhd_directory, points=4)
+    world = World(vhd_directory=vhd_directory, points=4, disks=("-Cd",))
     kept = world.points[2:]
 
     def run(remote):
@@ -106,7 +107,7 @@ def test_retention_and_merge(vhd_directory):
 
 @LAYOUTS
 def test_deleting_the_newest(vhd_directory):
-    world = World(vhd_directory=vhd_directory, points=3)
+    world = World(vhd_directory=vhd_directory, points=3, disks=("-Cd",))
     kept = world.points[:1]
 
     def run(remote):
@@ -126,7 +127,7 @@ def test_deleting_the_newest(vhd_directory):
 
 @LAYOUTS
 def test_a_full_disk_at_every_change_of_a_run(vhd_directory):
-    world = World(vhd_directory=vhd_directory, points=2)
+    world = World(vhd_directory=vhd_directory, points=2, disks=("-Cd",))
     bases, drawn = [list(b) for b in world.guest.bases], [dict(d) for d in world.guest.drawn]
 
     def run(remote):

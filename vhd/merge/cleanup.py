@@ -1,6 +1,6 @@
 """The end of a merge: the children go, the root takes the target's name, the state file goes last.
 
-Order: intermediates (a directory's objects, then its alias); the root's file or alias moves onto the target's name in
+Order: intermediates (a directory's alias, then its objects); the root's file or alias moves onto the target's name in
 one step; a directory: the target's old objects, which no alias names any more; the state file. At every instant the
 target's name, or the root's while that is still there, means the merged disk. After the move only one disk of the
 chain is left, which Xen Orchestra takes for a finished merge.
@@ -72,9 +72,11 @@ def _check_file_end(disk: VhdFile | VhdDirectory, kept: str) -> None:
 
 
 def _delete_disk(workspace: Workspace, name: str) -> None:
-    if is_alias(name) and workspace.exists(name):
-        workspace.delete_tree(read_alias(workspace, name))
+    """The alias first: objects that no alias names are litter, an alias to nothing is a broken disk to anybody."""
+    path = read_alias(workspace, name) if is_alias(name) and workspace.exists(name) else None
     workspace.delete(name)
+    if path is not None:
+        workspace.delete_tree(path)
 
 
 def _delete_leftovers(workspace: Workspace, state: MergeState, codecs: Mapping[str, Codec]) -> None:

@@ -81,22 +81,38 @@ class Lineage:
     """Directories under ``data/`` that no alias names."""
     certain: bool = True
 
+    def place_of(self, name: str) -> str:
+        """Under which name to look for the disk ``name``: at the end of a merge the target's is the root's."""
+        if name not in self.members and name not in self.unreadable:
+            for state in self._merges():
+                if state.target == name and state.root in self.members:
+                    return state.root
+        return name
+
     def parent_of(self, name: str) -> MemberDisk | None:
         """The parent of a differencing disk, by name; ``None`` when it has none or it is not readable."""
-        member = self.members[name]
-        for parent in member.parents:
+        for wanted in self.members[name].parents:
+            parent = self.place_of(wanted)
             if parent in self.members and parent != name:
                 return self.members[parent]
             if parent in self.unreadable:
                 return None
+        for state in self._merges():  # disks between the root and the target go before the target does
+            if name in state.chain[1:] and state.root in self.members:
+                return self.members[state.root]
         return None
 
     def linked(self, child: MemberDisk, parent: MemberDisk) -> bool:
         """Whether the uuids say so too."""
         if child.parent_uuid == parent.uuid:
             return True
-        states = [state for state in self.states.values() if isinstance(state, MergeState)]
-        return any(state.root == parent.name and state.root_uuid == child.parent_uuid for state in states)
+        for state in self._merges():
+            if state.root == parent.name and (state.root_uuid == child.parent_uuid or child.name in state.chain):
+                return True
+        return False
+
+    def _merges(self) -> list[MergeState]:
+        return [state for state in self.states.values() if isinstance(state, MergeState)]
 
     def children(self) -> dict[str, list[str]]:
         """Names of the children of each disk."""
@@ -109,10 +125,11 @@ class Lineage:
 
     def chain(self, name: str) -> tuple[MemberDisk, ...] | None:
         """The disks from the root to ``name``; ``None`` when the chain does not hold (see :meth:`broken_chain`)."""
-        return None if self.broken_chain(name) else tuple(reversed(list(self._upwards(name))))
+        return None if self.broken_chain(name) else tuple(reversed(list(self._upwards(self.place_of(name)))))
 
     def broken_chain(self, name: str) -> str | None:
         """Why the chain of ``name`` does not hold, or ``None`` when it does."""
+        name = self.place_of(name)
         if name not in self.members:
             found = self.unreadable.get(name)
             return found.message if found else f"{name} is not there"

@@ -308,5 +308,6 @@ def _block_files(tree: Tree, data_path: str) -> set[int]:
         return found
     for high, is_directory in tree.list(f"{data_path}/blocks").items():
         if is_directory:
-            found |= {int(high) * 1000 + int(low) for low in tree.list(f"{data_path}/blocks/{high}")}
+            names = tree.list(f"{data_path}/blocks/{high}")
+            found |= {int(high) * 1000 + int(low) for low in names if low.isdigit()}
     return found
