@@ -21,7 +21,7 @@ from xobackup.engine.cancel import CancelToken
 from xobackup.engine.errors import RunLocked, VmRefused, VmSkipped
 from xobackup.engine.job import Job
 from xobackup.engine.phases import phase
-from xobackup.engine.plan import TipsByDisk, VmPlan, no_disks, plan_vm, unhealthy
+from xobackup.engine.plan import TipsByDisk, VmPlan, no_disks, plan_vm, unhealthy, vm_data
 from xobackup.engine.publish import Surroundings, draft
 from xobackup.engine.recover import clean_locked
 from xobackup.engine.snapshot import Taken, mark_exported, migration_blocked, reset_marks, take_snapshot
@@ -100,6 +100,8 @@ class VmBackup:
                 held.enter_context(marked_active(self._world.active_directory, active))
                 self._targets.each(self._finish_interrupted)
                 seen, plan = self._plan()
+            planned = events.VmPlanned(vm=self._vm.uuid, vm_name=plan.vm.name, plan=vm_data(plan))
+            self._world.journal.write(planned)
             self._back_up(seen, plan)
         return self.done
 

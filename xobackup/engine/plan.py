@@ -139,12 +139,13 @@ def as_data(plan: RunPlan) -> dict[str, Any]:
         "job": plan.job,
         "estimated_bytes": plan.estimated_bytes,
         "problems": list(plan.problems),
-        "vms": [_vm_data(vm) for vm in plan.vms],
+        "vms": [vm_data(vm) for vm in plan.vms],
         "skipped": [asdict(skipped) for skipped in plan.skipped],
     }
 
 
-def _vm_data(plan: VmPlan) -> dict[str, Any]:
+def vm_data(plan: VmPlan) -> dict[str, Any]:
+    """One VM's plan as JSON data."""
     return {
         "uuid": plan.vm.uuid,
         "name": plan.vm.name,

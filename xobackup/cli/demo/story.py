@@ -38,28 +38,28 @@ if TYPE_CHECKING:
     from xobackup.repository.repository import Repository
 
 RETENTION = 3
-GUEST_PAUSE_S = 0.2
+GUEST_PAUSE_S = 0.4
 GC_AFTER_S = 0.2
 CHAIN_WAIT_S = 60
 LOCK_WAIT_S = 30
 MIB = 1024 * 1024
 READ_BYTES = 4 * MIB
-PROFILE = Profile(small_writes=1, sequential_every=16, sequential_bytes=2 * MIB, window_bytes=24 * MIB)
+PROFILE = Profile(small_writes=1, sequential_every=16, sequential_bytes=2 * MIB, window_bytes=16 * MIB)
 POOL = PoolSpec(
     vms=(
         VmSpec(
             name="web",
             disks=(
-                DiskSpec(name="web system", size_bytes=32 * MIB, filled_bytes=6 * MIB),
-                DiskSpec(name="web data", size_bytes=48 * MIB, filled_bytes=10 * MIB),
+                DiskSpec(name="web system", size_bytes=32 * MIB, filled_bytes=20 * MIB),
+                DiskSpec(name="web data", size_bytes=48 * MIB, filled_bytes=32 * MIB),
             ),
             tags=("production",),
         ),
         VmSpec(
             name="database",
             disks=(
-                DiskSpec(name="database system", size_bytes=32 * MIB, filled_bytes=6 * MIB),
-                DiskSpec(name="database data", size_bytes=64 * MIB, filled_bytes=12 * MIB),
+                DiskSpec(name="database system", size_bytes=32 * MIB, filled_bytes=20 * MIB),
+                DiskSpec(name="database data", size_bytes=64 * MIB, filled_bytes=40 * MIB),
             ),
             tags=("production",),
         ),
