@@ -60,29 +60,26 @@ class Content:
 
     def read_into(self, offset: int, view: memoryview) -> int:
         total = max(0, min(len(view), self.size - offset))
-        done = 0
         pages = self._pages
+        done = 0
         while done < total:
             page, skip = divmod(offset + done, PAGE_BYTES)
-            count = min(PAGE_BYTES - skip, total - done)
-            view[done : done + count] = pages.get(page, _ZEROS)[skip : skip + count]
-            done += count
+            part = pages.get(page, _ZEROS)
+            if skip or total - done < PAGE_BYTES:
+                part = part[skip : skip + total - done]
+            view[done : done + len(part)] = part
+            done += len(part)
         return total
 
     def write(self, offset: int, view: memoryview) -> None:
         self._own()
-        done, total = 0, len(view)
-        while done < total:
-            page, skip = divmod(offset + done, PAGE_BYTES)
-            count = min(PAGE_BYTES - skip, total - done)
-            part = bytes(view[done : done + count])
-            if count < PAGE_BYTES:
-                old = self._pages.get(page, _ZEROS)
-                part = old[:skip] + part + old[skip + count :]
-            self._set_page(page, part)
-            done += count
-        if total and offset + total > self.size:
-            self._set_size(offset + total)
+        head = min(-offset % PAGE_BYTES, len(view))
+        whole = (len(view) - head) // PAGE_BYTES * PAGE_BYTES
+        self._write_part(offset, view[:head])
+        self._write_pages((offset + head) // PAGE_BYTES, view[head : head + whole])
+        self._write_part(offset + head + whole, view[head + whole :])
+        if len(view) and offset + len(view) > self.size:
+            self._set_size(offset + len(view))
 
     def share(self, source: Content, source_offset: int, offset: int, length: int) -> None:
         """Copy whole pages without copying bytes: all arguments are multiples of a page."""
@@ -124,6 +121,20 @@ class Content:
         if self._shared:
             self._pages = dict(self._pages)
             self._shared = False
+
+    def _write_pages(self, first: int, view: memoryview) -> None:
+        """Whole pages: the path that has to be fast."""
+        pages, journal = self._pages, self._journal
+        for page, start in enumerate(range(0, len(view), PAGE_BYTES), first):
+            journal.append((page, pages.get(page)))
+            pages[page] = bytes(view[start : start + PAGE_BYTES])
+
+    def _write_part(self, offset: int, view: memoryview) -> None:
+        """Bytes within one page."""
+        if view:
+            page, skip = divmod(offset, PAGE_BYTES)
+            old = self._pages.get(page, _ZEROS)
+            self._set_page(page, old[:skip] + view + old[skip + len(view) :])
 
     def _set_page(self, page: int, data: bytes | None) -> None:
         self._journal.append((page, self._pages.get(page)))
