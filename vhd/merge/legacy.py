@@ -32,10 +32,12 @@ def resolve_legacy(workspace: Workspace, state: LegacyState, codecs: Mapping[str
     for name in filter(is_disk, workspace.names("")):
         try:
             disk = open_disk(workspace, name, codecs, trailing_footer=name != state.root)
+            try:
+                names = parent_names(name, disk.parent_candidates())
+            finally:
+                disk.close()
         except VhdError:
             continue  # no child of ours, or a broken one: then the child is not found
-        disk.close()
-        names = parent_names(name, disk.parent_candidates())
         parents[name] = names[0] if names else None
         uuids[name] = disk.footer.uuid
         checksums[name] = header_checksum(disk.header) if disk.header is not None else -1
