@@ -18,7 +18,7 @@ from xobackup.engine.removal import detach_from_control_domains, remove_snapshot
 from xobackup.engine.restore_vm import remove_restored
 from xobackup.engine.snapshot import unblock_migration, vdis_of, write_marks
 from xobackup.xapi.errors import NotFound, XapiError, XapiFailure
-from xobackup.xapi.task import abandon
+from xobackup.xapi.task import discard
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -143,7 +143,7 @@ def _cancel_tasks(session: Session, run_id: str, vm_uuid: str, journal: Sink) ->
         with contextlib.suppress(XapiError):  # no transfer adopted it, or it has just ended
             session.call("task.cancel", ref)
         with contextlib.suppress(XapiError):
-            abandon(session, ref)
+            discard(session, ref, adopted=False)
             _tell(journal, vm_uuid, f"task {record.get('name_label')}", "its run is over")
 
 

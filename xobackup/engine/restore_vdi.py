@@ -50,7 +50,13 @@ def send_disk(
     label = keys.task_label(run_id, f"import of {disk.name}")
     try:
         with (
-            open_import(session, vdi_ref, length_bytes=emitter.length_bytes, task_label=label) as target,
+            open_import(
+                session,
+                vdi_ref,
+                length_bytes=emitter.length_bytes,
+                task_label=label,
+                should_stop=lambda: cancel.cancelled,
+            ) as target,
             cancel.waking(target.cancel),
         ):
             for piece in emitter.chunks(BufferPool(1)):

@@ -242,7 +242,13 @@ class Transfer:
         self._cancel.check()
         try:
             with (
-                open_export(self._session, work.vdi_ref, base_ref=base_ref, task_label=label) as export,
+                open_export(
+                    self._session,
+                    work.vdi_ref,
+                    base_ref=base_ref,
+                    task_label=label,
+                    should_stop=lambda: self._cancel.cancelled,
+                ) as export,
                 self._cancel.waking(export.cancel),
             ):
                 stream = VhdStream(_timed(export, meter), name=f"export of disk {work.name}")

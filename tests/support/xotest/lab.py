@@ -79,7 +79,7 @@ class Lab:
     pool: SimPool
     remotes: dict[str, Remote] = field(default_factory=dict)
     vhd_directory: bool = False
-    settings: Settings = field(default_factory=lambda: Settings(retention=3))
+    settings: Settings = field(default_factory=lambda: Settings(retention=3, lock_wait_s=0))
     selector: Selector = field(default_factory=lambda: Selector(include=(VmRule(name="guest"),)))
     clock: FakeClock = field(default_factory=FakeClock)
     journal: MemoryJournal = field(default_factory=MemoryJournal)
