@@ -189,7 +189,7 @@ def draft(
                 "virtual_size": blocks[number] * BLOCK_BYTES,
                 "type": "user",
                 "other_config": {},
-                "$snapshot_of$uuid": live_uuid(number),
+                "$snapshot_of$uuid": paths[number].split("/")[2],
                 "$SR$uuid": "ffffffff-0000-4000-8000-000000000001",
             }
             for number, ref in enumerate(refs)
