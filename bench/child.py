@@ -22,9 +22,9 @@ def merge(directory: str) -> None:
 
 
 def chain(directory: str) -> None:
-    from bench.chain import stream
+    from bench.chain import Reader
 
-    stream(Path(directory))
+    Reader(Path(directory)).stream()
 
 
 def cli(*arguments: str) -> None:
