@@ -41,10 +41,10 @@ class Seeded:
     length: int
 
     def read(self, offset: int, length: int) -> bytes:
-        first = offset // CHUNK_BYTES
-        last = -(-min(offset + length, self.length) // CHUNK_BYTES)
+        end = min(offset + length, self.length)
+        first, last = offset // CHUNK_BYTES, -(-end // CHUNK_BYTES)
         made = b"".join(random.Random(self.seed << 24 | chunk).randbytes(CHUNK_BYTES) for chunk in range(first, last))
-        return made[offset - first * CHUNK_BYTES :][:length]
+        return made[offset - first * CHUNK_BYTES : end - first * CHUNK_BYTES]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
