@@ -96,9 +96,7 @@ class Faults:
     def unfired(self) -> list[str]:
         """Planned faults that have not fired as often as planned; ``FOREVER`` ones count once."""
         with self._lock:
-            return [
-                str(fault) for fault in self._plan if fault.fired < min(fault.times, 1 << 20) and not _kept(fault)
-            ]
+            return [str(fault) for fault in self._plan if not (fault.spent or _kept(fault))]
 
     def take(self, kind: str, subject: str) -> Fault | None:
         """The fault that hits ``subject`` now, counted as fired."""
