@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from xobackup.simpool import SimPool
 from xobackup.simpool.dispatch import canonical
+from xobackup.simpool.failures import Failure
 from xotest.simclient import RpcFailure, SimClient
 
 
@@ -134,3 +137,20 @@ def test_what_is_modelled_but_not_simulated_says_so(client: SimClient, pool: Sim
         "NOT_IMPLEMENTED",
         ["VM.maximise_memory"],
     )
+
+
+def test_no_junk_breaks_the_dispatcher(pool: SimPool, client: SimClient, rng: random.Random) -> None:
+    """Every listed method, with arguments of every kind: an answer or a failure with a code, never anything else."""
+    junk = [None, True, 7, -1.5, "", "OpaqueRef:NULL", "x", [], ["x"], {}, {"a": 1}, {"VM": "x", "SR": [1]}]
+    refs = [pool.vm_named("guest"), *pool.vdis_of(pool.vm_named("guest")), pool.default_sr, pool.toolstack.pool]
+    skipped = {"session.logout", "session.local_logout", "event.from"}
+    for name in pool.dispatcher.list_methods():
+        for _ in range(3):
+            params = [rng.choice([*junk, *refs]) for _ in range(rng.randint(0, 4))]
+            try:
+                if name not in skipped:
+                    pool.dispatcher.call(name, [client.session, *params])
+                    pool.dispatcher.call(name, params)
+            except Failure as failure:
+                assert failure.code
+    assert client.call("pool.get_all")

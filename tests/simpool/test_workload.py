@@ -103,6 +103,15 @@ def test_other_writes_are_known_too(pool: SimPool, rng: random.Random) -> None:
     assert pool.disk_sha256(vdi) == pool.expected_sha256(vdi)
 
 
+def test_a_destroyed_snapshot_is_still_known_by_its_uuid(pool: SimPool) -> None:
+    vdi = pool.vdis_of(pool.vm_named("guest"))[0]
+    snapshot = pool.call("VDI.snapshot", vdi)
+    uuid, digest = pool.model.get("VDI", snapshot)["uuid"], pool.disk_sha256(snapshot)
+    pool.write_disk(vdi, 0, b"later")
+    pool.call("VDI.destroy", snapshot)
+    assert pool.expected_sha256(uuid) == pool.expected_sha256(snapshot) == digest
+
+
 def test_imported_content_is_unknown(pool: SimPool) -> None:
     vdi = pool.vdis_of(pool.vm_named("idle"))[0]
     pool.toolstack.content_changed(vdi)

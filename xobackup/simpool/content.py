@@ -135,6 +135,7 @@ class Expectations:
         self._toolstack = toolstack
         self._directory = directory
         self._contents: dict[str, Content] = {}
+        self._refs: dict[str, str] = {}
         self._spool: IO[bytes] | None = None
         self._next_source: Source | None = None
         toolstack.on_created.append(self.empty)
@@ -143,18 +144,23 @@ class Expectations:
         toolstack.on_changed.append(self.forget)
 
     def of(self, vdi: str) -> Content:
-        """The content of a disk. Raises ``KeyError`` for one that something unknown was imported into."""
-        with self._toolstack.database.lock:
-            content = self._contents.get(vdi)
-            size = self._toolstack.database.get("VDI", vdi)["virtual_size"]
+        """The content of a disk (ref or uuid), of a destroyed one as it was in the end.
+
+        Raises ``KeyError`` for a disk that something unknown was imported into.
+        """
+        database = self._toolstack.database
+        with database.lock:
+            ref = self._refs.get(vdi, vdi)
+            content = self._contents.get(ref)
             if content is None:
                 raise KeyError(f"what {vdi} holds is not known")
-            content.size_bytes = size
+            if database.exists("VDI", ref):
+                content.size_bytes = database.get("VDI", ref)["virtual_size"]
             return content.frozen()
 
     def empty(self, vdi: str, size_bytes: int) -> None:
         """A new disk holds zeros."""
-        self._contents[vdi] = Content(size_bytes)
+        self._put(vdi, Content(size_bytes))
 
     def forget(self, vdi: str) -> None:
         """Something unknown happens to the disk's content."""
@@ -186,4 +192,9 @@ class Expectations:
     def _copied(self, source: str, new: str) -> None:
         content = self._contents.get(source)
         if content is not None:
-            self._contents[new] = content.frozen()
+            content.size_bytes = self._toolstack.database.get("VDI", source)["virtual_size"]
+            self._put(new, content.frozen())
+
+    def _put(self, vdi: str, content: Content) -> None:
+        self._contents[vdi] = content
+        self._refs[self._toolstack.database.get("VDI", vdi)["uuid"]] = vdi

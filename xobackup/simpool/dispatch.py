@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from xobackup.simpool.toolstack import Toolstack
 
 messages.load()
-_RECORD = parse_type("record")
+_STRING = parse_type("string")
 ALWAYS = frozenset({"get_all_records_where"})
 NOT_ASYNC = ("get_", "set_", "add_", "remove_")
 
@@ -188,7 +188,7 @@ def _check_params(method: Method, params: list[Any]) -> list[Any]:
 
 
 def _special(name: str, handler: Handler) -> Method:
-    params = tuple((f"argument {index}", _RECORD) for index in range(handler.most))
+    params = tuple((f"argument {index}", _STRING) for index in range(handler.most))
     return Method(
         name=name,
         params=params,

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from xobackup.simpool.registry import Call
 
 _STRING = parse_type("string")
+_KINDS = {"add_to": "map", "remove_from": "map", "add": "set", "remove": "set"}
+"""Verbs that only fields of one kind have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +55,7 @@ def generated(cls: ClassModel, name: str) -> Generated | None:
         return Generated(cls=cls, verb=name, field="", params=params, returns=returns)
     for verb in ("add_to", "remove_from", "get", "set", "add", "remove"):
         field = cls.fields.get(name.removeprefix(verb + "_")) if name.startswith(verb + "_") else None
-        if field is not None:
+        if field is not None and field.type.kind == _KINDS.get(verb, field.type.kind):
             params = (myself, *_value_params(verb, field.name, field.type))
             returns = _notation(field.type) if verb == "get" else "void"
             return Generated(cls=cls, verb=verb, field=field.name, params=params, returns=returns)

@@ -134,7 +134,11 @@ def check_value(value: Any, kind: Type, field: str, enums: dict[str, list[str]])
             if not isinstance(value, dict):
                 raise wrong
             return {str(key): check_value(item, kind.of[1], field, enums) for key, item in value.items()}
-        case "record" | "option":
+        case "record":
+            if not isinstance(value, dict):
+                raise wrong
+            return value
+        case "option":
             return value
     return _text(value, kind, wrong, enums)
 

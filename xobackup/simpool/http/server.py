@@ -95,7 +95,8 @@ class HttpServer:
             secured = self._secure(sock)
             if secured is None:
                 return
-            connection = Connection(secured)
+            sock = secured
+            connection = Connection(sock)
             with self._lock:
                 self._clients[threading.current_thread()] = connection.interrupt
                 closed = self._closed
@@ -104,6 +105,7 @@ class HttpServer:
                 return
             self._converse(connection)
         finally:
+            sock.close()  # nothing but a bug leaves it open
             with self._lock:
                 self._clients.pop(threading.current_thread(), None)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import select
 import socket
 import ssl
 import struct
@@ -61,6 +62,7 @@ class Connection:
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self.sent = 0
+        self._unread = 0
         self._reader = io.BufferedReader(_Raw(sock), READ_AHEAD_BYTES)
 
     def read_request(self) -> Request | None:
@@ -79,14 +81,18 @@ class Connection:
                 headers[name.strip().lower()] = value.strip()
         except OSError:
             return None
-        return parse_head(line.decode("latin-1"), headers)
+        request = parse_head(line.decode("latin-1"), headers)
+        self._unread = request.content_length or ("transfer-encoding" in headers)
+        return request
 
     def read_into(self, view: memoryview) -> int:
         """Some of the body; 0 when the client closed."""
         try:
-            return self._reader.readinto(view) if len(view) >= READ_AHEAD_BYTES else self._reader.readinto1(view)
+            got = self._reader.readinto(view) if len(view) >= READ_AHEAD_BYTES else self._reader.readinto1(view)
         except OSError:
             return 0
+        self._unread -= got
+        return got
 
     def send(self, data: bytes | memoryview) -> None:
         try:
@@ -101,19 +107,25 @@ class Connection:
         self.send(head.encode("latin-1") + body)
 
     def close(self) -> None:
-        """End in good order: everything sent arrives, what is still coming is swallowed for a moment."""
+        """End in good order: everything sent arrives; what a client still sends is swallowed for a moment."""
         try:
-            self.sock.settimeout(CLOSE_TIMEOUT_S)
+            if self._unread > 0:
+                self._swallow()
             if isinstance(self.sock, ssl.SSLSocket):
-                self._swallow()
-                self.sock.unwrap()
-            else:
-                self.sock.shutdown(socket.SHUT_WR)
-                self._swallow()
+                self._say_goodbye(self.sock)
+            self.sock.shutdown(socket.SHUT_WR)
         except (OSError, ValueError):
             pass  # the client was faster
         finally:
             self.sock.close()
+
+    @staticmethod
+    def _say_goodbye(sock: ssl.SSLSocket) -> None:
+        """Send TLS's close_notify without waiting for the client's."""
+        select.select([], [sock], [], CLOSE_TIMEOUT_S)
+        sock.settimeout(0)
+        with contextlib.suppress(ssl.SSLWantReadError):
+            sock.unwrap()
 
     def _swallow(self) -> None:
         """Read what a client still sends after an early answer; a reset would destroy that answer."""
@@ -123,8 +135,7 @@ class Connection:
             while swallowed < DRAIN_MAX_BYTES and (got := len(self.sock.recv(1 << 16))):
                 swallowed += got
         except OSError:
-            pass
-        self.sock.settimeout(CLOSE_TIMEOUT_S)
+            return
 
     def reset(self) -> None:
         """Drop the connection the hard way (RST)."""
