@@ -190,5 +190,10 @@ def holder_name(vm: str) -> str:
     return f"{PRIVATE}/locks/{checked_uuid('vm', vm)}.json"
 
 
+def takeover_name(vm: str) -> str:
+    """The directory that lets one of us at a time take over a stale lock."""
+    return f"{PRIVATE}/locks/{checked_uuid('vm', vm)}.takeover"
+
+
 def quarantine_directory(vm: str, stamp: str) -> str:
     return f"{PRIVATE}/quarantine/{checked_uuid('vm', vm)}/{stamp}"

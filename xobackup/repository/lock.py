@@ -6,8 +6,10 @@ tells it), so a machine with a wrong clock neither steals nor waits for ever. A 
 carries a time that it did not set has lost the lock (it slept too long): :meth:`DirectoryLock.check` says so, and
 must be asked before every step that deletes or publishes. Nothing may be put inside the directory: ``rmdir`` ends it.
 
-A stale lock is taken by renaming it away first: of several takers one succeeds, and if what was renamed turns out to
-be fresh after all, it is put back.
+A stale lock is taken over by one of us at a time (a second directory, ``.xobackup/locks/<vm>.takeover``), so that
+nobody removes the fresh lock of somebody who was quicker. It is renamed away first; if what was renamed turns out to
+be fresh after all (Xen Orchestra knows nothing of the second directory), it is put back, and whoever took a lock over
+looks again a moment later, whether both the lock and the holder's note are still his.
 """
 
 from __future__ import annotations
@@ -18,19 +20,28 @@ import secrets
 import socket
 import threading
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from remotes.contract import Remote
 from remotes.errors import AlreadyExists, NotFound, NotSupported, RemoteError
 from xobackup.clock import Clock
 from xobackup.repository.errors import BadMetadata, LockHeld, LockLost
 from xobackup.repository.json_text import dump, parse_object
-from xobackup.repository.layout import VM_BACKUPS, checked_uuid, holder_name, lock_name, vm_directory
+from xobackup.repository.layout import (
+    VM_BACKUPS,
+    checked_uuid,
+    holder_name,
+    lock_name,
+    takeover_name,
+    vm_directory,
+)
 
 STALE_S = 10.0
 REFRESH_S = 2.0
 """Xen Orchestra refreshes every 5 s; more often costs nothing and survives a pause."""
 POLL_S = 0.5
+SETTLE_S = 1.0
+"""Far longer than anybody needs from finding a lock stale to renaming it."""
 _HOLDER_BYTES_MAX = 4096
 
 
@@ -54,6 +65,7 @@ class DirectoryLock:
         self._timeout_s = timeout_s
         self._refresh_s = refresh_s
         self._purpose = purpose
+        self._token = secrets.token_hex(8)
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._modified_s = 0.0
@@ -79,7 +91,6 @@ class DirectoryLock:
             if self._clock.monotonic_s() >= deadline_s:
                 raise LockHeld(self.name, max(self._age_s() or 0.0, 0.0), self._holder())
             self._clock.sleep(POLL_S)
-        self._write_holder()
         self._stop.clear()
         self._thread = threading.Thread(target=self._refresh_loop, name=f"lock {self._vm}", daemon=True)
         self._thread.start()
@@ -96,6 +107,11 @@ class DirectoryLock:
             with contextlib.suppress(RemoteError):
                 self._remote.remove_directory(self.name)
 
+    @property
+    def lost(self) -> str | None:
+        """How the lock was lost, or ``None`` while it is held."""
+        return self._lost
+
     def check(self) -> None:
         """Raise :class:`LockLost` when somebody took the lock over, or the storage did not answer for too long."""
         if self._lost is not None:
@@ -109,18 +125,48 @@ class DirectoryLock:
         self._modified_s = self._remote.touch(self.name)
 
     def _try(self) -> bool:
+        taken_over = not self._make(self.name)
+        if taken_over and not self._take_over():
+            return False
         try:
-            self._remote.make_directory(self.name, exist_ok=False)
-        except AlreadyExists:
-            if not self._remove_stale():
-                return False
-            try:
-                self._remote.make_directory(self.name, exist_ok=False)
-            except AlreadyExists:
-                return False
-        self._modified_s = self._remote.touch(self.name)
+            self._modified_s = self._remote.touch(self.name)
+        except NotFound:
+            return False
+        self._write_holder()
         self._lost = None
+        return not taken_over or self._settled()
+
+    def _take_over(self) -> bool:
+        """Replace the lock if it is stale. Only one of us at a time comes past the first line."""
+        guard = takeover_name(self._vm)
+        if not self._make(guard) and not (self._drop_stale(guard) and self._make(guard)):
+            return False
+        try:
+            return self._remove_stale() and self._make(self.name)
+        finally:
+            with contextlib.suppress(NotFound):
+                self._remote.remove_directory(guard)
+
+    def _drop_stale(self, guard: str) -> bool:
+        """Remove the second directory if somebody died while taking over."""
+        with contextlib.suppress(NotFound):
+            if self._storage_now_s() - self._remote.stat(guard).modified_s <= STALE_S:
+                return False
+            self._remote.remove_directory(guard)
         return True
+
+    def _make(self, name: str) -> bool:
+        try:
+            self._remote.make_directory(name, exist_ok=False)
+        except AlreadyExists:
+            return False
+        return True
+
+    def _settled(self) -> bool:
+        """Whether a lock that was taken over is still ours when every other taker has had his turn."""
+        self._clock.sleep(SETTLE_S)
+        note = self._note()
+        return self._still_ours() and (note is None or note.get("token") == self._token)
 
     def _remove_stale(self) -> bool:
         """Clear a lock away if it is stale. True when the name is free for the taking."""
@@ -186,15 +232,21 @@ class DirectoryLock:
             "pid": os.getpid(),
             "since": int(self._clock.now_s()),
             "purpose": self._purpose,
+            "token": self._token,
         }
         with contextlib.suppress(RemoteError):
             self._remote.put(holder_name(self._vm), dump(note))
 
-    def _holder(self) -> str | None:
+    def _note(self) -> dict[str, Any] | None:
         try:
             raw = self._remote.get(holder_name(self._vm), limit_bytes=_HOLDER_BYTES_MAX)
-            note = parse_object(raw, holder_name(self._vm))
+            return parse_object(raw, holder_name(self._vm))
         except (RemoteError, BadMetadata):
+            return None
+
+    def _holder(self) -> str | None:
+        note = self._note()
+        if note is None:
             return None
         purpose = f" ({note['purpose']})" if note.get("purpose") else ""
         return f"pid {note.get('pid')} on {note.get('host')}, since Unix second {note.get('since')}{purpose}"
