@@ -36,7 +36,7 @@ def test_an_export_that_breaks_fails_the_vm_and_leaves_nothing(
     pool.faults.break_transfer("export", after_bytes=after_bytes, how=how)
     vm = only(lab.run(expect="failed"))
     assert vm.reason and not vm.points
-    assert lab.points() == []
+    assert lab.points() == [] and lab.snapshots() == []
     recovers(lab)
 
 

@@ -38,16 +38,8 @@ def point(**extras: object) -> RestorePoint:
     )
     config = {keys.CONTENT_KEY: "x", "keep": "me"}
     metadata = {
-        "vm": {
-            "uuid": uid("vm"),
-            "name_label": "web",
-            "other_config": {"mac_seed": "s", keys.JOB: "j"},
-            "tags": ["t"],
-        },
-        "vdis": {
-            disk.vdi_ref: {"$SR$uuid": uid("sr-a"), "other_config": {keys.CONTENT_KEY: "x", "keep": "me"}}
-            for disk in disks
-        },
+        "vm": {"uuid": uid("vm"), "name_label": "web", "other_config": {"mac_seed": "s", keys.JOB: "j"}},
+        "vdis": {disk.vdi_ref: {"$SR$uuid": uid("sr-a"), "other_config": config} for disk in disks},
         "vbds": {"OpaqueRef:vbd": {"VDI": "OpaqueRef:root", "bootable": True, "mode": "RW"}},
         "vifs": {
             "OpaqueRef:vif": {

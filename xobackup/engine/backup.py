@@ -7,6 +7,7 @@ pool does. Whatever is interrupted leaves only things that the next run recognis
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from xobackup.engine.phases import phase
 from xobackup.engine.plan import TipsByDisk, VmPlan, no_disks, plan_vm, unhealthy, vm_data
 from xobackup.engine.publish import Surroundings, draft
 from xobackup.engine.recover import clean_locked
+from xobackup.engine.removal import remove_snapshot
 from xobackup.engine.snapshot import Taken, mark_exported, migration_blocked, reset_marks, take_snapshot
 from xobackup.engine.survey import Survey, survey
 from xobackup.engine.target import SINK_ERRORS, Target, Targets
@@ -182,16 +184,26 @@ class VmBackup:
 
     def _back_up(self, seen: Survey, plan: VmPlan) -> None:
         live_record = dict(seen.records["VM"][self._vm.ref])
-        with migration_blocked(self._session, self._vm.ref, self._job.id):
-            with self._phase("snapshot"):
-                taken = self._snapshot(plan)
-                plan = self._match(plan, taken)
-            with self._phase("transfer"):
-                self._transfer(plan, taken)
-        with self._phase("publish"):
-            self._publish(taken, live_record)
+        taken: Taken | None = None
+        try:
+            with migration_blocked(self._session, self._vm.ref, self._job.id):
+                with self._phase("snapshot"):
+                    taken = self._snapshot(plan)
+                    plan = self._match(plan, taken)
+                with self._phase("transfer"):
+                    self._transfer(plan, taken)
+            with self._phase("publish"):
+                self._publish(taken, live_record)
+        finally:
+            if taken is not None and not self.done.points:
+                self._drop_snapshot(taken)
         with self._phase("retention"):
             self._let_go()
+
+    def _drop_snapshot(self, taken: Taken) -> None:
+        """No remote has it: nothing will ever continue from this snapshot. The next run removes what stays."""
+        with contextlib.suppress(XapiError):
+            remove_snapshot(self._session, taken.ref, dict(taken.vdis.values()))
 
     def _snapshot(self, plan: VmPlan) -> Taken:
         reset_marks(self._session, self._vm)
