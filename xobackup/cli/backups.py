@@ -9,12 +9,12 @@ import typer
 
 from xobackup.cli.errors import Outcome
 from xobackup.cli.exits import Exit
-from xobackup.cli.options import ConfigOption, JsonOption, RemoteOption, VmOption
-from xobackup.cli.output import Output, moment_text, size_text
+from xobackup.cli.options import LOCK_WAIT_S, ConfigOption, JsonOption, RemoteOption, VmOption
+from xobackup.cli.output import Output, count_text, moment_text, size_text
 
 if TYPE_CHECKING:
     from xobackup.repository.findings import Problem
-    from xobackup.repository.metadata import RestorePoint
+    from xobackup.repository.metadata import PointDisk, RestorePoint
 
 app = typer.Typer(no_args_is_help=True, help="List, show and delete restore points.")
 
@@ -29,20 +29,18 @@ def list_(
     from xobackup.cli import repositories
 
     output = Output(as_json=as_json)
-    rows: list[list[str]] = []
     problems: list[Problem] = []
-    for name, url in repositories.remote_names(config, remote):
-        with repositories.opened(url) as repository:
-            vms = [repositories.find_vm(repository, vm)] if vm else repository.vms()
-            for uuid in vms:
-                listing = repository.points(uuid)
-                problems.extend(listing.problems)
-                rows.append(_vm_row(name, uuid, listing.points))
-                output.record("vm", _vm_data(name, uuid, listing.points))
-    if rows:
-        output.table(None, ["remote", "VM", "points>!", "oldest!", "newest!", "size>!"], rows)
-    else:
-        output.say("no backups")
+    for name, repository, vms in repositories.each(config, remote, vm):
+        listings = [(uuid, repository.points(uuid)) for uuid in vms]
+        problems.extend(problem for _, listing in listings for problem in listing.problems)
+        listings.sort(key=lambda one: (one[1].points[-1].vm_name if one[1].points else "", one[0]))
+        for uuid, listing in listings:
+            output.record("vm", _vm_data(name, uuid, listing.points))
+        if listings:
+            rows = [_vm_row(uuid, listing.points) for uuid, listing in listings]
+            output.table(f"on {name}", ["VM", "points>!", "oldest!", "newest!", "size>!"], rows)
+        else:
+            output.say(f"no backups on {name}")
     _tell(output, problems)
 
 
@@ -54,17 +52,17 @@ def show(
     from xobackup.cli import repositories
 
     output = Output(as_json=as_json)
-    for name, url in repositories.remote_names(config, remote):
-        with repositories.opened(url) as repository:
-            uuid = repositories.find_vm(repository, vm)
-            listing = repository.points(uuid)
-            title = f"{listing.points[-1].vm_name if listing.points else vm} ({uuid}) on {name}"
-            rows = [row for point in listing.points for row in _point_rows(point)]
-            columns = ["restore point!", "mode!", "disk!", "name", "virtual size>!", "stored>!"]
-            output.table(title, columns, rows)
-            for point in listing.points:
-                output.record("restore-point", _point_data(name, point))
-            _tell(output, listing.problems)
+    problems: list[Problem] = []
+    for name, repository, (uuid,) in repositories.each(config, remote, vm):
+        listing = repository.points(uuid)
+        problems.extend(listing.problems)
+        title = f"{listing.points[-1].vm_name if listing.points else vm} ({uuid}) on {name}"
+        rows = [row for point in listing.points for row in _point_rows(point)]
+        columns = ["restore point!", "mode!", "disk!", "name", "virtual size>!", "stored>!"]
+        output.table(title, columns, rows)
+        for point in listing.points:
+            output.record("restore-point", _point_data(name, point))
+    _tell(output, problems)
 
 
 @app.command()
@@ -90,18 +88,17 @@ def delete(
                 output.say(f"would delete {point} of {vm}")
             output.say("nothing was deleted; add --yes to do it")
             return
-        with repository.lock(uuid, timeout_s=30, purpose="backups delete") as directory:
+        with repository.lock(uuid, timeout_s=LOCK_WAIT_S, purpose="backups delete") as directory:
             deleted = directory.delete_points(chosen)
     for point in deleted:
         output.record("deleted", {"vm": uuid, "point": point})
         output.say(f"deleted {point} of {vm}")
 
 
-def _vm_row(remote: str, uuid: str, points: tuple[RestorePoint, ...]) -> list[str]:
+def _vm_row(uuid: str, points: tuple[RestorePoint, ...]) -> list[str]:
     if not points:
-        return [remote, uuid, "0", "", "", ""]
+        return [uuid, "0", "", "", ""]
     return [
-        remote,
         points[-1].vm_name or uuid,
         str(len(points)),
         moment_text(points[0].timestamp_ms / 1000),
@@ -127,7 +124,7 @@ def _point_rows(point: RestorePoint) -> list[list[str]]:
     if not point.disks:
         return [[point.id, point.mode, "", "", "", stored]]
     rows = []
-    for number, disk in enumerate(point.disks):
+    for number, disk in enumerate(sorted(point.disks, key=_device)):
         mode = "delta" if disk.differencing else "full"
         first = [point.id, mode] if number == 0 else ["", mode]
         rows.append(
@@ -140,6 +137,12 @@ def _point_rows(point: RestorePoint) -> list[list[str]]:
             ]
         )
     return rows
+
+
+def _device(disk: PointDisk) -> tuple[int, str]:
+    """Device numbers in order, ``10`` after ``9``."""
+    text = disk.userdevice or ""
+    return (int(text) if text.isdecimal() else 1 << 16, text)
 
 
 def _point_data(remote: str, point: RestorePoint) -> dict[str, Any]:
@@ -177,4 +180,4 @@ def _tell(output: Output, problems: Iterable[Problem]) -> None:
         )
         output.note(str(problem), style="red" if problem.severity == "damage" else "yellow")
     if damaged:
-        raise Outcome(Exit.DAMAGE, f"{damaged} restore points are damaged", hint="see `xobackup clean`")
+        raise Outcome(Exit.DAMAGE, f"{count_text(damaged, 'finding')} of damage", hint="see `xobackup clean`")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xobackup.cli.options import ConfigOption, JsonOption, RemoteOption, VmOption
+from xobackup.cli.options import LOCK_WAIT_S, ConfigOption, JsonOption, RemoteOption, VmOption
 from xobackup.cli.output import Output
 
 if TYPE_CHECKING:
@@ -30,21 +30,20 @@ def clean(
 
     output = Output(as_json=as_json)
     found = 0
-    for name, url in repositories.remote_names(config, remote):
-        with repositories.opened(url) as repository:
-            for uuid in [repositories.find_vm(repository, vm)] if vm else repository.vms():
-                findings = repository.clean_plan(uuid)
-                found += len(findings)
-                if not apply or not findings:
-                    _show(output, name, "found", findings)
-                    continue
-                with repository.lock(uuid, timeout_s=30, purpose="clean") as directory:
-                    report = directory.clean_apply(findings)
-                _show(output, name, "done", report.done)
-                _show(output, name, "left", report.left)
-                _show(output, name, "noted", [one for one in findings if one.action == "none"])
-                if report.quarantine:
-                    output.say(f"moved to {report.quarantine}: move it back, or delete it when it is not needed")
+    for name, repository, vms in repositories.each(config, remote, vm):
+        for uuid in vms:
+            findings = repository.clean_plan(uuid)
+            found += len(findings)
+            if not apply or not findings:
+                _show(output, name, "found", findings)
+                continue
+            with repository.lock(uuid, timeout_s=LOCK_WAIT_S, purpose="clean") as directory:
+                report = directory.clean_apply(findings)
+            _show(output, name, "done", report.done)
+            _show(output, name, "left", report.left)
+            _show(output, name, "noted", [one for one in findings if one.action == "none"])
+            if report.quarantine:
+                output.say(f"moved to {report.quarantine}: move it back, or delete it when it is not needed")
     if not found:
         output.say("nothing to clean", style="green")
     elif not apply:

@@ -14,7 +14,7 @@ import typer
 from xobackup.cli.errors import Outcome
 from xobackup.cli.exits import Exit
 from xobackup.cli.options import ConfigOption, JsonOption, read_configuration
-from xobackup.cli.output import Output, duration_text, size_text
+from xobackup.cli.output import Output, count_text, duration_text, size_text
 
 if TYPE_CHECKING:
     from xobackup.config.model import Configuration
@@ -61,15 +61,23 @@ def _verdicts(configuration: Configuration) -> Iterator[Verdict]:
     yield _programs()
     for name in configuration.remotes:
         yield from _explained(f"remote {name}", lambda name=name: _remote(configuration, name))  # type: ignore[misc]
+    failed: set[str] = set()
     for name in configuration.pools:
-        yield from _explained(f"pool {name}", lambda name=name: _pool(configuration, name))  # type: ignore[misc]
-    for name in configuration.jobs:
+        for verdict in _explained(f"pool {name}", lambda name=name: _pool(configuration, name)):  # type: ignore[misc]
+            if verdict.state == "failed":
+                failed.add(name)
+            yield verdict
+    for name, job in configuration.jobs.items():
+        if job.pool in failed:
+            yield Verdict(subject=f"job {name}", state="failed", message=f"it needs pool {job.pool}, see above")
+            continue
         yield from _explained(f"job {name}", lambda name=name: _job(configuration, name))  # type: ignore[misc]
 
 
 def _explained(subject: str, look: Callable[[], Iterator[Verdict]]) -> Iterator[Verdict]:
     """What ``look`` finds; an error of any room becomes a verdict, so that everything is looked at."""
     from remotes.errors import RemoteError
+    from xobackup.cli.failures import hint_of
     from xobackup.config.errors import ConfigError
     from xobackup.engine.errors import EngineError
     from xobackup.repository.errors import RepositoryError
@@ -78,7 +86,7 @@ def _explained(subject: str, look: Callable[[], Iterator[Verdict]]) -> Iterator[
     try:
         yield from look()
     except (RemoteError, ConfigError, EngineError, RepositoryError, XapiError, OSError) as error:
-        yield Verdict(subject=subject, state="failed", message=str(error), hint=getattr(error, "hint", None) or None)
+        yield Verdict(subject=subject, state="failed", message=str(error), hint=hint_of(error))
 
 
 def _state_directory(path: Path) -> Verdict:
@@ -113,7 +121,9 @@ def _remote(configuration: Configuration, name: str) -> Iterator[Verdict]:
         remote.delete(probe)
         vms = repository.vms()
         yield Verdict(
-            subject=subject, state="ok", message=f"{remote.url} is writable, holds backups of {len(vms)} VMs"
+            subject=subject,
+            state="ok",
+            message=f"{remote.url} is writable, holds backups of {count_text(len(vms), 'VM')}",
         )
         usage = remote.usage()
         if usage is None:
@@ -141,12 +151,9 @@ def _pool(configuration: Configuration, name: str) -> Iterator[Verdict]:
         hosts = session.records("host")
         master = hosts[pool["master"]]
         version = master["software_version"]
-        yield Verdict(
-            subject=subject,
-            state="ok",
-            message=f"{version.get('product_brand')} {version.get('product_version')}, {len(hosts)} hosts, master "
-            f"{master['name_label']}",
-        )
+        product = f"{version.get('product_brand')} {version.get('product_version')}"
+        told = f"{product}, {count_text(len(hosts), 'host')}, master {master['name_label']}"
+        yield Verdict(subject=subject, state="ok", message=told)
         if not configuration.pools[name].tls.verify:
             yield Verdict(
                 subject=subject,
@@ -179,7 +186,9 @@ def _job(configuration: Configuration, name: str) -> Iterator[Verdict]:
     for vm in refused:
         yield Verdict(subject=subject, state="warning", message=f"{vm.vm.name}: {vm.refusal}")
     if plan.vms:
-        told = f"{len(plan.vms) - len(refused)} VMs, about {size_text(plan.estimated_bytes)} to read now"
+        told = (
+            f"{count_text(len(plan.vms) - len(refused), 'VM')}, about {size_text(plan.estimated_bytes)} to read now"
+        )
         yield Verdict(subject=subject, state="ok", message=told)
     elif not plan.problems:
         yield Verdict(subject=subject, state="warning", message="it selects no VM", hint="see vms.include")

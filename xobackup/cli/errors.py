@@ -15,6 +15,10 @@ class NotThere(Exception):
         super().__init__(message)
 
 
+class NoSuchVm(NotThere):
+    """A repository has no such VM."""
+
+
 class Outcome(Exception):
     """A command did its work and must end with ``exit_code``; everything was said already except ``message``."""
 

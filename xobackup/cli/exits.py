@@ -23,10 +23,10 @@ MEANINGS: dict[Exit, str] = {
     Exit.OK: "done",
     Exit.FAILED: "failed; the last lines on standard error say why",
     Exit.USAGE: "wrong usage or configuration; nothing was touched",
-    Exit.SOME_FAILED: "some VMs failed, the others are done",
+    Exit.SOME_FAILED: "a part failed (a VM, a pool or a remote), the rest is done",
     Exit.LOCKED: "another run or another program is at work on the same VM",
     Exit.DAMAGE: "damage was found in a backup",
-    Exit.UNREACHABLE: "a pool or a remote cannot be reached",
+    Exit.UNREACHABLE: "a pool or a remote cannot be reached, or does not let us in",
     Exit.INTERRUPTED: "interrupted from the keyboard; cleaned up",
     Exit.TERMINATED: "terminated by a signal; cleaned up",
 }

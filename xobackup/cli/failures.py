@@ -32,14 +32,14 @@ def explain(error: Exception) -> Failure:
     """The operator's view of ``error``; with ``XOBACKUP_DEBUG`` set its traceback is printed as well."""
     if os.environ.get(DEBUG_VARIABLE):
         traceback.print_exception(error)
-    code = _exit_code(error)
+    code = exit_code_of(error)
     if code is None:
         return _unexpected(error)
-    hint = getattr(error, "hint", None) or _hint(error)
-    return Failure(message=str(error), hint=hint, exit_code=code)
+    return Failure(message=str(error), hint=hint_of(error), exit_code=code)
 
 
-def _exit_code(error: Exception) -> Exit | None:
+def exit_code_of(error: BaseException) -> Exit | None:
+    """The exit code that ``error`` means, ``None`` for one that nobody foresaw."""
     explicit = getattr(error, "exit_code", None)
     if isinstance(explicit, int):
         return Exit(explicit)
@@ -54,26 +54,37 @@ def _exit_code(error: Exception) -> Exit | None:
     return _room_exit_code(error)
 
 
-def _room_exit_code(error: Exception) -> Exit | None:
-    from xobackup.engine.errors import EngineError
-    from xobackup.repository.errors import RepositoryError
-    from xobackup.xapi.errors import TransportError, XapiError
+def _room_exit_code(error: BaseException) -> Exit | None:
+    from xobackup.engine import errors as engine
+    from xobackup.repository import errors as repository
+    from xobackup.xapi import errors as xapi
 
-    if isinstance(error, TransportError):
-        return Exit.UNREACHABLE
-    if isinstance(error, (XapiError, RepositoryError, EngineError)):
-        return Exit.FAILED
-    return None
+    meanings: tuple[tuple[tuple[type[Exception], ...], Exit], ...] = (
+        ((xapi.AddressError, engine.UsageError), Exit.USAGE),
+        ((xapi.TransportError, xapi.TlsError, xapi.LoginError), Exit.UNREACHABLE),
+        ((repository.LockHeld, engine.RunLocked), Exit.LOCKED),
+        ((repository.BadMetadata, repository.BadDigests, engine.IntegrityError), Exit.DAMAGE),
+        ((xapi.XapiError, repository.RepositoryError, engine.EngineError), Exit.FAILED),
+    )
+    return next((code for kinds, code in meanings if isinstance(error, kinds)), None)
 
 
-def _hint(error: Exception) -> str | None:
-    if isinstance(error, remote_errors.NoSpace):
-        return "free some space, or lower the retention and run `xobackup merge`"
-    if isinstance(error, remote_errors.ReadOnly):
-        return "remount the storage read-write"
-    if isinstance(error, remote_errors.AccessDenied):
-        return "run as a user who may write there, or change the owner"
-    return None
+def hint_of(error: BaseException) -> str | None:
+    """What can be done about ``error``: its own hint, else ours."""
+    from xobackup.repository.errors import Encrypted, LockHeld
+
+    own = getattr(error, "hint", None)
+    if own:
+        return str(own)
+    hints: tuple[tuple[type[Exception], str], ...] = (
+        (remote_errors.NoSpace, "free some space, or lower the retention and run `xobackup merge`"),
+        (remote_errors.ReadOnly, "remount the storage read-write"),
+        (remote_errors.AccessDenied, "run as a user who may use it, or change the owner"),
+        (remote_errors.Unavailable, "is the storage mounted? A new repository needs its directory to be made first"),
+        (LockHeld, "wait until the other one is done; a lock is stale ten seconds after its holder died"),
+        (Encrypted, "encrypted repositories cannot be used yet"),
+    )
+    return next((hint for kind, hint in hints if isinstance(error, kind)), None)
 
 
 def _unexpected(error: Exception) -> Failure:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import glob
+import re
+from dataclasses import replace
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,6 +15,7 @@ if TYPE_CHECKING:
     from xobackup.xapi.tls import TlsPolicy
 
 MIB = 1024 * 1024
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def job_names(configuration: Configuration, given: list[str] | None) -> list[str]:
@@ -24,6 +29,38 @@ def job_names(configuration: Configuration, given: list[str] | None) -> list[str
     if not configuration.jobs:
         raise ConfigError(["the configuration defines no job"], hint="add a [jobs.NAME] table; see README.md")
     return list(dict.fromkeys(given)) if given else list(configuration.jobs)
+
+
+def jobs_for(
+    configuration: Configuration, given: list[str] | None, *, vms: list[str] | None, full: bool
+) -> list[engine.Job]:
+    """The jobs ``given`` (all when none is), for this once narrowed to ``vms`` and to fulls."""
+    from xobackup.config.errors import ConfigError
+
+    jobs = [job_of(configuration, name) for name in job_names(configuration, given)]
+    if full:
+        jobs = [replace(job, settings=replace(job.settings, full_interval=1)) for job in jobs]
+    if not vms:
+        return jobs
+    for vm in vms:
+        if not any(narrowed(job.selector, [vm]).include for job in jobs):
+            told = ", ".join(job.name for job in jobs)
+            raise ConfigError([f"no rule of {told} can match a VM {vm!r}"], hint="see vms.include of the job")
+    narrow = [replace(job, selector=narrowed(job.selector, vms)) for job in jobs]
+    return [job for job in narrow if job.selector.include]
+
+
+def narrowed(selector: engine.Selector, vms: list[str]) -> engine.Selector:
+    """``selector`` without the VMs that are not in ``vms`` (uuids or exact names); no rule is left for others."""
+    rules: list[engine.VmRule] = []
+    for vm in vms:
+        is_uuid = bool(UUID.fullmatch(vm.lower()))
+        for rule in selector.include:
+            if is_uuid and rule.uuid in ("", vm.lower()):
+                rules.append(replace(rule, uuid=vm.lower()))
+            elif not is_uuid and (not rule.name or fnmatchcase(vm, rule.name)):
+                rules.append(replace(rule, name=glob.escape(vm)))
+    return replace(selector, include=tuple(rules))
 
 
 def job_of(configuration: Configuration, name: str, *, with_secrets: bool = True) -> engine.Job:

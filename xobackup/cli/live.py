@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from xobackup.cli.errors import Outcome
+from xobackup.cli.exits import Exit
 from xobackup.cli.output import Output, duration_text, size_text
 from xobackup.cli.telling import Teller
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
     from xobackup.clock import Clock
     from xobackup.engine.cancel import CancelToken
-    from xobackup.engine.events import Event
+    from xobackup.engine.events import Event, Failed
     from xobackup.engine.progress import Progress, Snapshot
     from xobackup.engine.world import World
 
@@ -36,13 +38,21 @@ class Face:
         self._output = output
         self._clock = clock
         self._teller = Teller()
+        self.failures: list[Failed] = []
+        """What went wrong with whole pools and remotes."""
+        self.defer_failures = False
+        """Do not show those as they happen: the command ends with them."""
         self._lock = threading.Lock()
 
     def write(self, event: Event) -> None:
         """Show one event."""
-        from xobackup.engine.events import as_record
+        from xobackup.engine.events import Failed, as_record
 
         with self._lock:
+            if isinstance(event, Failed) and not event.vm:
+                self.failures.append(event)
+                if self.defer_failures:
+                    return
             if self._output.as_json:
                 record = as_record(event, self._clock.now_s())
                 self._output.record(str(record.pop("kind")), record)
@@ -160,23 +170,49 @@ class Watch:
 
 @contextlib.contextmanager
 def watching(output: Output) -> Iterator[Watch]:
-    """While inside, progress is shown and signals stop the work."""
+    """While inside, progress is shown and signals stop the work: :class:`Outcome` then says which one did."""
     from xobackup.clock import SystemClock
     from xobackup.engine.cancel import CancelToken, on_signals
     from xobackup.engine.progress import Progress
 
     clock = SystemClock()
     watch = Watch(clock=clock, face=Face(output, clock), progress=Progress(clock), cancel=CancelToken())
-    with on_signals(watch.cancel), watch.face.watching(watch.progress):
-        yield watch
+    with on_signals(watch.cancel):
+        try:
+            with watch.face.watching(watch.progress):
+                yield watch
+        except Exception as error:
+            if not watch.cancel.cancelled:
+                raise
+            raise _stopped(watch.cancel, error) from error
+
+
+def stopped_by(cancel: CancelToken) -> Exit:
+    """The exit code for a verb that was stopped."""
+    return Exit.INTERRUPTED if "SIGINT" in cancel.reason else Exit.TERMINATED
+
+
+def _stopped(cancel: CancelToken, error: Exception) -> Outcome:
+    from xobackup.engine.errors import Cancelled
+    from xobackup.xapi.errors import Cancelled as TaskCancelled
+    from xobackup.xapi.errors import TransferCancelled
+
+    if isinstance(error, (Cancelled, TaskCancelled, TransferCancelled)):
+        return Outcome(stopped_by(cancel), cancel.reason)
+    return Outcome(stopped_by(cancel), f"{cancel.reason}, and then: {error}")
 
 
 @contextlib.contextmanager
 def world_of(output: Output, state_directory: Path) -> Iterator[World]:
     """The real world with this terminal as its face."""
+    with watching(output) as watch:
+        yield watched_world(watch, state_directory)
+
+
+def watched_world(watch: Watch, state_directory: Path) -> World:
+    """The real world with ``watch`` as its face."""
     from xobackup.engine.world import real_world
 
-    with watching(output) as watch:
-        yield real_world(
-            state_directory, clock=watch.clock, journal=watch.face, cancel=watch.cancel, progress=watch.progress
-        )
+    return real_world(
+        state_directory, clock=watch.clock, journal=watch.face, cancel=watch.cancel, progress=watch.progress
+    )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from importlib import metadata
 from types import FrameType
 from typing import Annotated
 
@@ -39,6 +38,8 @@ for name, group in (
 
 def _version(value: bool) -> None:
     if value:
+        from importlib import metadata
+
         typer.echo(f"xobackup {metadata.version('xobackup')}")
         raise typer.Exit
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xobackup.cli.options import ConfigOption, JsonOption, RemoteOption, VmOption
+from xobackup.cli import repositories
+from xobackup.cli.options import LOCK_WAIT_S, ConfigOption, JsonOption, RemoteOption, VmOption
 from xobackup.cli.output import Output, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from xobackup.repository.merging import MergeProgress
+    from xobackup.cli.live import Watch
+    from xobackup.repository.merging import MergeProgress, MergeReport
     from xobackup.repository.reclaim import ReclaimRefusal, ReclaimStep
+    from xobackup.repository.repository import Repository
 
 
 def register(app: typer.Typer) -> None:
@@ -29,51 +33,67 @@ def merge(
     as_json: JsonOption = False,
 ) -> None:
     """Merge disks that no restore point names any more into the next one, and delete those nothing needs."""
-    from xobackup.cli import repositories
     from xobackup.cli.live import watching
 
     output = Output(as_json=as_json)
     steps = 0
     with watching(output) as watch:
-        for name, url in repositories.remote_names(config, remote):
-            with repositories.opened(url) as repository:
-                for uuid in [repositories.find_vm(repository, vm)] if vm else repository.vms():
-                    if dry_run:
-                        plan = repository.merge_plan(uuid)
-                        steps += len(plan.steps)
-                        _show(output, name, uuid, "would ", plan.steps, plan.refusals)
-                        continue
-                    meter = watch.progress.meter(uuid, stage="merge")
-                    seen = {"done": 0}
-
-                    def told(progress: MergeProgress, seen: dict[str, int] = seen) -> None:
-                        meter.add(max(progress.bytes_done - seen["done"], 0))  # noqa: B023 - only in this round
-                        seen["done"] = progress.bytes_done
-
-                    with repository.lock(uuid, timeout_s=30, purpose="merge") as directory:
-                        report = directory.merge(told, cancel=watch.cancel.check)
-                    watch.progress.drop(meter)
-                    steps += len(report.steps)
-                    _show(output, name, uuid, "", report.steps, report.refusals)
-                    if report.bytes_moved:
-                        output.say(f"{name}: {uuid}: {size_text(report.bytes_moved)} moved")
+        for name, repository, vms in repositories.each(config, remote, vm):
+            for uuid in vms:
+                where = Where(remote=name, vm=uuid, vm_name=repositories.vm_name(repository, uuid) or uuid)
+                if dry_run:
+                    plan = repository.merge_plan(uuid)
+                    steps += len(plan.steps)
+                    _show(output, where, "would ", plan.steps, plan.refusals)
+                    continue
+                report = _merge(watch, repository, where)
+                steps += len(report.steps)
+                _show(output, where, "", report.steps, report.refusals)
+                if report.bytes_moved:
+                    output.say(f"{where}: {size_text(report.bytes_moved)} moved")
     if not steps:
         output.say("nothing to merge", style="green")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Where:
+    """A VM's directory on a remote."""
+
+    remote: str
+    vm: str
+    vm_name: str
+
+    def __str__(self) -> str:
+        return f"{self.vm_name} on {self.remote}"
+
+
+def _merge(watch: Watch, repository: Repository, where: Where) -> MergeReport:
+    meter = watch.progress.meter(where.vm_name, stage="merge")
+    seen = 0
+
+    def told(progress: MergeProgress) -> None:
+        nonlocal seen
+        if progress.bytes_done < seen:
+            seen = 0  # the next merge began
+        meter.add(progress.bytes_done - seen)
+        seen = progress.bytes_done
+
+    try:
+        with repository.lock(where.vm, timeout_s=LOCK_WAIT_S, purpose="merge") as directory:
+            return directory.merge(told, cancel=watch.cancel.check)
+    finally:
+        watch.progress.drop(meter)
+
+
 def _show(
-    output: Output,
-    remote: str,
-    vm: str,
-    prefix: str,
-    steps: Sequence[ReclaimStep],
-    refusals: Sequence[ReclaimRefusal],
+    output: Output, where: Where, prefix: str, steps: Sequence[ReclaimStep], refusals: Sequence[ReclaimRefusal]
 ) -> None:
+    common = {"remote": where.remote, "vm": where.vm, "name": where.vm_name}
     for step in steps:
-        record = {"remote": remote, "vm": vm, "lineage": step.lineage, "names": step.names, "reason": step.reason}
+        record = {**common, "lineage": step.lineage, "names": step.names, "reason": step.reason}
         output.record("step", {"action": step.kind, "done": not prefix, **record})
-        output.say(f"{remote}: {vm}: {prefix}{step.kind} {' <- '.join(step.names)}: {step.reason}")
+        output.say(f"{where}: {prefix}{step.kind} {' <- '.join(step.names)}: {step.reason}")
     for refusal in refusals:
-        record = {"remote": remote, "vm": vm, "lineage": refusal.lineage, "reason": refusal.reason}
+        record = {**common, "lineage": refusal.lineage, "reason": refusal.reason}
         output.record("refusal", {"code": refusal.code, **record})
-        output.say(f"{remote}: {vm}: left alone {refusal.lineage}: {refusal.reason}", style="yellow")
+        output.say(f"{where}: left alone {refusal.lineage}: {refusal.reason}", style="yellow")

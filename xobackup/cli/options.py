@@ -10,6 +10,9 @@ import typer
 if TYPE_CHECKING:
     from xobackup.config.model import Configuration
 
+LOCK_WAIT_S = 15.0
+"""How long commands wait for a VM's lock: that of a process that was killed is stale after ten seconds."""
+
 ConfigOption = Annotated[
     Path | None,
     typer.Option(
@@ -25,6 +28,11 @@ RemoteOption = Annotated[
     str | None,
     typer.Option("--remote", "-r", help="A remote of the configuration, or a URL such as file:///mnt/backups."),
 ]
+OnlyVmsOption = Annotated[
+    list[str] | None,
+    typer.Option("--vm", help="Only this VM of the job: its uuid or its exact name; may be repeated."),
+]
+FullOption = Annotated[bool, typer.Option("--full", help="Read every disk whole this time, no deltas.")]
 VmOption = Annotated[str | None, typer.Option("--vm", help="Only this VM: its uuid or its name.")]
 
 

@@ -7,6 +7,7 @@ standard output carries nothing but JSON objects, one a line, each with a ``kind
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 
 PIPE_COLUMNS = 500
+WORD_MAX = 24
+"""Words up to this long are never broken in a table."""
+_UUID = re.compile(r"\b([0-9a-f]{8})-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
 
 
 class Output:
@@ -58,38 +62,63 @@ class Output:
             self.log.print(text, style=style, markup=False)
 
     def table(self, title: str | None, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """Rows for a person. A column's name may end in ``>``: flush right, and in ``!``: never wrapped."""
+        """Rows for a person. A column's name may end in ``>``: flush right, and in ``!``: never wrapped.
+
+        Columns in which no row has anything are left out.
+        """
         if self.as_json:
             return
         from rich import box
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
-        for column in columns:
-            whole = column.endswith("!")
-            flush_right = column.removesuffix("!").endswith(">")
+        cells = [list(row) for row in rows]
+        used = [number for number in range(len(columns)) if any(row[number] for row in cells)]
+        table = Table(title=title and Text(title), box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+        for number in used:
+            column = columns[number]
             table.add_column(
-                column.rstrip(">!"), justify="right" if flush_right else "left", overflow="fold", no_wrap=whole
+                column.rstrip(">!"),
+                justify="right" if column.removesuffix("!").endswith(">") else "left",
+                overflow="fold",
+                no_wrap=column.endswith("!"),
+                min_width=_longest_word([column.rstrip(">!"), *(row[number] for row in cells)]),
             )
-        for row in rows:
-            table.add_row(*(Text(cell) for cell in row))
+        for row in cells:
+            table.add_row(*(Text(row[number]) for number in used))
         self.console.print(table)
 
     def error(self, message: str, *, hint: str | None = None, kind: str = "error") -> None:
         """A failure: ``error:`` and ``hint:`` lines on standard error, or a JSON object."""
         if self.as_json:
             self.record(kind, {"message": message, "hint": hint})
-        for line in message.splitlines() or [""]:
-            sys.stderr.write(f"error: {line}\n")
-        if hint:
-            sys.stderr.write(f"hint: {hint}\n")
+        lines = [f"error: {line}" for line in message.splitlines() or [""]]
+        lines += [f"hint: {line}" for line in (hint or "").splitlines()]
+        if sys.stderr.isatty():
+            for line in lines:
+                self.log.print(line, style="red" if line.startswith("error:") else None, markup=False)
+        else:
+            sys.stderr.write("".join(f"{line}\n" for line in lines))
         sys.stderr.flush()
+
+
+def _longest_word(texts: Iterable[str]) -> int:
+    return min(max((len(word) for text in texts for word in text.split()), default=0), WORD_MAX)
 
 
 def _width(is_terminal: bool) -> int | None:
     """Lines in a pipe are as long as they need to be."""
     return None if is_terminal else PIPE_COLUMNS
+
+
+def count_text(count: int, noun: str) -> str:
+    """``1 disk``, ``2 disks``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def short_uuids(text: str) -> str:
+    """``text`` with every uuid cut to the eight digits a person compares."""
+    return _UUID.sub(r"\1", text)
 
 
 def size_text(size_bytes: float) -> str:

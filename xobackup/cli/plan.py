@@ -8,11 +8,12 @@ import typer
 
 from xobackup.cli.errors import Outcome
 from xobackup.cli.exits import Exit
-from xobackup.cli.options import ConfigOption, JsonOption, read_configuration
-from xobackup.cli.output import Output, size_text
+from xobackup.cli.options import ConfigOption, FullOption, JsonOption, OnlyVmsOption, read_configuration
+from xobackup.cli.output import Output, count_text, short_uuids, size_text
 from xobackup.cli.run import JobArguments
 
 if TYPE_CHECKING:
+    from xobackup.engine.events import Failed
     from xobackup.engine.plan import RunPlan
 
 
@@ -21,37 +22,44 @@ def register(app: typer.Typer) -> None:
     app.command()(plan)
 
 
-def plan(jobs: JobArguments = None, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+def plan(
+    jobs: JobArguments = None,
+    vm: OnlyVmsOption = None,
+    full: FullOption = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Show per VM and disk: full or delta, from which base, to which remotes, and why. Touches nothing."""
-    from xobackup.cli.jobs import job_names, job_of
-    from xobackup.cli.live import world_of
+    from xobackup.cli.jobs import jobs_for
+    from xobackup.cli.live import watched_world, watching
     from xobackup.engine.plan import as_data
     from xobackup.engine.run import plan_job
 
     output = Output(as_json=as_json)
     configuration = read_configuration(config)
-    problems: list[str] = []
-    for name in job_names(configuration, jobs):
-        with world_of(output, configuration.state_directory) as world:
-            made = plan_job(job_of(configuration, name), world)
+    failures: list[Failed] = []
+    for job in jobs_for(configuration, jobs, vms=vm, full=full):
+        with watching(output) as watch:
+            watch.face.defer_failures = True
+            made = plan_job(job, watched_world(watch, configuration.state_directory))
         output.record("plan", as_data(made))
-        _show(output, made)
-        problems.extend(made.problems)
-    if problems:
-        raise Outcome(Exit.UNREACHABLE, "\n".join(problems))
+        if made.vms or not made.problems:
+            _show(output, made)
+        failures.extend(watch.face.failures)
+    if failures:
+        hint = "\n".join(dict.fromkeys(failure.hint for failure in failures if failure.hint))
+        raise Outcome(Exit.UNREACHABLE, "\n".join(failure.error for failure in failures), hint=hint or None)
 
 
 def _show(output: Output, made: RunPlan) -> None:
-    rows: list[list[str]] = []
     from xobackup.engine.plan import as_data
 
     data = as_data(made)
-    for vm in data["vms"]:
-        rows.extend(_vm_rows(vm))
+    rows = [row for vm in data["vms"] for row in _vm_rows(vm)]
     columns = ["VM", "disk", "mode!", "to", "about>!", "because"]
-    title = f"job {made.job}: {len(made.vms)} VMs, about {size_text(made.estimated_bytes)} to read"
+    vms = count_text(len(made.vms), "VM")
     if rows:
-        output.table(title, columns, rows)
+        output.table(f"job {made.job}: {vms}, about {size_text(made.estimated_bytes)} to read", columns, rows)
     else:
         output.say(f"job {made.job}: no VM is selected")
     for skipped in data["skipped"]:
@@ -68,7 +76,7 @@ def _vm_rows(vm: dict[str, Any]) -> list[list[str]]:
         for route in disk["routes"]:
             first = name if not rows else ""
             label = f"{disk['device']} {disk['name']}".strip()
-            cells = [", ".join(route["remotes"]), size_text(route["estimated_bytes"]), route["reason"]]
+            cells = [", ".join(route["remotes"]), size_text(route["estimated_bytes"]), short_uuids(route["reason"])]
             rows.append([first, label, route["mode"], *cells])
     for skipped in vm["skipped_disks"]:
         rows.append([name if not rows else "", skipped["name"], "left out", "", "", skipped["reason"]])

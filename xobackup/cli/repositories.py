@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from xobackup.cli.errors import NoSuchVm, NotThere
 from xobackup.cli.options import read_configuration
 
 if TYPE_CHECKING:
@@ -19,11 +20,12 @@ LATEST = "latest"
 
 def remote_names(config: Path | None, given: str | None) -> list[tuple[str, str]]:
     """``(name, url)`` of the remote ``given``, of all configured ones when none is."""
+    from remotes.url import parse_url
     from xobackup.cli.jobs import remote_url
     from xobackup.config.errors import ConfigError
 
     if given is not None and ("://" in given or given.startswith("/")):
-        return [(given, given)]
+        return [(parse_url(given).redacted, given)]
     configuration: Configuration = read_configuration(config)
     if given is not None:
         return [(given, remote_url(configuration, given))]
@@ -45,10 +47,27 @@ def opened(url: str) -> Iterator[Repository]:
         repository.remote.close()
 
 
+def each(config: Path | None, remote: str | None, vm: str | None) -> Iterator[tuple[str, Repository, list[str]]]:
+    """Every repository meant, opened while it is its turn, with its name and the VMs meant in it.
+
+    A VM that is named has to be in one of them, not in all.
+    """
+    missing: list[NotThere] = []
+    names = remote_names(config, remote)
+    for name, url in names:
+        with opened(url) as repository:
+            try:
+                vms = [find_vm(repository, vm)] if vm else repository.vms()
+            except NoSuchVm as error:
+                missing.append(error)
+                continue
+            yield name, repository, vms
+    if len(missing) == len(names):
+        raise missing[0]
+
+
 def find_vm(repository: Repository, given: str) -> str:
     """The uuid of the VM ``given`` by uuid or by the name in its newest restore point."""
-    from xobackup.cli.errors import NotThere
-
     vms = repository.vms()
     if given in vms:
         return given
@@ -59,7 +78,7 @@ def find_vm(repository: Repository, given: str) -> str:
         raise NotThere(
             f"{len(named)} VMs are called {given!r}: {', '.join(named)}", hint="give the uuid of the one you mean"
         )
-    raise NotThere(f"{repository.remote.url}: there is no VM {given!r}", hint="see `xobackup backups list`")
+    raise NoSuchVm(f"{repository.remote.url}: there is no VM {given!r}", hint="see `xobackup backups list`")
 
 
 def vm_name(repository: Repository, vm: str) -> str:
@@ -70,8 +89,6 @@ def vm_name(repository: Repository, vm: str) -> str:
 
 def find_point(repository: Repository, vm: str, given: str) -> RestorePoint:
     """The restore point of that id, ``latest``, or the only one whose id begins like that."""
-    from xobackup.cli.errors import NotThere
-
     points = repository.points(vm).points
     if given == LATEST and points:
         return points[-1]
@@ -81,4 +98,6 @@ def find_point(repository: Repository, vm: str, given: str) -> RestorePoint:
         return (exact or found)[0]
     known = ", ".join(point.id for point in points[-5:]) or "none"
     problem = "matches several restore points" if found else "is no restore point"
-    raise NotThere(f"VM {vm}: {given!r} {problem} (newest: {known})", hint="see `xobackup backups show`")
+    name = points[-1].vm_name if points else ""
+    hint = f"see `xobackup backups show {vm}`"
+    raise NotThere(f"VM {name or vm}: {given!r} {problem} (newest: {known})", hint=hint)

@@ -140,6 +140,8 @@ def disk(
 
     to_pipe = output_path is not None and str(output_path) == "-"
     _refuse_targets(output_path, vdi, pool, to_pipe=to_pipe, as_json=as_json, format=format)
+    if output_path is not None and not to_pipe and output_path.exists() and not force:
+        raise NotThere(f"{output_path}: it exists already", hint="give another name, or --force to replace it")
     output = Output(as_json=as_json)
     state = read_configuration(config).state_directory if vdi else Path()
     with world_of(output, state) as world, _found(config, remote, vm, point) as (repository, found, _):

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xobackup.cli.errors import Outcome
+from xobackup.cli.errors import NotThere, Outcome
 from xobackup.cli.exits import Exit
-from xobackup.cli.options import ConfigOption, JsonOption, read_configuration
+from xobackup.cli.options import ConfigOption, FullOption, JsonOption, OnlyVmsOption, read_configuration
 from xobackup.cli.output import Output, duration_text, size_text
 
 if TYPE_CHECKING:
+    from xobackup.cli.live import Watch
+    from xobackup.engine.job import Job
     from xobackup.engine.report import RunReport
 
-JobArguments = Annotated[list[str] | None, typer.Argument(metavar="[JOB]...", help="All jobs when none is named.")]
+JobArguments = Annotated[list[str] | None, typer.Argument(metavar="JOB", help="All jobs when none is named.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -22,25 +25,45 @@ def register(app: typer.Typer) -> None:
     app.command()(run)
 
 
-def run(jobs: JobArguments = None, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+def run(
+    jobs: JobArguments = None,
+    vm: OnlyVmsOption = None,
+    full: FullOption = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Back up the VMs of the named jobs, one job after the other."""
-    from xobackup.cli.jobs import job_names, job_of
-    from xobackup.cli.live import world_of
+    from xobackup.cli.jobs import jobs_for
+    from xobackup.cli.live import watched_world, watching
     from xobackup.engine.run import run_job
 
     output = Output(as_json=as_json)
     configuration = read_configuration(config)
-    chosen = [job_of(configuration, name) for name in job_names(configuration, jobs)]
-    reports: list[RunReport] = []
-    for job in chosen:
-        with world_of(output, configuration.state_directory) as world:
-            reports.append(run_job(job, world))
-        show_report(output, reports[-1])
-        if world.cancel.cancelled:
+    ends: list[End] = []
+    for job in jobs_for(configuration, jobs, vms=vm, full=full):
+        with watching(output) as watch:
+            report = run_job(job, watched_world(watch, configuration.state_directory))
+            ends.append(_end_of(job, report, watch))
+        show_report(output, report, remotes=len(job.remotes))
+        if watch.cancel.cancelled:
             break
-    code = exit_code([str(report.outcome) for report in reports])
+    if vm and not any(end.vms for end in ends) and all(end.code is Exit.OK for end in ends):
+        raise NotThere(f"no VM of these jobs is called {' or '.join(vm)}", hint="see `xobackup plan`")
+    code = exit_code([end.code for end in ends])
     if code is not Exit.OK:
-        raise Outcome(code, "; ".join(_complaint(report) for report in reports if str(report.outcome) not in GOOD))
+        bad = [end for end in ends if end.code is not Exit.OK]
+        hints = dict.fromkeys(end.hint for end in bad if end.hint)
+        raise Outcome(code, "\n".join(end.complaint for end in bad), hint="\n".join(hints) or None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """How one job of the command line ended."""
+
+    code: Exit
+    vms: int
+    complaint: str = ""
+    hint: str = ""
 
 
 GOOD = {"ok", "skipped"}
@@ -49,23 +72,44 @@ _CODES = {
     "some-failed": Exit.SOME_FAILED,
     "damage": Exit.DAMAGE,
     "locked": Exit.LOCKED,
-    "cancelled": Exit.TERMINATED,
 }
+_TOLD = {"some-failed": "done in part"}
+_OUT_OF_REACH = {
+    "Unavailable", "Unreachable", "ConnectionLost", "AnswerTimeout", "TransportError", "TlsError", "LoginError",
+}  # fmt: skip
+"""Classes of errors for which a run that could do nothing ends as *unreachable*."""
 
 
-def exit_code(outcomes: list[str]) -> Exit:
-    """One exit code for several outcomes: all good, all alike, or some failed."""
-    bad = [outcome for outcome in outcomes if outcome not in GOOD]
+def _end_of(job: Job, report: RunReport, watch: Watch) -> End:
+    from xobackup.cli.live import stopped_by
+
+    outcome = str(report.outcome)
+    if outcome in GOOD:
+        return End(code=Exit.OK, vms=len(report.vms))
+    if outcome == "cancelled":
+        told = f"job {job.name}: {watch.cancel.reason}; restore points published before that are kept"
+        return End(code=stopped_by(watch.cancel), vms=len(report.vms), complaint=told)
+    code = _CODES.get(outcome, Exit.FAILED)
+    failures = watch.face.failures
+    if not report.vms and failures and all(failure.error_class in _OUT_OF_REACH for failure in failures):
+        code = Exit.UNREACHABLE
+    hints = dict.fromkeys([failure.hint for failure in failures] + [vm.hint for vm in report.vms])
+    hint = next((text for text in hints if text), "")
+    return End(code=code, vms=len(report.vms), complaint=_complaint(report), hint=hint)
+
+
+def exit_code(codes: list[Exit]) -> Exit:
+    """One exit code for several jobs: all good, all alike, or a part failed."""
+    bad = [code for code in codes if code is not Exit.OK]
     if not bad:
         return Exit.OK
-    if "cancelled" in bad:
-        return Exit.TERMINATED
-    if len(bad) == len(outcomes) and len(set(bad)) == 1:
-        return _CODES.get(bad[0], Exit.FAILED)
-    return Exit.SOME_FAILED
+    for stopped in (Exit.INTERRUPTED, Exit.TERMINATED):
+        if stopped in bad:
+            return stopped
+    return bad[0] if len(bad) == len(codes) and len(set(bad)) == 1 else Exit.SOME_FAILED
 
 
-def show_report(output: Output, report: RunReport) -> None:
+def show_report(output: Output, report: RunReport, *, remotes: int) -> None:
     """The run's verdicts as a table."""
     output.record("report", report.as_data())
     rows = [
@@ -75,32 +119,32 @@ def show_report(output: Output, report: RunReport) -> None:
             _disks(vm.fulls, vm.deltas),
             size_text(vm.read_bytes) if vm.read_bytes else "",
             duration_text(vm.duration_s),
-            _points(vm.points),
+            _points(vm.points, remotes),
             vm.reason or "; ".join(vm.warnings),
         ]
         for vm in report.vms
     ]
     columns = ["VM", "outcome!", "disks!", "read>!", "time>!", "restore point!", "remarks"]
+    outcome = _TOLD.get(str(report.outcome), str(report.outcome))
     if rows:
-        output.table(f"job {report.job}: {report.outcome} in {duration_text(report.duration_s)}", columns, rows)
+        output.table(f"job {report.job}: {outcome} in {duration_text(report.duration_s)}", columns, rows)
     else:
-        output.say(f"job {report.job}: {report.outcome}: no VM was selected")
-    for problem in report.problems:
-        output.note(f"problem: {problem}", style="red")
+        output.say(f"job {report.job}: {outcome}: no VM was selected")
 
 
 def _disks(fulls: int, deltas: int) -> str:
     return ", ".join(f"{count} {mode}" for count, mode in ((fulls, "full"), (deltas, "delta")) if count)
 
 
-def _points(points: dict[str, str]) -> str:
-    """The restore point; with the remote's name only when there are several."""
-    if len(points) == 1:
+def _points(points: dict[str, str], remotes: int) -> str:
+    """The restore point; with the remotes' names only when it is not the same on all of them."""
+    if len(points) == remotes and len(set(points.values())) == 1:
         return next(iter(points.values()))
     return "\n".join(f"{remote}: {point}" for remote, point in points.items())
 
 
 def _complaint(report: RunReport) -> str:
-    failed = [vm.name or vm.uuid for vm in report.vms if str(vm.outcome) == "failed"]
-    what = f"VMs that failed: {', '.join(failed)}" if failed else "; ".join(report.problems) or str(report.outcome)
-    return f"job {report.job}: {what}"
+    """One line per VM that failed and per problem of a whole pool or remote."""
+    failed = [f"{vm.name or vm.uuid}: {vm.reason}" for vm in report.vms if str(vm.outcome) == "failed"]
+    told = [*report.problems, *failed] or [str(report.outcome)]
+    return "\n".join(f"job {report.job}: {line}" for line in told)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from xobackup.cli.output import duration_text, size_text
+from xobackup.cli.output import count_text, duration_text, size_text
 
 if TYPE_CHECKING:
     from xobackup.engine.events import Event
@@ -36,16 +36,18 @@ def _planned(event: Mapping[str, Any]) -> tuple[str, Style]:
     disks = event["plan"]["disks"]
     routes = [route for disk in disks for route in disk["routes"]]
     fulls = sum(route["mode"] == "full" for route in routes)
-    return f"{len(disks)} disks: {len(routes) - fulls} delta, {fulls} full", None
+    told = [count_text(count, noun) for count, noun in ((fulls, "full"), (len(routes) - fulls, "delta")) if count]
+    return f"{count_text(len(disks), 'disk')}: {', '.join(told) or 'nothing to transfer'}", None
 
 
 def _transferred(event: Mapping[str, Any]) -> tuple[str, Style]:
+    what = f"{event['mode']} of {event['disk_name'] or event['disk']}"
+    if not event["read_bytes"]:
+        return f"{what}: {'no data' if event['mode'] == 'full' else 'nothing changed'}", None
     rate = event["read_bytes"] / event["duration_s"] if event["duration_s"] else 0
-    return (
-        f"{event['mode']} of {event['disk_name'] or event['disk']}: {size_text(event['read_bytes'])} in "
-        f"{duration_text(event['duration_s'])} ({size_text(rate)}/s, bottleneck: {event['bottleneck'] or 'none'})",
-        None,
-    )
+    slow = f", bottleneck: {event['bottleneck']}" if event["bottleneck"] else ""
+    took = f"{size_text(event['read_bytes'])} in {duration_text(event['duration_s'])}"
+    return f"{what}: {took} ({size_text(rate)}/s{slow})", None
 
 
 def _fell_back(event: Mapping[str, Any]) -> tuple[str, Style]:
@@ -57,15 +59,14 @@ def _published(event: Mapping[str, Any]) -> tuple[str, Style]:
 
 
 def _expired(event: Mapping[str, Any]) -> tuple[str, Style]:
-    return f"{len(event['points'])} restore points expired on {event['remote']}: {event['reason']}", None
+    points = count_text(len(event["points"]), "restore point")
+    return f"{points} expired on {event['remote']}: {event['reason']}", None
 
 
 def _merged(event: Mapping[str, Any]) -> tuple[str, Style]:
-    return (
-        f"merged {event['disks']} disks on {event['remote']}: {event['blocks']} blocks, "
-        f"{size_text(event['moved_bytes'])} in {duration_text(event['duration_s'])}",
-        None,
-    )
+    disks, blocks = count_text(event["disks"], "disk"), count_text(event["blocks"], "block")
+    told = f"{blocks}, {size_text(event['moved_bytes'])} in {duration_text(event['duration_s'])}"
+    return f"merged {disks} on {event['remote']}: {told if event['blocks'] else 'nothing had to move'}", None
 
 
 def _failed(event: Mapping[str, Any]) -> tuple[str, Style]:
