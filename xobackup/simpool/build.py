@@ -6,12 +6,13 @@ with their PBDs, networks with a PIF per host, VMs with metrics, disks and inter
 
 from __future__ import annotations
 
-import hashlib
 import random
 from typing import TYPE_CHECKING, Any
 
 from vhd.block import BLOCK_BYTES
 from xobackup.simpool import attach, disks, vm_rules
+from xobackup.simpool.build_host import build_host
+from xobackup.simpool.content import Seeded
 from xobackup.simpool.messages.vm_life import start_vm
 from xobackup.simpool.storage.store import SrStore
 from xobackup.simpool.values import NULL
@@ -19,7 +20,7 @@ from xobackup.simpool.values import NULL
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from xobackup.simpool.spec import DiskSpec, HostSpec, PoolSpec, SrSpec, VmSpec
+    from xobackup.simpool.spec import DiskSpec, PoolSpec, SrSpec, VmSpec
     from xobackup.simpool.toolstack import Toolstack
 
 VHD_FEATURES = (
@@ -45,7 +46,7 @@ def build_pool(toolstack: Toolstack, spec: PoolSpec, directory: Path, *, address
     """Fill an empty database and an empty directory."""
     database = toolstack.database
     with database.lock:
-        hosts = [_host(toolstack, spec, one, address) for one in spec.hosts]
+        hosts = [build_host(toolstack, spec, one, address) for one in spec.hosts]
         networks = {name: _network(toolstack, name, number, hosts) for number, name in enumerate(spec.networks)}
         for kind, features in (("ext", VHD_FEATURES), ("nfs", VHD_FEATURES), ("iso", ISO_FEATURES)):
             _driver(toolstack, kind, features)
@@ -66,75 +67,6 @@ def build_pool(toolstack: Toolstack, spec: PoolSpec, directory: Path, *, address
         )
         for number, vm in enumerate(spec.vms):
             _vm(toolstack, vm, number, srs, networks)
-
-
-def _host(toolstack: Toolstack, spec: PoolSpec, host: HostSpec, address: str) -> str:
-    database = toolstack.database
-    metrics = database.create("host_metrics", {"memory_total": host.memory_bytes, "live": True})
-    now = f"{toolstack.clock.now_s():.1f}"
-    ref = database.create(
-        "host",
-        {
-            "name_label": host.name,
-            "hostname": host.name,
-            "address": host.address or address,
-            "enabled": True,
-            "API_version_major": 2,
-            "API_version_minor": 21,
-            "API_version_vendor": "XenSource",
-            "metrics": metrics,
-            "edition": "xcp-ng" if spec.product_brand == "XCP-ng" else "premium-per-socket",
-            "software_version": {
-                "product_brand": spec.product_brand,
-                "product_version": spec.product_version,
-                "product_version_text": spec.product_version,
-                "product_version_text_short": spec.product_version.rpartition(".")[0],
-                "platform_name": "XCP",
-                "platform_version": "3.4.0",
-                "build_number": "simulated",
-                "xapi": "24.16",
-                "xapi_build": "24.16.0",
-                "xen": "4.17.5",
-                "linux": "4.19.0+1",
-                "hostname": "localhost",
-                "date": "2026-01-01",
-                "network_backend": "openvswitch",
-            },
-            "license_params": {"restrict_cbt": "false", "expiry": "never"},
-            "other_config": {"agent_start_time": now, "boot_time": now},
-            "cpu_info": {"cpu_count": "8", "socket_count": "1", "vendor": "GenuineIntel"},
-            "sched_policy": "credit",
-            "capabilities": ["xen-3.0-x86_64", "hvm-3.0-x86_64"],
-            "allowed_operations": ["provision", "evacuate", "vm_start", "vm_resume", "vm_migrate"],
-        },
-    )
-    database.update("host", ref, control_domain=_control_domain(toolstack, host, ref))
-    return ref
-
-
-def _control_domain(toolstack: Toolstack, host: HostSpec, ref: str) -> str:
-    database = toolstack.database
-    metrics = database.create("VM_metrics", {"memory_actual": 4 << 30, "VCPUs_number": 4, "state": ["running"]})
-    dom0 = database.create(
-        "VM",
-        {
-            "name_label": f"Control domain on host: {host.name}",
-            "is_control_domain": True,
-            "power_state": "Running",
-            "domid": 0,
-            "resident_on": ref,
-            "affinity": ref,
-            "memory_static_max": 4 << 30,
-            "memory_dynamic_max": 4 << 30,
-            "memory_dynamic_min": 4 << 30,
-            "VCPUs_max": 4,
-            "VCPUs_at_startup": 4,
-            "domain_type": "pv",
-            "metrics": metrics,
-        },
-    )
-    vm_rules.refresh(database, dom0)
-    return dom0
 
 
 def _network(toolstack: Toolstack, name: str, number: int, hosts: list[str]) -> str:
@@ -328,12 +260,12 @@ def _disk(toolstack: Toolstack, spec: DiskSpec, sr: str, name: str) -> str:
 def _fill(toolstack: Toolstack, sr: str, vdi: str, spec: DiskSpec, name: str) -> None:
     """Data from the start of the disk, in pieces of half a block with gaps, the same for every run."""
     store, uuid = toolstack.stores[sr], toolstack.database.get("VDI", vdi)["uuid"]
-    rng = random.Random(hashlib.sha256(name.encode()).digest())
+    rng = random.Random(name)
     piece, offset, left = BLOCK_BYTES // 2, 0, spec.filled_bytes
     while left > 0 and offset < spec.size_bytes:
-        length = min(piece, left, spec.size_bytes - offset)
-        data = rng.randbytes(length)
+        source = Seeded(seed=rng.getrandbits(64), length=min(piece, left, spec.size_bytes - offset))
+        data = source.read(0, source.length)
         store.write(uuid, offset, data)
-        toolstack.written(vdi, offset, data)
-        offset, left = offset + piece + (BLOCK_BYTES if rng.getrandbits(2) == 0 else 0), left - length
+        toolstack.written(vdi, offset, data, source)
+        offset, left = offset + piece + (BLOCK_BYTES if rng.getrandbits(2) == 0 else 0), left - source.length
     disks.refresh_disks(toolstack, sr, [vdi])

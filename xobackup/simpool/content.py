@@ -137,7 +137,6 @@ class Expectations:
         self._contents: dict[str, Content] = {}
         self._refs: dict[str, str] = {}
         self._spool: IO[bytes] | None = None
-        self._next_source: Source | None = None
         toolstack.on_created.append(self.empty)
         toolstack.on_written.append(self._written)
         toolstack.on_copied.append(self._copied)
@@ -166,16 +165,11 @@ class Expectations:
         """Something unknown happens to the disk's content."""
         self._contents.pop(vdi, None)
 
-    def announce(self, source: Source) -> None:
-        """The next write's bytes can be made again from ``source``; no need to spool them."""
-        self._next_source = source
-
     def close(self) -> None:
         if self._spool is not None:
             self._spool.close()
 
-    def _written(self, vdi: str, offset: int, data: bytes | memoryview) -> None:
-        source, self._next_source = self._next_source, None
+    def _written(self, vdi: str, offset: int, data: bytes | memoryview, source: Source | None) -> None:
         content = self._contents.get(vdi)
         if content is not None:
             content.overlay(offset, source or self._spooled(data))

@@ -184,8 +184,10 @@ class SimPool:
                 digest.update(disk.read(offset, 8 << 20))
         return digest.hexdigest()
 
-    def write_disk(self, vdi: str, offset: int, data: bytes | memoryview, *, force: bool = False) -> None:
-        """A guest's write; only to a disk of a running VM unless forced."""
+    def write_disk(
+        self, vdi: str, offset: int, data: bytes | memoryview, *, force: bool = False, source: Source | None = None
+    ) -> None:
+        """A guest's write; only to a disk of a running VM unless forced. ``source`` can make the bytes again."""
         with self.model.lock:
             record = self.model.get("VDI", vdi)
             if not force and not self._held_by_guest(record):
@@ -195,13 +197,11 @@ class SimPool:
                 raise KeyError(f"{vdi} has no data")
             uuid = record["uuid"]
             store.write(uuid, offset, data)
-            self.toolstack.written(vdi, offset, data)
+            self.toolstack.written(vdi, offset, data, source)
 
     def write_from(self, vdi: str, offset: int, source: Source) -> None:
         """A guest's write whose bytes can be made again, so that remembering it costs nothing."""
-        with self.model.lock:
-            self.expectations.announce(source)
-            self.write_disk(vdi, offset, source.read(0, source.length))
+        self.write_disk(vdi, offset, source.read(0, source.length), source=source)
 
     def expected_sha256(self, vdi: str) -> str:
         """What :meth:`disk_sha256` must give, known from the writes alone."""

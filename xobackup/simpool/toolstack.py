@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from xobackup.clock import Clock
+    from xobackup.simpool.content import Source
     from xobackup.simpool.options import Options
     from xobackup.simpool.storage.store import SrStore
 
@@ -50,8 +51,8 @@ class Toolstack:
         """Told of (VDI, size) whenever an empty disk is made."""
         self.on_copied: list[Callable[[str, str], None]] = []
         """Told of (source VDI, new VDI) whenever a disk's content is snapshotted, cloned or copied."""
-        self.on_written: list[Callable[[str, int, bytes | memoryview], None]] = []
-        """Told of every write of a guest, after it was made."""
+        self.on_written: list[Callable[[str, int, bytes | memoryview, Source | None], None]] = []
+        """Told of every write of a guest, after it was made, and where its bytes can be had again."""
         self.on_changed: list[Callable[[str], None]] = []
         """Told of a VDI whose content is about to become unknown (import, revert)."""
         self.on_storage: list[Callable[[str], None]] = []
@@ -96,9 +97,9 @@ class Toolstack:
         for tell in self.on_storage:
             tell(sr)
 
-    def written(self, vdi: str, offset: int, data: bytes | memoryview) -> None:
+    def written(self, vdi: str, offset: int, data: bytes | memoryview, source: Source | None = None) -> None:
         for tell in self.on_written:
-            tell(vdi, offset, data)
+            tell(vdi, offset, data, source)
 
     def content_changed(self, vdi: str) -> None:
         for tell in self.on_changed:
