@@ -16,7 +16,8 @@ from importlib import metadata
 from typing import TYPE_CHECKING
 
 from xobackup.engine import events
-from xobackup.engine.backup import RunContext, VmBackup
+from xobackup.engine.backup import VmBackup
+from xobackup.engine.context import RunContext
 from xobackup.engine.errors import Cancelled, EngineError, Outcome, RunLocked, VmSkipped
 from xobackup.engine.job import Job
 from xobackup.engine.journal import JsonLinesJournal, Tee, close_interrupted, journal_path

@@ -18,7 +18,7 @@ from xobackup.engine.view import VmView
 from xobackup.xapi.errors import NotFound, XapiError
 
 if TYPE_CHECKING:
-    from xobackup.engine.backup import RunContext
+    from xobackup.engine.context import RunContext
     from xobackup.repository.merging import MergeProgress
 
 

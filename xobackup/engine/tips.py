@@ -12,7 +12,7 @@ from xobackup.repository.layout import lineage_path
 from xobackup.repository.reclaim import named_disks
 
 if TYPE_CHECKING:
-    from xobackup.engine.backup import RunContext
+    from xobackup.engine.context import RunContext
     from xobackup.repository.repository import Repository
 
 

@@ -70,11 +70,12 @@ def real_world(
 
 
 def open_repository_at(url: str, *, clock: Clock) -> Repository:
-    """The repository at a remote's URL, written as the URL's options say."""
+    """The repository at a remote's URL, written as the URL's options say; passing failures are tried again."""
+    from remotes.retrying import RetryingRemote
     from remotes.url import open_remote, parse_url
     from xobackup.repository.options import RepositoryOptions
     from xobackup.repository.repository import Repository
 
     parsed = parse_url(url)
     options = RepositoryOptions(vhd_directory=parsed.options.get("useVhdDirectory") is True)
-    return Repository(open_remote(parsed), clock=clock, options=options)
+    return Repository(RetryingRemote(open_remote(parsed)), clock=clock, options=options)

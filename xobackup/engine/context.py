@@ -1,0 +1,27 @@
+"""What all VMs of one pool share in a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from xobackup.engine.job import Job
+from xobackup.engine.world import World
+
+if TYPE_CHECKING:
+    from xobackup.repository.repository import Repository
+    from xobackup.xapi.session import Session
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunContext:
+    """``repositories``: those that could be opened, by the remote's name."""
+
+    world: World
+    job: Job
+    run_id: str
+    session: Session
+    pool: str
+    pool_uuid: str
+    repositories: Mapping[str, Repository]

@@ -1,0 +1,117 @@
+"""Before a VM is touched: locks on its remotes, leftovers of earlier runs, a look at pool and remotes, the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from xobackup.engine.base import RemoteTip
+from xobackup.engine.cancel import CancelToken
+from xobackup.engine.context import RunContext
+from xobackup.engine.errors import RunLocked, VmRefused, VmSkipped
+from xobackup.engine.plan import TipsByDisk, VmPlan, no_disks, plan_vm, unhealthy
+from xobackup.engine.recover import clean_locked
+from xobackup.engine.survey import Survey, survey
+from xobackup.engine.target import SINK_ERRORS, Target, Targets
+from xobackup.engine.view import VmView
+from xobackup.repository.errors import LockHeld
+
+POLL_CHAINS_S = 15.0
+
+
+class Preparation:
+    """One attempt's. ``vm`` is the VM as last seen, ``targets`` the remotes that are still with us."""
+
+    def __init__(
+        self,
+        context: RunContext,
+        vm: VmView,
+        *,
+        targets: Targets,
+        cancel: CancelToken,
+        warn: Callable[[str, str], None],
+    ) -> None:
+        """``warn`` hears a message and the remote it is about."""
+        self._context = context
+        self._world = context.world
+        self._job = context.job
+        self._session = context.session
+        self._cancel = cancel
+        self._warn = warn
+        self.vm = vm
+        self.targets = targets
+
+    def lock(self, held: ExitStack) -> None:
+        """The VM's lock on every remote; one that fails drops out."""
+        failures: dict[str, BaseException] = {}
+        purpose, wait_s = f"backup job {self._job.name}", self._job.settings.lock_wait_s
+        for name, repository in self._context.repositories.items():
+            try:
+                directory = held.enter_context(repository.lock(self.vm.uuid, timeout_s=wait_s, purpose=purpose))
+                self.targets.add(Target(name, directory))
+            except SINK_ERRORS as error:
+                failures[name] = error
+        if not len(self.targets) and any(isinstance(error, LockHeld) for error in failures.values()):
+            told = "; ".join(str(error) for error in failures.values())
+            raise RunLocked(told, hint="another backup, merge or clean works on this VM; try again when it is done")
+        self.targets.drop(failures)
+        self.targets.require()
+
+    def finish_interrupted(self, target: Target) -> None:
+        """Interrupted merges and parts of disks on one remote."""
+        for refusal in target.merge(cancel=self._cancel.check).refusals:
+            self._warn(f"{refusal.lineage}: {refusal.reason}", target.name)
+
+    def plan(self) -> tuple[Survey, VmPlan]:
+        """Look at pool and remotes, and decide. Raises when there is nothing to do, or the VM cannot be backed up."""
+        seen, vm = self.look()
+        tips = self.tips(vm)
+        if len(self.targets) == len(self._job.remotes):
+            published: dict[str, list[str]] = {}
+            for found in tips.values():
+                for name, tip in found.items():
+                    published.setdefault(tip.snapshot_uuid, []).append(name)
+            cleaned = clean_locked(
+                self._session,
+                vm.ref,
+                vm.uuid,
+                job_id=self._job.id,
+                published=published,
+                journal=self._world.journal,
+            )
+            if cleaned:
+                seen, vm = self.look()
+        deadline_s = self._world.clock.monotonic_s() + self._job.settings.chain_wait_s
+        while True:
+            plan = plan_vm(self._job, vm, tips)
+            skipped = no_disks(plan)
+            if skipped is not None:
+                raise VmSkipped(skipped.reason)
+            if not plan.refusal:
+                return seen, plan
+            waiting = unhealthy(tuple(disk.disk for disk in plan.disks), self._job.settings.uncoalesced_max)
+            if plan.refusal != waiting or self._world.clock.monotonic_s() >= deadline_s:
+                raise VmRefused(plan.refusal)
+            self._cancel.sleep(self._world.clock, POLL_CHAINS_S)
+            seen, vm = self.look()
+
+    def look(self) -> tuple[Survey, VmView]:
+        seen = survey(self._session, self._context.pool)
+        vm = seen.vm_view(self.vm.uuid)
+        if vm is None:
+            raise VmRefused(f"the pool no longer has vm {self.vm.uuid}")
+        self.vm = vm
+        return seen, vm
+
+    def tips(self, vm: VmView) -> TipsByDisk:
+        """What every remote has of every disk."""
+        found: dict[str, dict[str, RemoteTip]] = {}
+
+        def ask(target: Target) -> None:
+            found[target.name] = {disk.vdi_uuid: target.tip(self._job.id, disk.vdi_uuid) for disk in vm.disks}
+
+        self.targets.each(ask)
+        return {
+            disk.vdi_uuid: {target.name: found[target.name][disk.vdi_uuid] for target in self.targets}
+            for disk in vm.disks
+        }
