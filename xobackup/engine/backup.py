@@ -28,7 +28,8 @@ from xobackup.engine.snapshot import Taken, mark_exported, migration_blocked, re
 from xobackup.engine.survey import Survey
 from xobackup.engine.target import SINK_ERRORS, Target, Targets
 from xobackup.engine.tidy import expire_points, remove_served_snapshots
-from xobackup.engine.transfer import Transfer, Transferred
+from xobackup.engine.transfer import Transfer
+from xobackup.engine.transferred import Transferred
 from xobackup.engine.view import VmView
 from xobackup.xapi.errors import XapiError
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from importlib import metadata
 from typing import TYPE_CHECKING
 
@@ -21,30 +21,17 @@ from xobackup.engine.context import RunContext
 from xobackup.engine.errors import Cancelled, EngineError, Outcome, RunLocked, VmSkipped
 from xobackup.engine.job import Job
 from xobackup.engine.journal import JsonLinesJournal, Tee, close_interrupted, journal_path
+from xobackup.engine.opening import Opened, open_all
 from xobackup.engine.plan import RunPlan, VmPlan, limit_fulls, no_disks, plan_vm
-from xobackup.engine.recover import recover_interrupted
 from xobackup.engine.report import RunReport, VmReport, outcome_of
-from xobackup.engine.select import Skipped, Why, select_vms
-from xobackup.engine.survey import survey
-from xobackup.engine.target import SINK_ERRORS
+from xobackup.engine.select import Skipped, Why
 from xobackup.engine.throttle import Throttle
 from xobackup.engine.tips import tips_of
 from xobackup.engine.view import VmView
 from xobackup.engine.world import World
-from xobackup.xapi.errors import XapiError
 
 if TYPE_CHECKING:
-    from xobackup.repository.repository import Repository
-
-
-@dataclass(slots=True)
-class _Opened:
-    """What a run found when it opened everything."""
-
-    contexts: list[RunContext] = field(default_factory=list)
-    vms: list[tuple[RunContext, VmView]] = field(default_factory=list)
-    skipped: list[Skipped] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
+    pass
 
 
 def run_job(job: Job, outside: World) -> RunReport:
@@ -54,7 +41,7 @@ def run_job(job: Job, outside: World) -> RunReport:
     with _journalled(job, outside, run_id, "run") as world:
         reports: list[VmReport] = []
         with ExitStack() as held:
-            opened = _open(job, world, run_id, held, recover=True)
+            opened = open_all(job, world, run_id, held, recover=True)
             reports += [_skipped_report(one) for one in opened.skipped if one.matched]
             reports += _work_off(job, world, opened)
         report = RunReport(
@@ -82,7 +69,7 @@ def run_job(job: Job, outside: World) -> RunReport:
 def plan_job(job: Job, world: World) -> RunPlan:
     """What :func:`run_job` would do now, without touching anything."""
     with ExitStack() as held:
-        opened = _open(job, world, "plan", held, recover=False)
+        opened = open_all(job, world, "plan", held, recover=False)
         plans, skipped = _plans(job, opened)
         return RunPlan(
             job=job.name,
@@ -119,57 +106,6 @@ def _journalled(job: Job, world: World, run_id: str, verb: str) -> Iterator[Worl
         file.close()
 
 
-def _open(job: Job, world: World, run_id: str, held: ExitStack, *, recover: bool) -> _Opened:
-    """Remotes, pools and the VMs chosen; what cannot be opened becomes a problem."""
-    opened = _Opened()
-    repositories: dict[str, Repository] = {}
-    for remote in job.remotes:
-        try:
-            repository = world.open_repository(remote)
-            held.callback(repository.remote.close)
-            repositories[remote.name] = repository
-        except (*SINK_ERRORS, EngineError) as error:
-            _problem(world, opened, f"remote {remote.name}: {error}", error, remote=remote.name)
-    if not repositories:
-        return opened
-    views: list[tuple[RunContext, VmView]] = []
-    for pool in job.pools:
-        try:
-            session = world.connect(pool.address)
-            held.callback(session.close)
-            seen = survey(session, pool.name)
-            if recover and recover_interrupted(session, world.active_directory, seen.pool_uuid, world.journal):
-                seen = survey(session, pool.name)
-        except XapiError as error:
-            _problem(world, opened, f"pool {pool.name}: {error}", error)
-            continue
-        context = RunContext(
-            world=world,
-            job=job,
-            run_id=run_id,
-            session=session,
-            pool=pool.name,
-            pool_uuid=seen.pool_uuid,
-            repositories=repositories,
-        )
-        opened.contexts.append(context)
-        views += [(context, view) for view in seen.vm_views()]
-    _choose(job, world, opened, views)
-    return opened
-
-
-def _choose(job: Job, world: World, opened: _Opened, views: Sequence[tuple[RunContext, VmView]]) -> None:
-    selection = select_vms(job, [view for _, view in views])
-    contexts = {view.uuid: context for context, view in views}
-    opened.vms = [(contexts[view.uuid], view) for view in selection.chosen]
-    unknown = len(opened.contexts) < len(job.pools)  # then a uuid may well be in the pool we could not ask
-    opened.skipped = [one for one in selection.skipped if not (unknown and one.why is Why.NOT_FOUND)]
-    for one in opened.skipped:
-        if one.matched:
-            event = events.VmSkippedEvent(vm=one.uuid, vm_name=one.name, why=one.why.value, reason=one.reason)
-            world.journal.write(event)
-
-
 def version() -> str:
     """This program's version, ``""`` when it runs from a tree that is not installed."""
     try:
@@ -178,16 +114,7 @@ def version() -> str:
         return ""
 
 
-def _problem(world: World, opened: _Opened, told: str, error: BaseException, *, remote: str = "") -> None:
-    opened.problems.append(told)
-    world.journal.write(
-        events.Failed(
-            remote=remote, error=told, error_class=type(error).__name__, hint=getattr(error, "hint", "") or ""
-        )
-    )
-
-
-def _plans(job: Job, opened: _Opened) -> tuple[list[VmPlan], list[Skipped]]:
+def _plans(job: Job, opened: Opened) -> tuple[list[VmPlan], list[Skipped]]:
     """Every chosen VM's plan, as far as can be told without locks."""
     plans: list[VmPlan] = []
     skipped: list[Skipped] = []
@@ -208,7 +135,7 @@ def _limit_told(job: Job) -> str:
     return f"more than {job.settings.unexpected_fulls_max} VMs would unexpectedly be transferred whole"
 
 
-def _work_off(job: Job, world: World, opened: _Opened) -> list[VmReport]:
+def _work_off(job: Job, world: World, opened: Opened) -> list[VmReport]:
     """Every VM, and the failed ones again after the others."""
     refused: dict[str, str] = {}
     if job.settings.unexpected_fulls_max is not None:

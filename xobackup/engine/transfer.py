@@ -8,12 +8,11 @@ this VM's backup; the others go on.
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vhd.block import BLOCK_BYTES, BufferPool
@@ -27,6 +26,7 @@ from xobackup.engine.plan import DiskPlan
 from xobackup.engine.progress import Meter
 from xobackup.engine.pump import pump
 from xobackup.engine.target import SINK_ERRORS
+from xobackup.engine.transferred import DiskDone, Transferred, abort
 from xobackup.engine.world import World
 from xobackup.xapi.errors import TransferCancelled, XapiError
 from xobackup.xapi.failures import full_needed
@@ -36,43 +36,10 @@ if TYPE_CHECKING:
     from xobackup.engine.snapshot import Taken
     from xobackup.engine.target import Target
     from xobackup.engine.view import PoolSnapshot
-    from xobackup.repository.writer import DiskResult, DiskWriter
+    from xobackup.repository.writer import DiskWriter
     from xobackup.xapi.session import Session
 
 KIND_OF_STREAM = "kind of stream"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DiskDone:
-    """One disk on one remote, durable there."""
-
-    live_uuid: str
-    remote: str
-    delta: bool
-    base_uuid: str
-    chain_length: int
-    result: DiskResult
-
-
-@dataclass(slots=True, kw_only=True)
-class Transferred:
-    """All disks of a VM. ``dropped``: remotes that failed, with their first error."""
-
-    done: list[DiskDone] = field(default_factory=list)
-    dropped: dict[str, BaseException] = field(default_factory=dict)
-    read_bytes: int = 0
-    writers: dict[str, list[DiskWriter]] = field(default_factory=dict)
-    """Finished disks that no restore point names yet, by remote."""
-
-    def of(self, remote: str) -> dict[str, DiskDone]:
-        """What a remote has, by live VDI uuid."""
-        return {one.live_uuid: one for one in self.done if one.remote == remote}
-
-    def discard(self, remotes: Iterable[str]) -> None:
-        """Take back the finished disks of remotes that will not publish them. What cannot be is the next run's."""
-        for remote in remotes:
-            for writer in self.writers.pop(remote, []):
-                abort(writer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,12 +262,6 @@ class Transfer:
         with self._lock:
             self.outcome.done.append(done)
             self.outcome.writers.setdefault(remote, []).append(writers.pop(remote))
-
-
-def abort(writer: DiskWriter) -> None:
-    """Take a disk back. A remote that cannot even do that keeps a part that the next run takes back."""
-    with contextlib.suppress(*SINK_ERRORS):
-        writer.abort()
 
 
 def _delta_impossible(error: XapiError | TransferMismatch, base: PoolSnapshot) -> bool:

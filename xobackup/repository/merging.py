@@ -128,7 +128,10 @@ def refresh_points(
 
 
 def _told_anew(point: RestorePoint, lineages: Mapping[str, Lineage]) -> bytes | None:
-    """The JSON of ``point`` with its disks' true sizes, unless it has them or not every disk is known."""
+    """The JSON of ``point`` with the truth about its disks, unless it says that already or not every disk is known.
+
+    Saying *not differencing* of a disk that is one is Xen Orchestra's habit after a merge, and is let pass.
+    """
     size = 0
     differencing: dict[str, bool] = {}
     for disk in point.disks:
@@ -139,7 +142,10 @@ def _told_anew(point: RestorePoint, lineages: Mapping[str, Lineage]) -> bytes | 
             return None
         size += member.streamed_size_bytes
         differencing[disk.vdi_ref] = member.differencing
-    if not point.disks or point.metadata.get("size") == size:
+    said = point.metadata.get("isVhdDifferencing")
+    hints = said if isinstance(said, dict) else {}
+    outdated = any(hints.get(ref) and not found for ref, found in differencing.items())
+    if not point.disks or (point.metadata.get("size") == size and not outdated):
         return None
     value = rewritten(point.metadata, size=size, differencing=differencing)
     return None if value is None else encode(value, point.id)

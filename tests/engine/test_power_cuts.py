@@ -1,0 +1,79 @@
+"""The power goes off at every change a run makes to its repository; nothing published is ever lost.
+
+The pool lives on while the repository's machine dies, so the pool's side carries over from cut to cut as it does
+in life: each cut run leaves its snapshots, the next run cleans them and goes on. What survives of the repository is
+drawn by the memory remote: unsynced writes may be lost, torn or reordered.
+"""
+
+import random
+from collections import Counter
+
+import pytest
+
+from remotes.faults import Cut, Faults, Moment, PowerCut
+from remotes.faulty import FaultyRemote
+from remotes.memory import MemoryRemote
+from xobackup.engine.run import run_job
+from xobackup.simpool import SimPool
+from xobackup.simpool.workload import Profile
+from xotest.lab import SMALL, Lab, only
+
+PROFILE = Profile(small_writes=2, small_max_bytes=4096, sequential_every=1000)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stored", ["files", "directories"])
+def test_a_run_survives_a_power_cut_at_every_change(tmp_path, stored: str, seed: int = 20261121) -> None:
+    with SimPool.start(tmp_path / "pool", spec=SMALL) as pool:
+        lab = Lab(tmp_path, pool, vhd_directory=stored == "directories")
+        lab.with_settings(retention=2)
+        workload = pool.workload(lab.vm, seed=2, profile=PROFILE)
+        for _ in range(3):
+            workload.step()
+            lab.run()
+        lab.check()
+        kinds: Counter[str] = Counter()
+        for number in range(1, 1000):
+            workload.step()
+            faults = cut_run(lab, number, Moment.DURING if number % 2 else Moment.BEFORE, seed)
+            if faults is None:
+                break
+            kinds[str(faults.cut_operation.kind)] += 1
+            lab.check(finished=False)  # what is listed right after the cut is whole
+            workload.step()
+            vm = only(lab.run())
+            assert vm.deltas == 2, f"cut at change {number} ({faults.cut_operation}) led to a full"
+            lab.check()
+            lab.assert_tidy()
+            assert len(lab.points()) == 2
+        assert sum(kinds.values()) > 30 and {"sync", "rename", "put", "delete"} <= set(kinds), kinds
+
+
+def cut_run(lab: Lab, number: int, moment: Moment, seed: int) -> Faults | None:
+    """A run whose repository dies at change ``number``; ``None`` when the run ended before it."""
+    remote = lab.remotes["nas"]
+    assert isinstance(remote, MemoryRemote)
+    rng = random.Random(f"{seed} {number}")
+    faults = Faults(cut=Cut(at=number, moment=moment), rng=rng)
+    lab.remotes["nas"] = FaultyRemote(remote, faults)
+    lab.clock.advance(3600)
+    lab.pool.gc()
+    images = {uuid: lab.pool.disk_sha256(ref) for uuid, ref in lab.disks().items()}
+    known = {point.id for point in Lab.points(without_faults(lab, remote))}
+    try:
+        run_job(lab.job(), lab.world())
+    except PowerCut:
+        assert faults.cut_operation
+    survivor = remote.survivor(rng)
+    lab.remotes["nas"] = survivor if faults.cut_operation else remote
+    for point in lab.points():
+        if point.id not in known:
+            lab.expected["nas", point.id] = images
+    lab.clock.advance(60)  # the dead holder's lock is stale by now
+    return faults if faults.cut_operation else None
+
+
+def without_faults(lab: Lab, remote: MemoryRemote) -> Lab:
+    from dataclasses import replace
+
+    return replace(lab, remotes={"nas": remote})

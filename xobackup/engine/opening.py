@@ -1,0 +1,93 @@
+"""Opening what a run needs: remotes, pools, and the VMs that the job selects there. What cannot be opened is told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from xobackup.engine import events
+from xobackup.engine.context import RunContext
+from xobackup.engine.errors import EngineError
+from xobackup.engine.job import Job
+from xobackup.engine.recover import recover_interrupted
+from xobackup.engine.select import Skipped, Why, select_vms
+from xobackup.engine.survey import survey
+from xobackup.engine.target import SINK_ERRORS
+from xobackup.engine.view import VmView
+from xobackup.engine.world import World
+from xobackup.xapi.errors import XapiError
+
+if TYPE_CHECKING:
+    from xobackup.repository.repository import Repository
+
+
+@dataclass(slots=True)
+class Opened:
+    """What a run found when it opened everything."""
+
+    contexts: list[RunContext] = field(default_factory=list)
+    vms: list[tuple[RunContext, VmView]] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def open_all(job: Job, world: World, run_id: str, held: ExitStack, *, recover: bool) -> Opened:
+    """Remotes, pools and the VMs chosen; what cannot be opened becomes a problem."""
+    opened = Opened()
+    repositories: dict[str, Repository] = {}
+    for remote in job.remotes:
+        try:
+            repository = world.open_repository(remote)
+            held.callback(repository.remote.close)
+            repositories[remote.name] = repository
+        except (*SINK_ERRORS, EngineError) as error:
+            _problem(world, opened, f"remote {remote.name}: {error}", error, remote=remote.name)
+    if not repositories:
+        return opened
+    views: list[tuple[RunContext, VmView]] = []
+    for pool in job.pools:
+        try:
+            session = world.connect(pool.address)
+            held.callback(session.close)
+            seen = survey(session, pool.name)
+            if recover and recover_interrupted(session, world.active_directory, seen.pool_uuid, world.journal):
+                seen = survey(session, pool.name)
+        except XapiError as error:
+            _problem(world, opened, f"pool {pool.name}: {error}", error)
+            continue
+        context = RunContext(
+            world=world,
+            job=job,
+            run_id=run_id,
+            session=session,
+            pool=pool.name,
+            pool_uuid=seen.pool_uuid,
+            repositories=repositories,
+        )
+        opened.contexts.append(context)
+        views += [(context, view) for view in seen.vm_views()]
+    _choose(job, world, opened, views)
+    return opened
+
+
+def _choose(job: Job, world: World, opened: Opened, views: Sequence[tuple[RunContext, VmView]]) -> None:
+    selection = select_vms(job, [view for _, view in views])
+    contexts = {view.uuid: context for context, view in views}
+    opened.vms = [(contexts[view.uuid], view) for view in selection.chosen]
+    unknown = len(opened.contexts) < len(job.pools)  # then a uuid may well be in the pool we could not ask
+    opened.skipped = [one for one in selection.skipped if not (unknown and one.why is Why.NOT_FOUND)]
+    for one in opened.skipped:
+        if one.matched:
+            event = events.VmSkippedEvent(vm=one.uuid, vm_name=one.name, why=one.why.value, reason=one.reason)
+            world.journal.write(event)
+
+
+def _problem(world: World, opened: Opened, told: str, error: BaseException, *, remote: str = "") -> None:
+    opened.problems.append(told)
+    world.journal.write(
+        events.Failed(
+            remote=remote, error=told, error_class=type(error).__name__, hint=getattr(error, "hint", "") or ""
+        )
+    )

@@ -1,0 +1,52 @@
+"""What came of moving a VM's disks: which are durable where, and which remotes dropped out."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from xobackup.engine.target import SINK_ERRORS
+
+if TYPE_CHECKING:
+    from xobackup.repository.writer import DiskResult, DiskWriter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskDone:
+    """One disk on one remote, durable there."""
+
+    live_uuid: str
+    remote: str
+    delta: bool
+    base_uuid: str
+    chain_length: int
+    result: DiskResult
+
+
+@dataclass(slots=True, kw_only=True)
+class Transferred:
+    """All disks of a VM. ``dropped``: remotes that failed, with their first error."""
+
+    done: list[DiskDone] = field(default_factory=list)
+    dropped: dict[str, BaseException] = field(default_factory=dict)
+    read_bytes: int = 0
+    writers: dict[str, list[DiskWriter]] = field(default_factory=dict)
+    """Finished disks that no restore point names yet, by remote."""
+
+    def of(self, remote: str) -> dict[str, DiskDone]:
+        """What a remote has, by live VDI uuid."""
+        return {one.live_uuid: one for one in self.done if one.remote == remote}
+
+    def discard(self, remotes: Iterable[str]) -> None:
+        """Take back the finished disks of remotes that will not publish them. What cannot be is the next run's."""
+        for remote in remotes:
+            for writer in self.writers.pop(remote, []):
+                abort(writer)
+
+
+def abort(writer: DiskWriter) -> None:
+    """Take a disk back. A remote that cannot even do that keeps a part that the next run takes back."""
+    with contextlib.suppress(*SINK_ERRORS):
+        writer.abort()
