@@ -10,7 +10,7 @@ import typer
 from xobackup.cli.errors import Outcome
 from xobackup.cli.exits import Exit
 from xobackup.cli.options import LOCK_WAIT_S, ConfigOption, JsonOption, RemoteOption, VmOption
-from xobackup.cli.output import Output, count_text, moment_text, size_text
+from xobackup.cli.output import Output, count_text, size_text
 
 if TYPE_CHECKING:
     from xobackup.repository.findings import Problem
@@ -101,8 +101,8 @@ def _vm_row(uuid: str, points: tuple[RestorePoint, ...]) -> list[str]:
     return [
         points[-1].vm_name or uuid,
         str(len(points)),
-        moment_text(points[0].timestamp_ms / 1000),
-        moment_text(points[-1].timestamp_ms / 1000),
+        points[0].id,
+        points[-1].id,
         size_text(sum(point.size for point in points)),
     ]
 

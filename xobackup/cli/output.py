@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 PIPE_COLUMNS = 500
-WORD_MAX = 24
+WORD_MAX = 16
 """Words up to this long are never broken in a table."""
 _UUID = re.compile(r"\b([0-9a-f]{8})-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
 
@@ -143,10 +143,3 @@ def duration_text(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-
-
-def moment_text(unix_s: float) -> str:
-    """A moment in UTC as people write it: ``2026-01-05 03:00:00Z``."""
-    from xobackup.clock import utc
-
-    return utc(unix_s).strftime("%Y-%m-%d %H:%M:%SZ")

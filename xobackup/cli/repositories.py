@@ -50,18 +50,29 @@ def opened(url: str) -> Iterator[Repository]:
 def each(config: Path | None, remote: str | None, vm: str | None) -> Iterator[tuple[str, Repository, list[str]]]:
     """Every repository meant, opened while it is its turn, with its name and the VMs meant in it.
 
-    A VM that is named has to be in one of them, not in all.
+    A VM that is named has to be in one of them, not in all. A repository that cannot be opened does not keep the
+    others from their turn; its error comes at the end.
     """
+    from remotes.errors import RemoteError
+
     missing: list[NotThere] = []
+    failed: list[RemoteError] = []
     names = remote_names(config, remote)
     for name, url in names:
-        with opened(url) as repository:
+        with contextlib.ExitStack() as stack:
+            try:
+                repository = stack.enter_context(opened(url))
+            except RemoteError as error:
+                failed.append(error)
+                continue
             try:
                 vms = [find_vm(repository, vm)] if vm else repository.vms()
             except NoSuchVm as error:
                 missing.append(error)
                 continue
             yield name, repository, vms
+    if failed:
+        raise failed[0]
     if len(missing) == len(names):
         raise missing[0]
 
