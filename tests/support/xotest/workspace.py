@@ -111,9 +111,13 @@ def write_pictures(
     codec: Codec = PLAIN,
     sizes: Sequence[int] | None = None,
     entries: int | None = None,
+    tight: bool = False,
     first: int = 0,
 ) -> list[str]:
-    """A chain, root first; returns the names. ``first`` > 0 continues a chain that is there."""
+    """A chain, root first; returns the names. ``first`` > 0 continues a chain that is there.
+
+    ``tight``: the tables of directories have no room to grow, as Xen Orchestra writes them.
+    """
     names = [disk_name(first + at, directory=directory) for at in range(len(pictures))]
     for at, picture in enumerate(pictures):
         number = first + at
@@ -131,7 +135,7 @@ def write_pictures(
                 parent=link,
                 codec=codec,
                 size_bytes=size,
-                entries=entries,
+                entries=len(picture) if tight else entries,
             )
             write_alias(workspace, names[at], data)
         else:

@@ -61,7 +61,7 @@ def read_all(chain: Chain) -> list[bytes]:
 @cache
 def prepared(name: str, directory: bool) -> MemoryRemote:
     remote = MemoryRemote()
-    write_pictures(RemoteWorkspace(remote), CHAINS[name], directory=directory, entries=None if not directory else 5)
+    write_pictures(RemoteWorkspace(remote), CHAINS[name], directory=directory, tight=True)
     return remote
 
 
