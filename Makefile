@@ -49,18 +49,22 @@ $(VENV)/.made:
 	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
 		v=$$("$(PYTHON)" -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
 		echo "$(PYTHON) has no venv module: apt-get install python$$v-venv (Debian, Ubuntu)" >&2; exit 1; }
-	"$(PYTHON)" -m venv $(VENV)
+	@echo "making $(VENV) with $(PYTHON)" >&2
+	@"$(PYTHON)" -m venv $(VENV)
 	@touch $@
 
 # Each stamp is an editable install with what its target needs; a change of pyproject.toml repeats it.
 $(VENV)/.demo: pyproject.toml | $(VENV)/.made
-	$(BIN)/pip install --quiet --disable-pip-version-check -e .
+	@echo "installing xobackup into $(VENV)" >&2
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e .
 	@touch $@
 
 $(VENV)/.test: pyproject.toml | $(VENV)/.made
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]'
+	@echo "installing xobackup[test] into $(VENV)" >&2
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]'
 	@touch $@ $(VENV)/.demo
 
 $(VENV)/.check: pyproject.toml | $(VENV)/.made
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test,lint]'
+	@echo "installing xobackup[test,lint] into $(VENV)" >&2
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test,lint]'
 	@touch $@ $(VENV)/.test $(VENV)/.demo

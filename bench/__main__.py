@@ -1,6 +1,7 @@
 """``python -m bench [GROUP...]``: every row, or those of some groups.
 
-Environment: ``QUICK=1`` an eighth of the data and three runs; ``JSON=1`` one object a line as soon as it is known;
+Environment: ``QUICK=1`` an eighth of the data and three runs, to see that it works (what does not grow with the data
+weighs too much then for the goals to mean anything); ``JSON=1`` one object a line as soon as it is known;
 ``RUNS=N``; ``BENCH_DIR`` the scratch directory (default ``.bench`` here; up to 15 GB, emptied afterwards);
 ``STRICT=1`` ends with 1 when a goal is missed.
 """

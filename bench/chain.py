@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -29,8 +30,8 @@ def rows(settings: Settings) -> Iterator[Row]:
     for state, prepare in (("cold", cold), ("warm", warm)):
         times = interleave(
             [
-                Variant(name="chain", run=of_chain.stream, prepare=lambda prepare=prepare: prepare(*members)),
-                Variant(name="one VHD", run=of_one.stream, prepare=lambda prepare=prepare: prepare(flat)),
+                Variant(name="chain", run=of_chain.stream, prepare=partial(prepare, *members)),
+                Variant(name="one VHD", run=of_one.stream, prepare=partial(prepare, flat)),
             ],
             settings.runs,
         )

@@ -6,6 +6,7 @@ import json
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from bench.measure import own_peak_kib
@@ -67,7 +68,7 @@ def pool(directory: str, filled_blocks: str) -> None:
     )
 
 
-TASKS = {"merge": merge, "chain": chain, "cli": cli, "pool": pool}
+TASKS: dict[str, Callable[..., None]] = {"merge": merge, "chain": chain, "cli": cli, "pool": pool}
 
 if __name__ == "__main__":
     TASKS[sys.argv[1]](*sys.argv[2:])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from bench import repositories
@@ -22,7 +23,7 @@ def rows(settings: Settings) -> Iterator[Row]:
         flat=flat,
     )
     for state, prepare in (("cold", cold), ("warm", warm)):
-        yield _pipe_row(settings, state, where, flat, lambda prepare=prepare: prepare(flat))
+        yield _pipe_row(settings, state, where, flat, partial(prepare, flat))
 
 
 def qemu_row(settings: Settings, name: str, *, restore: Path, ours: list[Path], flat: Path) -> Row:
