@@ -157,5 +157,6 @@ def _settings(section: JobSection) -> engine.Settings:
         merge_in_run=section.merge == "now",
         check_chains=section.check_chains,
         chain_wait_s=section.chain_wait_s,
+        lock_wait_s=section.lock_wait_s,
         snapshot_name=section.snapshot_name,
     )

@@ -40,7 +40,10 @@ def _version(value: bool) -> None:
     if value:
         from importlib import metadata
 
-        typer.echo(f"xobackup {metadata.version('xobackup')}")
+        try:
+            typer.echo(f"xobackup {metadata.version('xobackup')}")
+        except metadata.PackageNotFoundError:
+            typer.echo("xobackup, run from a source tree that is not installed")
         raise typer.Exit
 
 

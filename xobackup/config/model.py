@@ -145,6 +145,8 @@ class JobSection(_Section):
     """Refuse VMs whose disks wait for the storage to coalesce."""
     chain_wait_s: Annotated[float, Field(ge=0)] = 0
     """How long to wait for that before refusing."""
+    lock_wait_s: Annotated[float, Field(ge=0)] = 15
+    """How long to wait for another program at work on the same VM's backups."""
     snapshot_name: str = "[xobackup {job}] {vm}"
 
     @field_validator("remotes")
