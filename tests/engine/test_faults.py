@@ -168,6 +168,25 @@ def test_a_remote_that_refuses_to_write_fails_clearly(
     recovers(lab, deltas=2)
 
 
+@pytest.mark.parametrize("directories", [False, True])
+def test_a_point_published_just_before_the_remote_failed_is_kept_and_continued(lab: Lab, directories: bool) -> None:
+    """The JSON is there, only the cache could not be written: neither the disks nor their snapshot may be dropped."""
+    lab.vhd_directory = directories
+    lab.run()
+    inner = lab.remotes["nas"]
+    lab.write(0, 0, b"x" * 100)
+    images = {uuid: lab.pool.disk_sha256(ref) for uuid, ref in lab.disks().items()}
+    faults = Faults(Fault(error=errors.NoSpace, operation="put", name="*/cache.json.gz", times=1 << 20))
+    lab.remotes["nas"] = FaultyRemote(inner, faults)
+    lab.run(expect="failed")
+    lab.remotes["nas"] = inner
+    assert len(lab.points()) == 2
+    lab.expected["nas", lab.points()[-1].id] = images
+    lab.check(finished=False)
+    recovers(lab, deltas=2)
+    assert not lab.journal.of(events.FellBackToFull)
+
+
 def test_a_remote_that_fills_up_drops_out_and_the_other_goes_on(lab: Lab) -> None:
     lab.remotes["small"] = MemoryRemote(clock=lab.clock, capacity_bytes=3 * MIB)
     vm = only(lab.run(expect="failed"))

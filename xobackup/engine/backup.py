@@ -57,6 +57,7 @@ class VmBackup:
         self._job = context.job
         self._session = context.session
         self._attempt = attempt
+        self._announced = False
         self._cancel = CancelToken()
         self.done = Done()
         self._targets = Targets(f"vm {vm.name}", self._fail)
@@ -105,13 +106,17 @@ class VmBackup:
             with self._phase("publish"):
                 self._publish(taken, live_record)
         finally:
-            if taken is not None and not self.done.points:
+            if taken is not None and not self._announced:
                 self._drop_snapshot(taken)
         with self._phase("retention"):
             self._let_go()
 
     def _drop_snapshot(self, taken: Taken) -> None:
-        """No remote has it: nothing will ever continue from this snapshot. The next run removes what stays."""
+        """No remote can have it: nothing will ever continue from this snapshot. The next run removes what stays.
+
+        Once a remote was asked to publish, only a look at it tells whether it did (the connection may have broken
+        right after): then the next run decides.
+        """
         with contextlib.suppress(XapiError):
             remove_snapshot(self._session, taken.ref, dict(taken.vdis.values()))
 
@@ -184,6 +189,8 @@ class VmBackup:
 
         def publish(target: Target) -> None:
             self._cancel.check()
+            self._announced = True
+            self.done.transferred.writers.pop(target.name, None)  # from here on they are the repository's to judge
             disks = self.done.transferred.of(target.name)
             described = draft(
                 self._job,
@@ -196,7 +203,6 @@ class VmBackup:
             )
             point = target.publish(described)
             self.done.points[target.name] = point.id
-            self.done.transferred.writers.pop(target.name, None)
             event = events.PointPublished(
                 vm=self._prepared.vm.uuid, remote=target.name, point=point.id, size_bytes=point.size
             )
