@@ -96,22 +96,24 @@ def test_the_recorder_takes_any_order_and_the_last_of_an_index():
 
 
 def test_in_a_merge_the_last_disk_with_the_block_gives_the_digest():
-    root = MemberBlocks(indexes=[0, 1, 2], digests=digests_of({0: whole("r0"), 1: whole("r1"), 2: whole("r2")}))
-    middle = MemberBlocks(indexes=[1, 3], digests=digests_of({1: whole("m1"), 3: whole("m3")}))
-    child = MemberBlocks(indexes=[2], digests=digests_of({2: whole("c2")}))
+    root = MemberBlocks(
+        indexes=lambda: [0, 1, 2], digests=digests_of({0: whole("r0"), 1: whole("r1"), 2: whole("r2")})
+    )
+    middle = MemberBlocks(indexes=lambda: [1, 3], digests=digests_of({1: whole("m1"), 3: whole("m3")}))
+    child = MemberBlocks(indexes=lambda: [2], digests=digests_of({2: whole("c2")}))
     merged = merged_digests([root, middle, child], UUID, lambda index: pytest.fail("nothing is partial"))
     assert contents(merged) == {0: whole("r0"), 1: whole("m1"), 2: whole("c2"), 3: whole("m3")}
 
 
 def test_an_older_digest_never_stands_for_a_newer_block_without_one():
-    root = MemberBlocks(indexes=[0, 1], digests=digests_of({0: whole("r0"), 1: whole("r1")}))
-    child = MemberBlocks(indexes=[1], digests=None)
+    root = MemberBlocks(indexes=lambda: [0, 1], digests=digests_of({0: whole("r0"), 1: whole("r1")}))
+    child = MemberBlocks(indexes=lambda: [1], digests=None)
     assert contents(merged_digests([root, child], UUID, lambda index: None)) == {0: whole("r0")}
 
 
 def test_partial_winners_are_computed_anew():
-    root = MemberBlocks(indexes=[0, 1], digests=digests_of({0: whole("r0"), 1: whole("r1")}))
-    child = MemberBlocks(indexes=[1, 2], digests=digests_of({1: partial("c1"), 2: partial("c2")}))
+    root = MemberBlocks(indexes=lambda: [0, 1], digests=digests_of({0: whole("r0"), 1: whole("r1")}))
+    child = MemberBlocks(indexes=lambda: [1, 2], digests=digests_of({1: partial("c1"), 2: partial("c2")}))
     merged = merged_digests([root, child], UUID, lambda index: whole("new") if index == 1 else None)
     assert contents(merged) == {0: whole("r0"), 1: whole("new")}
 

@@ -1,6 +1,7 @@
 """What may not be published is refused before anything changes; a failing remote costs only the new point."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 
@@ -97,6 +98,41 @@ def test_an_aborted_disk_leaves_nothing(remote, directory):
     writer.finish()
     writer.abort()
     assert tree_of(remote) == before
+
+
+def test_a_published_disk_is_not_taken_back(guest, remote, directory):
+    writer = directory.begin_disk(
+        JOB, live_uuid(0), timestamp_ms=NOW_MS, snapshot_uuid=SNAPSHOT, virtual_size_bytes=BLOCK_BYTES, base=None
+    )
+    result = writer.finish()
+    directory.publish(drafted(result) | {"vdis": draft(NOW_MS, [SNAPSHOT], [result.path], [1])["vdis"]})
+    before = tree_of(remote)
+    writer.abort()
+    assert tree_of(remote) == before
+
+
+def test_a_store_that_cannot_rename_gets_the_objects_at_once():
+    guest = Guest(FakeClock(START_S), ["AB-"])
+    plain = memory_remote(guest.clock)
+
+    class Store(type(plain)):
+        capabilities = replace(plain.capabilities, random_access=False, atomic_rename=False)
+
+    store = Store(clock=guest.clock)
+    guest.back_up(store)
+    guest.write(0, "-C-")
+    guest.back_up(store)
+    guest.check(store, litter=False, merges=False)
+    with guest.repository(store).lock(VM) as directory:
+        writer = directory.begin_disk(
+            JOB, live_uuid(0), timestamp_ms=NOW_MS, snapshot_uuid=SNAPSHOT, virtual_size_bytes=BLOCK_BYTES, base=None
+        )
+        writer.write_block(Block(0, None, BUFFER))
+        assert len(store.list(f"{LINEAGE}/data")) == 3
+        writer.abort()
+        assert len(store.list(f"{LINEAGE}/data")) == 2
+    guest.back_up(store, keep=1)
+    guest.check(store, litter=False, merges=False)
 
 
 def test_a_second_point_in_the_same_second_is_refused(guest, remote, directory):

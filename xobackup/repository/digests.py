@@ -154,20 +154,23 @@ class DigestRecorder:
         """Everything collected, sorted."""
         with self._lock:
             count = len(self._indexes)
-            order: Sequence[int] = range(count)
-            if any(self._indexes[at] >= self._indexes[at + 1] for at in range(count - 1)):
-                last = {index: at for at, index in enumerate(self._indexes)}
-                order = [last[index] for index in sorted(last)]
-            whole = b"".join(self._whole[at * DIGEST_BYTES : (at + 1) * DIGEST_BYTES] for at in order)
-            indexes = array(_INDEX_CODE, [self._indexes[at] for at in order])
-            return Digests(uuid, indexes, whole, dict(self._partial))
+            if all(self._indexes[at] < self._indexes[at + 1] for at in range(count - 1)):
+                return Digests(uuid, self._indexes[:], bytes(self._whole), dict(self._partial))
+            last = {index: at for at, index in enumerate(self._indexes)}
+            whole = bytearray()
+            for index in sorted(last):
+                whole += self._whole[last[index] * DIGEST_BYTES : (last[index] + 1) * DIGEST_BYTES]
+            return Digests(uuid, array(_INDEX_CODE, sorted(last)), bytes(whole), dict(self._partial))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemberBlocks:
-    """One disk of a chain about to be merged: its own blocks, and its digests if there are any."""
+    """One disk of a chain about to be merged: its own blocks, and its digests if there are any.
 
-    indexes: Sequence[int]
+    The blocks are asked for when their turn comes, so that only one disk's list is in memory.
+    """
+
+    indexes: Callable[[], Sequence[int]]
     digests: Digests | None
 
 
@@ -179,10 +182,11 @@ def merged_digests(
     ``recompute`` reads a merged block anew: asked for blocks whose winner is partial. A winner without an entry
     leaves none: an older block's digest must not stand for it.
     """
-    top = max((index for member in members for index in member.indexes), default=-1)
-    winners = array("H", bytes(2 * (top + 1)))
+    winners = array("H")
     for number, member in enumerate(members, start=1):
-        for index in member.indexes:
+        indexes = member.indexes()
+        winners.frombytes(bytes(2 * max(0, max(indexes, default=-1) + 1 - len(winners))))
+        for index in indexes:
             winners[index] = number
     recorder = DigestRecorder()
     for index, number in enumerate(winners):

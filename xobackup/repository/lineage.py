@@ -279,7 +279,7 @@ def member_of(workspace: RemoteWorkspace, name: str, disk: VhdFile | VhdDirector
         name=name,
         uuid=disk.footer.uuid,
         virtual_size_bytes=disk.virtual_size_bytes,
-        streamed_size_bytes=streamed_size_bytes(entries, len(disk.bat.allocated())),
+        streamed_size_bytes=streamed_size_bytes(entries, _count_blocks(disk)),
         table_entries=entries,
         differencing=differencing,
         parent_uuid=disk.header.parent_uuid if differencing and disk.header is not None else None,
@@ -287,6 +287,10 @@ def member_of(workspace: RemoteWorkspace, name: str, disk: VhdFile | VhdDirector
         data=(read_alias(workspace, name) if place == name else place) if directory else None,
         codec=disk.codec.name if isinstance(disk, VhdDirectory) else None,
     )
+
+
+def _count_blocks(disk: VhdFile | VhdDirectory) -> int:
+    return len(disk.bat.sectors()) if isinstance(disk, VhdFile) else sum(1 for _ in disk.bat)
 
 
 def _unknown_entries(workspace: RemoteWorkspace, entries: list[Entry]) -> Iterator[Problem]:

@@ -37,7 +37,7 @@ def prepare_digests(
             stack.callback(disk.close)
             disks.append(disk)
         members = [
-            MemberBlocks(indexes=disk.block_indexes(), digests=store.get(name, known.get(name, disk.footer.uuid)))
+            MemberBlocks(indexes=disk.block_indexes, digests=store.get(name, known.get(name, disk.footer.uuid)))
             for name, disk in zip(chain, disks, strict=True)
         ]
         if all(member.digests is None for member in members):

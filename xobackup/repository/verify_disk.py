@@ -151,15 +151,17 @@ class DiskVerifier:
             if not match.equal:
                 message = "its data are not what was written (digest mismatch)"
                 self._say("block-digest", Severity.DAMAGE, message, block=index)
-        self._lost(indexes, digests)
+        self._lost(disk, digests)
         self.coverage = Coverage(
             disks=1, blocks=len(indexes), with_digest=with_digest, read=read, compared=compared, unread=unread
         )
 
-    def _lost(self, indexes: list[int], digests: Digests | None) -> None:
+    def _lost(self, disk: VhdFile | VhdDirectory, digests: Digests | None) -> None:
         """Blocks that were written once and are in no table any more."""
-        for index in sorted(set(digests.indexes() if digests is not None else ()).difference(indexes)):
-            self._say("block-lost", Severity.DAMAGE, "was written, but is not in the table any more", block=index)
+        for index in digests.indexes() if digests is not None else ():
+            if not disk.has(index):
+                message = "was written, but is not in the table any more"
+                self._say("block-lost", Severity.DAMAGE, message, block=index)
 
     def _chosen(self, index: int) -> bool:
         if self.fraction >= 1:

@@ -136,10 +136,15 @@ class DiskWriter:
         )
 
     def abort(self) -> None:
-        """Take back what was written. Errors of the remote pass through; the next run would take it back too."""
+        """Take back what was written. Errors of the remote pass through; the next run would take it back too.
+
+        A disk that has its name already is let be: a restore point may name it.
+        """
         if self._file is not None:
             self._file.close()
             self._file = None
+        if self._done and self._workspace.exists(self.spec.name):
+            return
         if self.spec.directory:
             self._workspace.delete_tree(self._part)
         else:
