@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from xobackup.simpool.failures import Failure
 from xobackup.simpool.model import load_model
-from xobackup.simpool.values import check_value, date_text, parse_date, parse_type, result_text, xml_value
+from xobackup.simpool.values import check_value, date_text, parse_date, parse_type
+from xobackup.simpool.xml_values import result_text, xml_value
 
 WRONG = Failure("FIELD_TYPE_ERROR", "x")
 

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from xobackup.simpool import messages
 from xobackup.simpool.failures import Failure
 from xobackup.simpool.faults import ConnectionLost
 from xobackup.simpool.generic import Generated, generated
-from xobackup.simpool.model import WITHOUT_RECORDS, ClassModel
+from xobackup.simpool.model import WITHOUT_RECORDS, ClassModel, load_model
 from xobackup.simpool.registry import HANDLERS, Call, Handler
-from xobackup.simpool.values import Type, check_value, parse_type, result_text
+from xobackup.simpool.values import Type, check_value, parse_type
+from xobackup.simpool.xml_values import result_text
 
 if TYPE_CHECKING:
     from xobackup.simpool.toolstack import Toolstack
@@ -73,6 +75,15 @@ class Dispatcher:
         finally:
             duration = clock.monotonic_s() - started
             self._toolstack.journal.note(plain, params, at_s=at_s, duration_s=duration, outcome=outcome)
+
+    def signature(self, name: str) -> Method | None:
+        """The message behind a spelling, for wires whose values need its types."""
+        return self._find(canonical(name).removeprefix("Async."))
+
+    def lacks_async(self, name: str) -> bool:
+        """Whether this asks for the asynchronous form of a message that has none."""
+        spelt = canonical(name)
+        return spelt.startswith("Async.") and self._find(spelt.removeprefix("Async.")) is not None
 
     def _run(self, name: str, params: list[Any]) -> Any:
         asynchronous = name.startswith("Async.")
@@ -163,12 +174,16 @@ def canonical(name: str) -> str:
     rest = name.removeprefix("Async.")
     if "." in rest:
         return name
-    from xobackup.simpool.model import load_model
-
-    for cls in sorted(load_model(), key=len, reverse=True):
+    for cls in _by_length():
         if rest.startswith(cls + "_"):
             return f"{prefix}{cls}.{rest[len(cls) + 1 :]}"
     return name
+
+
+@cache
+def _by_length() -> tuple[str, ...]:
+    """Names before a dot, the longest first: ``VM_guest_metrics`` before ``VM``."""
+    return tuple(sorted((*load_model(), "system"), key=len, reverse=True))
 
 
 def _can_be_async(name: str) -> bool:

@@ -21,6 +21,7 @@ from xobackup.simpool.http.import_raw_vdi import ImportRawVdi
 from xobackup.simpool.http.jsonrpc import JsonRpc
 from xobackup.simpool.http.pages import front_page, xmldbdump
 from xobackup.simpool.http.server import HttpServer
+from xobackup.simpool.http.xmlrpc import XmlRpc
 from xobackup.simpool.options import Options
 from xobackup.simpool.spec import PoolSpec
 from xobackup.simpool.state import load_state, save_state, state_path
@@ -98,6 +99,7 @@ class SimPool:
         toolstack, server = self.toolstack, self.server
         host = toolstack.master
         server.route("POST", "/jsonrpc", JsonRpc(self.dispatcher, old_error_shape=toolstack.options.old_error_shape))
+        server.route("POST", "/", XmlRpc(self.dispatcher))
         server.route("GET", "/export_raw_vdi", ExportRawVdi(toolstack, host))
         server.route("PUT", "/import_raw_vdi", ImportRawVdi(toolstack, host))
         server.route("GET", "/pool/xmldbdump", xmldbdump(toolstack))

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
-from xml.sax.saxutils import escape
 
 from xobackup.simpool.failures import Failure
 
@@ -187,32 +186,3 @@ def parse_date(text: str, wrong: Failure) -> str:
 def date_text(unix_s: float) -> str:
     """Unix seconds as XAPI writes dates."""
     return datetime.fromtimestamp(unix_s, tz=UTC).strftime("%Y%m%dT%H:%M:%SZ")
-
-
-def result_text(value: Any, returns: str) -> str:
-    """A task's ``result``: the returned value as XML-RPC text; nothing for void."""
-    return "" if returns == "void" or value is None else xml_value(value, parse_type(returns))
-
-
-def xml_value(value: Any, kind: Type) -> str:
-    """``value`` in XAPI's XML-RPC dialect: integers travel as strings."""
-    return f"<value>{_xml_inside(value, kind)}</value>"
-
-
-def _xml_inside(value: Any, kind: Type) -> str:
-    match kind.kind:
-        case "bool":
-            return f"<boolean>{int(value)}</boolean>"
-        case "float":
-            return f"<double>{value:.16g}</double>"
-        case "datetime":
-            return f"<dateTime.iso8601>{escape(value)}</dateTime.iso8601>"
-        case "set":
-            items = "".join(xml_value(item, kind.of[0]) for item in value)
-            return f"<array><data>{items}</data></array>"
-        case "map":
-            members = (
-                f"<member><name>{escape(str(k))}</name>{xml_value(v, kind.of[1])}</member>" for k, v in value.items()
-            )
-            return f"<struct>{''.join(members)}</struct>"
-    return escape(str(value))

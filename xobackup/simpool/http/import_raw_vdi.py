@@ -18,7 +18,8 @@ from xobackup.simpool.failures import Failure
 from xobackup.simpool.faults import ConnectionLost
 from xobackup.simpool.http import transfer
 from xobackup.simpool.storage.store import SrStore, StorageFull
-from xobackup.simpool.values import parse_type, xml_value
+from xobackup.simpool.values import parse_type
+from xobackup.simpool.xml_values import xml_value
 
 if TYPE_CHECKING:
     from xobackup.simpool.faults import Fault

@@ -10,17 +10,11 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from xobackup.simpool.failures import Failure
-from xobackup.simpool.http.server import CORS, answer_html
+from xobackup.simpool.http.rpc import Malformed, answer_call
 
 if TYPE_CHECKING:
     from xobackup.simpool.dispatch import Dispatcher
     from xobackup.simpool.http.wire import Connection, Request
-
-BODY_MAX_BYTES = 300 * 1024
-
-
-class Malformed(Exception):
-    """The body is no call."""
 
 
 class JsonRpc:
@@ -31,30 +25,7 @@ class JsonRpc:
         self._old_error_shape = old_error_shape
 
     def __call__(self, request: Request, connection: Connection) -> bool:
-        length = request.content_length
-        if length is None:
-            detail = "Failure: We require a content-length: HTTP header"
-            answer_html(connection, "500 Internal Error", "HTTP 500 internal server error", detail)
-            return False
-        if length > BODY_MAX_BYTES:
-            answer_html(connection, "500 Internal Error", "HTTP 500 internal server error", "body too large")
-            return False
-        body = _read(connection, length)
-        try:
-            answer = self.reply(body)
-        except Malformed as error:
-            answer_html(connection, "500 Internal Error", "HTTP 500 internal server error", str(error))
-            return False
-        keep = not request.old and request.headers.get("connection", "").lower() != "close"
-        headers = (
-            f"connection: {'keep-alive' if keep else 'close'}",
-            "cache-control: no-cache, no-store",
-            "content-type: application/json",
-            *CORS,
-            f"content-length: {len(answer)}",
-        )
-        connection.answer("200 OK", headers, answer)
-        return keep
+        return answer_call(request, connection, self.reply, "application/json")
 
     def reply(self, body: bytes) -> bytes:
         """The answer to one call. Raises :class:`Malformed`."""
@@ -73,17 +44,6 @@ class JsonRpc:
             error = {"code": 1, "message": failure.code, "data": failure.params}
             return {"jsonrpc": "2.0", "error": error}
         return {"result": None, "error": failure.details}
-
-
-def _read(connection: Connection, length: int) -> bytes:
-    body = bytearray(length)
-    view, done = memoryview(body), 0
-    while done < length:
-        got = connection.read_into(view[done:])
-        if not got:
-            break
-        done += got
-    return bytes(body[:done])
 
 
 def _parse(body: bytes) -> dict[str, Any]:

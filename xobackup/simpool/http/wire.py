@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 HEADER_MAX_BYTES = 64 * 1024
 READ_AHEAD_BYTES = 256 * 1024
-DRAIN_MAX_BYTES = 4 << 20
+DRAIN_MAX_BYTES = 32 << 20
 CLOSE_TIMEOUT_S = 1.0
+SWALLOW_PAUSE_S = 0.25
 
 
 class BadRequest(Exception):
@@ -129,11 +130,12 @@ class Connection:
 
     def _swallow(self) -> None:
         """Read what a client still sends after an early answer; a reset would destroy that answer."""
-        self.sock.settimeout(0.05)
+        self.sock.settimeout(SWALLOW_PAUSE_S)
         swallowed = 0
         try:
-            while swallowed < DRAIN_MAX_BYTES and (got := len(self.sock.recv(1 << 16))):
+            while swallowed < DRAIN_MAX_BYTES and self._unread > 0 and (got := len(self._reader.read1(1 << 16))):
                 swallowed += got
+                self._unread -= got if self._unread > 1 else 0
         except OSError:
             return
 
