@@ -36,4 +36,8 @@ def test_no_configuration_says_how_to_name_one(tmp_path, shared: Site) -> None:
     from xotest.site import xobackup
 
     result = xobackup("config", "check", "-c", tmp_path / "absent.toml")
-    assert result.code == 2 and "No such file" in result.err and "hint: write one, or name it with --config" in result.err
+    assert (
+        result.code == 2
+        and "No such file" in result.err
+        and "hint: write one, or name it with --config" in result.err
+    )

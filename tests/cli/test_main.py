@@ -55,7 +55,9 @@ def test_no_arguments_show_the_help() -> None:
     assert "Commands" in xobackup().out + xobackup().err
 
 
-@pytest.mark.parametrize("arguments", [["runn"], ["run", "--bogus"], ["restore", "disk"], ["verify", "--percent", "x"]])
+@pytest.mark.parametrize(
+    "arguments", [["runn"], ["run", "--bogus"], ["restore", "disk"], ["verify", "--percent", "x"]]
+)
 def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
     result = xobackup(*arguments)
     assert result.code == 2 and "Usage: xobackup" in result.err and not result.out
@@ -80,9 +82,7 @@ def test_nobody_listening_is_no_traceback(shared: Site) -> None:
     assert result.code in (0, 1) and "Traceback" not in result.err and "Exception ignored" not in result.err
 
 
-def test_a_bug_of_ours_leaves_a_traceback_to_attach(
-    monkeypatch: pytest.MonkeyPatch, tmp_path, shared: Site
-) -> None:
+def test_a_bug_of_ours_leaves_a_traceback_to_attach(monkeypatch: pytest.MonkeyPatch, tmp_path, shared: Site) -> None:
     import tempfile
 
     from xobackup.cli import repositories

@@ -29,11 +29,12 @@ def clean(
     from xobackup.cli import repositories
 
     output = Output(as_json=as_json)
-    found = 0
+    found = proposed = 0
     for name, repository, vms in repositories.each(config, remote, vm):
         for uuid in vms:
             findings = repository.clean_plan(uuid)
             found += len(findings)
+            proposed += sum(finding.certain and finding.action != "none" for finding in findings)
             if not apply or not findings:
                 _show(output, name, "found", findings)
                 continue
@@ -46,8 +47,25 @@ def clean(
                 output.say(f"moved to {report.quarantine}: move it back, or delete it when it is not needed")
     if not found:
         output.say("nothing to clean", style="green")
+    elif not proposed:
+        output.say("nothing is proposed: what is listed is left alone")
     elif not apply:
         output.say("nothing was touched; add --apply to do what is proposed")
+
+
+_WORDS = {
+    "delete": ("would delete", "deleted"),
+    "quarantine": ("would quarantine", "quarantined"),
+    "rebuild": ("would rebuild", "rebuilt"),
+}
+
+
+def _told(finding: CleanFinding, state: str) -> str:
+    words = _WORDS.get(finding.action) if finding.certain and state in ("found", "done") else None
+    what = words[state == "done"] if words else "left alone"
+    problem = finding.problem
+    reason = "" if finding.reason == problem.message else f"; {finding.reason}"
+    return f"{what} {problem.path}: {problem.message}{reason}"
 
 
 def _show(output: Output, remote: str, state: str, findings: list[CleanFinding]) -> None:
@@ -63,7 +81,8 @@ def _show(output: Output, remote: str, state: str, findings: list[CleanFinding])
                 "path": problem.path,
                 "action": finding.action,
                 "certain": finding.certain,
+                "message": problem.message,
                 "reason": finding.reason,
             },
         )
-        output.say(f"{state}: {finding}", style="red" if problem.severity == "damage" else None)
+        output.say(_told(finding, state), style="red" if problem.severity == "damage" else None)

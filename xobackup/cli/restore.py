@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xobackup.cli.errors import NotThere
+from xobackup.cli.errors import NotThere, Outcome
+from xobackup.cli.exits import Exit
 from xobackup.cli.options import ConfigOption, JsonOption, read_configuration
 from xobackup.cli.output import Output, size_text
 
@@ -151,7 +152,12 @@ def disk(
             with contextlib.closing(world.connect(address)) as session:
                 written = restore_to_vdi(world, session, repository, found, wanted, vdi_uuid=vdi, check=check)
         elif to_pipe:
-            written = restore_to_pipe(world, repository, found, wanted, sys.stdout.fileno(), check=check)
+            try:
+                written = restore_to_pipe(world, repository, found, wanted, sys.stdout.fileno(), check=check)
+            except BrokenPipeError as error:
+                raise Outcome(
+                    Exit.FAILED, "whoever read standard output went away before the disk was whole"
+                ) from error
         else:
             assert output_path is not None
             kind = _format(output_path, format)

@@ -36,7 +36,9 @@ SMALL = PoolSpec(
             ),
             tags=("prod",),
         ),
-        VmSpec(name="db", disks=(DiskSpec(name="db data", size_bytes=6 * MIB, filled_bytes=4 * MIB),), tags=("prod",)),
+        VmSpec(
+            name="db", disks=(DiskSpec(name="db data", size_bytes=6 * MIB, filled_bytes=4 * MIB),), tags=("prod",)
+        ),
         VmSpec(name="scratch", disks=(DiskSpec(name="scratch", size_bytes=2 * MIB),), tags=("test",)),
     ),
 )
@@ -183,6 +185,13 @@ class Site:
     def vdi_paths(self, vm: str) -> list[Path]:
         """Every VHD file of a VM in the repository."""
         return sorted((self.repository / "xo-vm-backups" / self.uuid(vm)).glob("vdis/*/*/*.vhd"))
+
+    def damage(self, vm: str, *, offset: int = -100_000) -> None:
+        """Flip a bit in the VM's largest disk file: by default in a block's data, which only a digest can tell."""
+        path = max(self.vdi_paths(vm), key=lambda one: one.stat().st_size)
+        raw = bytearray(path.read_bytes())
+        raw[offset] ^= 1
+        path.write_bytes(raw)
 
 
 @contextlib.contextmanager

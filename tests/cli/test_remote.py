@@ -1,0 +1,30 @@
+"""``remote test``: every promise of a storage, asked for real; and nothing stays behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from xotest.site import Site, xobackup
+
+
+@pytest.mark.slow
+def test_a_good_directory_keeps_every_promise(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("kept")
+    result = xobackup("remote", "test", f"file://{tmp_path}", "--json")
+    assert result.code == 0, result
+    checks = result.of("check")
+    assert len(checks) > 20 and all(check["ok"] for check in checks)
+    assert result.of("capabilities") and result.of("usage")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_a_remote_that_is_not_there(tmp_path: Path) -> None:
+    result = xobackup("remote", "test", str(tmp_path / "absent"))
+    assert result.code == 6 and "does not exist" in result.err and "hint: " in result.err
+
+
+def test_an_unknown_name(shared: Site) -> None:
+    error = shared.xobackup("remote", "test", "nsa", code=2).err
+    assert "there is no remote 'nsa' (known: nas)" in error
