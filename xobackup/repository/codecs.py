@@ -17,7 +17,6 @@ from vhd.storage import Buffer
 
 BROTLI_QUALITY = 0
 ZSTD_LEVEL = 1
-_BROTLI_STEP_BYTES = 1 << 16
 
 
 class BrotliCodec:
@@ -30,20 +29,17 @@ class BrotliCodec:
 
     def decompress(self, data: bytes, limit_bytes: int) -> bytes:
         inflater = brotli.Decompressor()
-        found = bytearray()
         try:
-            for start in range(0, len(data), _BROTLI_STEP_BYTES):
-                piece = data[start : start + _BROTLI_STEP_BYTES]
-                found += inflater.process(piece, output_buffer_limit=limit_bytes + 1 - len(found))
-                while not inflater.can_accept_more_data() and len(found) <= limit_bytes:
-                    found += inflater.process(b"", output_buffer_limit=limit_bytes + 1 - len(found))
-                if len(found) > limit_bytes:
-                    raise ValueError(f"decompresses to more than {limit_bytes} bytes")
+            found: bytes = inflater.process(data, output_buffer_limit=limit_bytes + 1)
+            while len(found) <= limit_bytes and not inflater.can_accept_more_data():
+                found += inflater.process(b"", output_buffer_limit=limit_bytes + 1 - len(found))
         except brotli.error as error:
             raise ValueError(str(error)) from None
+        if len(found) > limit_bytes:
+            raise ValueError(f"decompresses to more than {limit_bytes} bytes")
         if not inflater.is_finished():
             raise ValueError("the compressed data end early")
-        return bytes(found)
+        return found
 
 
 class ZstdCodec:
