@@ -2,7 +2,7 @@
 
 Environment: ``QUICK=1`` an eighth of the data and three runs, to see that it works (what does not grow with the data
 weighs too much then for the goals to mean anything); ``JSON=1`` one object a line as soon as it is known;
-``RUNS=N``; ``BENCH_DIR`` the scratch directory (default ``.bench`` here; up to 15 GB, emptied afterwards);
+``RUNS=N``; ``BENCH_DIR`` the scratch directory (default ``.bench`` here; up to 15 GB in a directory of its own);
 ``STRICT=1`` ends with 1 when a goal is missed.
 """
 
@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> int:
         return 2
     quick = bool(os.environ.get("QUICK"))
     settings = Settings(
-        directory=Path(os.environ.get("BENCH_DIR") or ".bench").absolute(),
+        directory=Path(os.environ.get("BENCH_DIR") or ".bench").absolute() / f"scratch-{os.getpid()}",
         quick=quick,
         runs=int(os.environ.get("RUNS") or (3 if quick else 5)),
     )
