@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from xotest.site import Site, site_at
+from xotest.site import Site, end_all, site_at
 
 
 @pytest.fixture(scope="session")
@@ -19,6 +19,12 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             site.write("web", 0, bytes([number + 1]) * 4096, offset=number * 65536)
             site.xobackup("run")
         yield site
+
+
+@pytest.fixture(autouse=True)
+def no_process_is_left() -> Iterator[None]:
+    yield
+    end_all()
 
 
 @pytest.fixture

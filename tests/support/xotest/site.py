@@ -13,17 +13,20 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from xobackup.cli.main import main
+from xobackup.clock import SystemClock
 from xobackup.simpool import DiskSpec, PoolSpec, SimPool, VmSpec
 
 MIB = 1 << 20
 PASSWORD = "correct horse 7 battery"
 TIMEOUT_S = 60
+STARTED: list[subprocess.Popen[str]] = []
+"""Ended by :func:`end_all` should a test have failed before it did."""
 ROOT = Path(__file__).resolve().parents[3]
 SMALL = PoolSpec(
     password=PASSWORD,
@@ -92,7 +95,30 @@ def start(*arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
         "text": True,
         "env": environment(),
     }
-    return subprocess.Popen(command(*arguments), **{**defaults, **options})
+    process: subprocess.Popen[str] = subprocess.Popen(command(*arguments), **{**defaults, **options})
+    STARTED.append(process)
+    return process
+
+
+def end_all() -> None:
+    """Kill what a failed test left running, and close its pipes."""
+    while STARTED:
+        process = STARTED.pop()
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        for pipe in (process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
+
+
+def wait_until(claim: Callable[[], bool]) -> None:
+    """Wait for what another process is about to cause."""
+    clock = SystemClock()
+    end_s = clock.monotonic_s() + TIMEOUT_S / 3
+    while not claim():
+        assert clock.monotonic_s() < end_s, "it did not happen"
+        clock.sleep(0.01)
 
 
 def finish(process: subprocess.Popen[str]) -> Result:
