@@ -6,6 +6,8 @@ import gzip
 import json
 
 import pytest
+
+from remotes.local import LocalRemote
 from xotest import golden
 from xotest.damage import copy_of, patched, with_footer, with_header
 from xotest.xo_rules import DecryptedTree, Merge, assert_conformant, assert_nothing, chainable, checklist, judge
@@ -278,3 +280,11 @@ def test_the_same_uuid_twice_is_a_warning():
     verdict = judge(tree)
     assert any("same uuid" in text for text in verdict.warnings)
     assert not verdict.losses
+
+
+@pytest.mark.parametrize("name", ["file", "directory", "interrupted-directory"])
+def test_a_directory_a_mapping_and_a_remote_are_the_same_tree(name):
+    root = golden.pristine(name).root
+    verdicts = {str(judge(tree)) for tree in (root, copy_of(name), LocalRemote(root))}
+    assert len(verdicts) == 1
+    assert checklist(LocalRemote(root)) == checklist(root) == []

@@ -7,6 +7,7 @@ import struct
 
 import brotli
 import pytest
+
 from xotest.damage import copy_of, patched, with_footer, with_header
 from xotest.xo_rules import Broken, MappingTree, open_disk
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from xotest import golden
 from xotest.xo_rules import DecryptedTree, chainable, disk_sha256, points
 

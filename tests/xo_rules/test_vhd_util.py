@@ -7,6 +7,7 @@ import tarfile
 
 import pytest
 import zstandard
+
 from xotest import golden
 from xotest.damage import patched, with_footer, with_header
 from xotest.xo_rules import vhd_util_check, vhd_util_check_chain
