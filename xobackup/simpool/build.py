@@ -42,12 +42,14 @@ ISO_FEATURES = ("VDI_ATTACH", "VDI_DETACH")
 ISO_BYTES = 4 << 20
 
 
-def build_pool(toolstack: Toolstack, spec: PoolSpec, directory: Path, *, address: str) -> None:
+def build_pool(toolstack: Toolstack, spec: PoolSpec, directory: Path, *, addresses: list[str]) -> None:
     """Fill an empty database and an empty directory."""
     database = toolstack.database
     with database.lock:
-        hosts = [build_host(toolstack, spec, one, address) for one in spec.hosts]
+        hosts = [build_host(toolstack, spec, one, at) for one, at in zip(spec.hosts, addresses, strict=True)]
         networks = {name: _network(toolstack, name, number, hosts) for number, name in enumerate(spec.networks)}
+        if spec.nbd:
+            database.update("network", next(iter(networks.values())), purpose=[spec.nbd])
         for kind, features in (("ext", VHD_FEATURES), ("nfs", VHD_FEATURES), ("iso", ISO_FEATURES)):
             _driver(toolstack, kind, features)
         srs = {one.name: _repository(toolstack, one, hosts, directory) for one in spec.srs}
@@ -84,6 +86,7 @@ def _network(toolstack: Toolstack, name: str, number: int, hosts: list[str]) -> 
                 "MTU": 1500,
                 "VLAN": -1,
                 "physical": True,
+                "currently_attached": True,
                 "management": number == 0,
                 "metrics": metrics,
                 "ip_configuration_mode": "Static" if number == 0 else "None",

@@ -4,7 +4,8 @@ faults.fail_call("VM.snapshot", "SR_BACKEND_FAILURE_44", ["", "There is insuffic
 faults.lose_answer("VDI.destroy")              done, but the connection drops before the answer
 faults.delay_call("VM.get_record", 0.2)
 faults.break_transfer("export", after_bytes=3_000_000, how="error")
-faults.expire_sessions()
+faults.expire_session_at("VM.snapshot")
+faults.slow("nbd", latency_s=0.02, bytes_per_s=125_000_000)
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ from fnmatch import fnmatchcase
 from typing import Literal
 
 from xobackup.simpool.failures import Failure
+from xobackup.simpool.link import PERFECT, Link
 
 Break = Literal["error", "drop", "end", "lie"]
 """How a transfer breaks: a second HTTP answer inside the body, a reset, an early end, or an early end that the task
 calls a success."""
+LinkKind = Literal["http", "nbd"]
 FOREVER = 1 << 30
 
 
@@ -54,6 +57,7 @@ class Faults:
 
     def __init__(self) -> None:
         self._plan: list[Fault] = []
+        self._links: dict[LinkKind, Link] = {}
         self._lock = threading.Lock()
         self.sessions_expired = 0
 
@@ -80,7 +84,7 @@ class Faults:
     def break_transfer(
         self, direction: str, *, after_bytes: int, how: Break = "drop", times: int = 1, skip: int = 0
     ) -> Fault:
-        """An ``export`` or ``import`` breaks once that many bytes of its body have passed."""
+        """An ``export``, ``import`` or ``nbd`` connection breaks once that many bytes of its body have passed."""
         return self.plan(
             Fault(kind="break", pattern=direction, after_bytes=after_bytes, how=how, times=times, skip=skip)
         )
@@ -89,9 +93,21 @@ class Faults:
         """The control domain keeps the disk attached that long after a transfer (``VDI_IN_USE`` meanwhile)."""
         return self.plan(Fault(kind="linger", pattern=direction, seconds=seconds, times=times))
 
+    def slow(
+        self, kind: LinkKind, *, latency_s: float = 0.0, bytes_per_s: float | None = None, first_byte_s: float = 0.0
+    ) -> None:
+        """Connections of this kind that begin from now on are so slow; without values: as fast as they can."""
+        with self._lock:
+            self._links[kind] = Link(latency_s=latency_s, bytes_per_s=bytes_per_s, first_byte_s=first_byte_s)
+
+    def link(self, kind: LinkKind) -> Link:
+        with self._lock:
+            return self._links.get(kind, PERFECT)
+
     def clear(self) -> None:
         with self._lock:
             self._plan.clear()
+            self._links.clear()
 
     def unfired(self) -> list[str]:
         """Planned faults that have not fired as often as planned; ``FOREVER`` ones count once."""

@@ -25,3 +25,8 @@ class Options:
     """Answer JSON-RPC 2.0 requests with errors in the shape of hosts older than 7.3."""
     tls13: bool = False
     """Offer TLS 1.3 too; hosts do so only since 2026."""
+    nbd_connections_max: int = 16
+    """NBD connections that one host serves at a time; more are closed at once."""
+    nbd_lists: bool = True
+    """Whether the NBD server knows the option LIST, and refuses it by policy as hosts do. qemu gives up at that; a
+    server that does not know it is one that qemu can use."""

@@ -15,13 +15,8 @@ from xobackup.simpool.build import build_pool
 from xobackup.simpool.content import Expectations, Source
 from xobackup.simpool.dispatch import Dispatcher
 from xobackup.simpool.faults import Faults
+from xobackup.simpool.host_server import HostServer, Where
 from xobackup.simpool.http.certificate import ensure_certificate, fingerprint_sha256, server_context
-from xobackup.simpool.http.export_raw_vdi import ExportRawVdi
-from xobackup.simpool.http.import_raw_vdi import ImportRawVdi
-from xobackup.simpool.http.jsonrpc import JsonRpc
-from xobackup.simpool.http.pages import front_page, xmldbdump
-from xobackup.simpool.http.server import HttpServer
-from xobackup.simpool.http.xmlrpc import XmlRpc
 from xobackup.simpool.options import Options
 from xobackup.simpool.spec import PoolSpec
 from xobackup.simpool.state import load_state, save_state, state_path
@@ -33,7 +28,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from xobackup.simpool.database import Database, Record
+    from xobackup.simpool.http.server import HttpServer
     from xobackup.simpool.journal import Journal
+    from xobackup.simpool.nbd.server import NbdServer
     from xobackup.simpool.storage.composed import ComposedDisk
 
 JOIN_TIMEOUT_S = 5.0
@@ -59,6 +56,7 @@ class SimPool:
         )
         self.dispatcher = Dispatcher(self.toolstack)
         self.expectations = Expectations(self.toolstack, directory)
+        self.servers: list[HostServer] = []
         self.reopened = False
         self._collector: gc.Collector | None = None
 
@@ -72,49 +70,78 @@ class SimPool:
         seed: int = 0,
         port: int = 0,
         tls: bool = True,
+        nbd_port: int = 0,
         address: str = "127.0.0.1",
         options: Options | None = None,
     ) -> SimPool:
         """Build the pool in ``directory``, or reopen the one that is there, and serve it."""
         directory.mkdir(parents=True, exist_ok=True)
         pool = cls(directory, spec or PoolSpec(), options or Options(), clock or SystemClock(), seed)
-        pool._listen(address, port, tls=tls)
-        pool.reopened = state_path(directory).exists()
-        if pool.reopened:
-            load_state(pool.toolstack, directory, address=pool.server_address)
-        else:
-            build_pool(pool.toolstack, pool.spec, directory, address=pool.server_address)
-        pool._serve()
+        try:
+            pool._listen(Where(address=address, port=port, nbd_port=nbd_port), tls=tls)
+            addresses = [server.address for server in pool.servers]
+            pool.reopened = state_path(directory).exists()
+            if pool.reopened:
+                load_state(pool.toolstack, directory, addresses=addresses)
+            else:
+                build_pool(pool.toolstack, pool.spec, directory, addresses=addresses)
+            pool._serve()
+        except BaseException:
+            for server in pool.servers:
+                server.close()
+            raise
         return pool
 
-    def _listen(self, address: str, port: int, *, tls: bool) -> None:
+    def _listen(self, where: Where, *, tls: bool) -> None:
         certificate, key = ensure_certificate(self.directory)
         self.ca_pem_path = certificate
         self.fingerprint_sha256 = fingerprint_sha256(certificate)
-        context = server_context(certificate, key, tls13=self.toolstack.options.tls13) if tls else None
-        self.server = HttpServer(address, port, context=context)
-        self.toolstack.scheme = "https" if tls else "http"
+        toolstack = self.toolstack
+        toolstack.certificate_pem = certificate.read_text()
+        toolstack.scheme = "https" if tls else "http"
+        context = server_context(certificate, key, tls13=toolstack.options.tls13)
+        for number, _ in enumerate(self.spec.hosts):
+            wanted = where if number == 0 else Where(address=where.address)
+            self.servers.append(
+                HostServer(toolstack, self.dispatcher, tls=context, plain=not tls, where=wanted),
+            )
 
     def _serve(self) -> None:
-        toolstack, server = self.toolstack, self.server
-        host = toolstack.master
-        server.route("POST", "/jsonrpc", JsonRpc(self.dispatcher, old_error_shape=toolstack.options.old_error_shape))
-        server.route("POST", "/", XmlRpc(self.dispatcher))
-        server.route("GET", "/export_raw_vdi", ExportRawVdi(toolstack, host))
-        server.route("PUT", "/import_raw_vdi", ImportRawVdi(toolstack, host))
-        server.route("GET", "/pool/xmldbdump", xmldbdump(toolstack))
-        server.route("GET", "/", front_page)
+        toolstack = self.toolstack
+        hosts = toolstack.database.refs("host")
+        for server, host in zip(self.servers, hosts, strict=False):
+            server.start(host)
+        for server, spec in zip(self.servers, self.spec.hosts, strict=True):
+            if spec.down:
+                server.go_down()
         if toolstack.options.auto_gc_s is not None:
             self._collector = gc.Collector(toolstack, toolstack.options.auto_gc_s)
             self._collector.start()
-        server.start()
 
     # -- who and where
 
     @property
+    def server(self) -> HttpServer:
+        """The HTTPS server of the first host, the master unless another was designated."""
+        return self.servers[0].http
+
+    @property
+    def nbd(self) -> NbdServer:
+        """The first host's NBD server."""
+        return self.servers[0].nbd
+
+    def host_server(self, name: str) -> HostServer:
+        """A host's servers by its name: ``go_down()``, ``come_back()``, ``address``. Raises ``KeyError``."""
+        with self.model.lock:
+            for server in self.servers:
+                if self.model.get("host", server.host)["name_label"] == name:
+                    return server
+        raise KeyError(name)
+
+    @property
     def server_address(self) -> str:
         """Host and port, as redirects and ``host.address`` name the pool."""
-        return f"{self.server.address}:{self.server.port}"
+        return self.servers[0].address
 
     @property
     def url(self) -> str:
@@ -227,7 +254,8 @@ class SimPool:
     def restart_toolstack(self) -> None:
         """All sessions and connections end; running transfers fail."""
         self.toolstack.sessions.end_all()
-        self.server.drop_connections()
+        for server in self.servers:
+            server.http.drop_connections()
 
     # -- the end
 
@@ -241,7 +269,8 @@ class SimPool:
         toolstack.closing.set()
         with toolstack.database.lock:
             toolstack.database.changed.notify_all()
-        self.server.close()
+        for server in self.servers:
+            server.close()
         if self._collector is not None:
             self._collector.close()
         self.dispatcher.join(JOIN_TIMEOUT_S)

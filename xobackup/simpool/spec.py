@@ -49,11 +49,13 @@ class SrSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostSpec:
-    """One host. The first is the master; the others exist as records with an address of their own."""
+    """One host with servers of its own. The first is the master."""
 
     name: str = "host-1"
     address: str = ""
-    """Where redirects point; empty: the simulated server itself."""
+    """What ``host.address`` says and where redirects point; empty: the host's own server."""
+    down: bool = False
+    """Whether it refuses connections from the start."""
     memory_bytes: int = 64 * GIB
 
 
@@ -88,6 +90,8 @@ class PoolSpec:
     hosts: tuple[HostSpec, ...] = (HostSpec(),)
     srs: tuple[SrSpec, ...] = (SrSpec(name="Local storage"), SrSpec(name="ISO library", type="iso"))
     networks: tuple[str, ...] = ("Pool-wide network associated with eth0",)
+    nbd: Literal["", "nbd", "insecure_nbd"] = ""
+    """Purpose of the first network."""
     vms: tuple[VmSpec, ...] = DEFAULT_VMS
     username: str = "root"
     password: str = "simulated"  # noqa: S105 - a simulation's

@@ -48,8 +48,8 @@ def save_state(toolstack: Toolstack, directory: Path) -> None:
         temporary.replace(path)
 
 
-def load_state(toolstack: Toolstack, directory: Path, *, address: str) -> None:
-    """Read the database and open the repositories it names. The pool's address is the one it is served at now."""
+def load_state(toolstack: Toolstack, directory: Path, *, addresses: list[str]) -> None:
+    """Read the database and open the repositories it names. Hosts' addresses are those they are served at now."""
     state = json.loads(state_path(directory).read_text())
     database = toolstack.database
     with database.lock:
@@ -65,7 +65,9 @@ def load_state(toolstack: Toolstack, directory: Path, *, address: str) -> None:
         _release_control_domains(toolstack)
         for sr in list(toolstack.stores):
             _reconcile(toolstack, sr)
-        database.update("host", toolstack.master, address=address)
+        for host, address in zip(database.refs("host"), addresses, strict=False):
+            if database.get("host", host)["address"].startswith("127.0.0.1:"):
+                database.update("host", host, address=address)
 
 
 def _reconcile(toolstack: Toolstack, sr: str) -> None:

@@ -43,6 +43,9 @@ class Toolstack:
         self.faults = Faults()
         self.journal = Journal()
         self.scheme = "https"
+        self.certificate_pem = ""
+        self.nbd_ports: dict[str, int] = {}
+        """Port of each host's NBD server."""
         self.stores: dict[str, SrStore] = {}
         self.vtpm_contents: dict[str, str] = {}
         self.list_methods: Callable[[], list[str]] = list
@@ -79,9 +82,17 @@ class Toolstack:
         return str(self.database.get("host", host)["control_domain"])
 
     def hosts_of_sr(self, sr: str) -> list[str]:
-        """Hosts on which the repository is plugged."""
+        """Live hosts on which the repository is plugged."""
         with self.database.lock:
-            return [pbd["host"] for _, pbd in self.database.where("PBD", SR=sr, currently_attached=True)]
+            hosts = [pbd["host"] for _, pbd in self.database.where("PBD", SR=sr, currently_attached=True)]
+            return [host for host in hosts if self.is_live(host)]
+
+    def is_live(self, host: str) -> bool:
+        """Whether the host runs, as its metrics say."""
+        metrics = self.database.get("host", host)["metrics"]
+        return self.database.exists("host_metrics", metrics) and bool(
+            self.database.get("host_metrics", metrics)["live"]
+        )
 
     def session_ended(self, session: str) -> Callable[[], Failure | None]:
         """A question for waits: has the session (or the pool) gone meanwhile?"""

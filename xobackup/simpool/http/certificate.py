@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 CIPHERS = "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-RSA-AES128-GCM-SHA256"
 """What stunnel offers on a host."""
+SUBJECT = "simulated-host"
+"""The DNS name that clients are told to verify."""
 NOT_BEFORE, NOT_AFTER = datetime(2020, 1, 1, tzinfo=UTC), datetime(2049, 12, 31, tzinfo=UTC)
 
 
@@ -26,10 +28,10 @@ NOT_BEFORE, NOT_AFTER = datetime(2020, 1, 1, tzinfo=UTC), datetime(2049, 12, 31,
 def _made() -> tuple[bytes, bytes]:
     """Certificate and key as PEM; RSA keys are dear, so that every pool of a process shares one."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "simulated-host")])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, SUBJECT)])
     names = [
         x509.DNSName("localhost"),
-        x509.DNSName("simulated-host"),
+        x509.DNSName(SUBJECT),
         x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
         x509.IPAddress(ipaddress.ip_address("::1")),
     ]

@@ -13,14 +13,14 @@ from xobackup.simpool.failures import Failure
 from xobackup.simpool.http.rpc import Malformed, answer_call
 
 if TYPE_CHECKING:
-    from xobackup.simpool.dispatch import Dispatcher
+    from xobackup.simpool.host_server import HostDispatcher
     from xobackup.simpool.http.wire import Connection, Request
 
 
 class JsonRpc:
     """The handler."""
 
-    def __init__(self, dispatcher: Dispatcher, *, old_error_shape: bool) -> None:
+    def __init__(self, dispatcher: HostDispatcher, *, old_error_shape: bool) -> None:
         self._dispatcher = dispatcher
         self._old_error_shape = old_error_shape
 

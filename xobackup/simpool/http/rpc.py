@@ -26,7 +26,7 @@ def answer_call(request: Request, connection: Connection, reply: Callable[[bytes
     if length > BODY_MAX_BYTES:
         return _refuse(connection, "body too large")
     try:
-        answer = reply(_read(connection, length))
+        answer = reply(connection.read_exactly(length))
     except Malformed as error:
         return _refuse(connection, str(error))
     keep = not request.old and request.headers.get("connection", "").lower() != "close"
@@ -44,14 +44,3 @@ def answer_call(request: Request, connection: Connection, reply: Callable[[bytes
 def _refuse(connection: Connection, detail: str) -> bool:
     answer_html(connection, "500 Internal Error", "HTTP 500 internal server error", detail)
     return False
-
-
-def _read(connection: Connection, length: int) -> bytes:
-    body = bytearray(length)
-    view, done = memoryview(body), 0
-    while done < length:
-        got = connection.read_into(view[done:])
-        if not got:
-            break
-        done += got
-    return bytes(body[:done])

@@ -7,16 +7,15 @@ handler). No handler is ``403 Forbidden``, a method without any table ``501``.
 from __future__ import annotations
 
 import contextlib
-import socket
-import ssl
-import threading
 from functools import partial
 from typing import TYPE_CHECKING
 
 from xobackup.simpool.faults import ConnectionLost
 from xobackup.simpool.http.wire import BadRequest, Connection, Disconnected, Request
+from xobackup.simpool.listener import Client, Listener, cut
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
 
     Handler = Callable[[Request, Connection], bool]
@@ -31,44 +30,26 @@ CORS = (
 
 
 class HttpServer:
-    """Listens on one address until :meth:`close`."""
+    """Serves one address until :meth:`close`."""
 
     def __init__(self, address: str, port: int, *, context: ssl.SSLContext | None) -> None:
         self._context = context
         self._routes: dict[str, dict[str, Handler]] = {}
-        self._clients: dict[threading.Thread, Callable[[], None]] = {}
-        self._lock = threading.Lock()
-        self._closed = False
-        self._listener = socket.create_server((address, port), backlog=128, reuse_port=False)
-        self.address, self.port = self._listener.getsockname()[:2]
-        self._thread = threading.Thread(target=self._accept, name="simpool-accept", daemon=True)
+        self._listener = Listener(address, port, self._serve, name="http")
+        self.address, self.port = self._listener.address, self._listener.port
 
     def route(self, method: str, prefix: str, handler: Handler) -> None:
         self._routes.setdefault(method, {})[prefix] = handler
 
     def start(self) -> None:
-        self._thread.start()
+        self._listener.start()
 
     def close(self) -> None:
-        """Stop accepting, cut every connection, wait for the threads."""
-        with self._lock:
-            self._closed = True
-            clients = dict(self._clients)
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        for interrupt in clients.values():
-            interrupt()
-        self._thread.join(5)
-        for thread in clients:
-            thread.join(5)
 
     def drop_connections(self) -> None:
         """Cut every connection, as a restart of the toolstack does."""
-        with self._lock:
-            clients = dict(self._clients)
-        for interrupt in clients.values():
-            interrupt()
+        self._listener.drop_connections()
 
     def find(self, request: Request) -> Handler | None:
         """The handler with the longest prefix of the request's path."""
@@ -76,55 +57,28 @@ class HttpServer:
         best = max((prefix for prefix in table if request.path.startswith(prefix)), key=len, default=None)
         return None if best is None else table[best]
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                sock, _ = self._listener.accept()
-            except OSError:
-                return
-            thread = threading.Thread(target=self._serve, args=(sock,), name="simpool-client", daemon=True)
-            with self._lock:
-                if self._closed:
-                    sock.close()
-                    return
-                self._clients[thread] = partial(cut, sock)
-            thread.start()
+    def _serve(self, client: Client) -> None:
+        if not self._secure(client):
+            return
+        connection = Connection(client.sock)
+        client.interrupt = connection.interrupt
+        if self._listener.closed:
+            connection.reset()
+            return
+        self._converse(connection)
 
-    def _serve(self, sock: socket.socket) -> None:
-        try:
-            secured = self._secure(sock)
-            if secured is None:
-                return
-            sock = secured
-            connection = Connection(sock)
-            with self._lock:
-                self._clients[threading.current_thread()] = connection.interrupt
-                closed = self._closed
-            if closed:
-                connection.reset()
-                return
-            self._converse(connection)
-        finally:
-            sock.close()  # nothing but a bug leaves it open
-            with self._lock:
-                self._clients.pop(threading.current_thread(), None)
-
-    def _secure(self, sock: socket.socket) -> socket.socket | None:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def _secure(self, client: Client) -> bool:
+        sock = client.sock
         sock.settimeout(HANDSHAKE_TIMEOUT_S)
         try:
-            if self._context is None:
-                sock.settimeout(IDLE_TIMEOUT_S)
-                return sock
-            sock = self._context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
-            with self._lock:
-                self._clients[threading.current_thread()] = partial(cut, sock)
-            sock.do_handshake()
+            if self._context is not None:
+                sock = client.sock = self._context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+                client.interrupt = partial(cut, sock)
+                sock.do_handshake()
             sock.settimeout(IDLE_TIMEOUT_S)
         except OSError:
-            sock.close()
-            return None
-        return sock
+            return False
+        return True
 
     def _converse(self, connection: Connection) -> None:
         try:
@@ -155,12 +109,6 @@ class HttpServer:
             answer_html(connection, "403 Forbidden", "Forbidden", f"no handler for {request.path}")
             return False
         return handler(request, connection)
-
-
-def cut(sock: socket.socket) -> None:
-    """Wake a thread that is blocked on ``sock``."""
-    with contextlib.suppress(OSError):
-        sock.shutdown(socket.SHUT_RDWR)
 
 
 def html(title: str, detail: str) -> bytes:

@@ -95,6 +95,14 @@ class Connection:
         self._unread -= got
         return got
 
+    def read_exactly(self, count: int) -> bytes:
+        """That many bytes; fewer only when the client closed."""
+        found = bytearray(count)
+        view, done = memoryview(found), 0
+        while done < count and (got := self.read_into(view[done:])):
+            done += got
+        return bytes(found[:done])
+
     def send(self, data: bytes | memoryview) -> None:
         try:
             self.sock.sendall(data)

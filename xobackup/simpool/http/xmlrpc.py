@@ -14,7 +14,7 @@ from xobackup.simpool.values import parse_type
 from xobackup.simpool.xml_values import MalformedXml, plain, read_call, typed, xml_value
 
 if TYPE_CHECKING:
-    from xobackup.simpool.dispatch import Dispatcher
+    from xobackup.simpool.host_server import HostDispatcher
     from xobackup.simpool.http.wire import Connection, Request
 
 _STRINGS = parse_type("string set")
@@ -24,7 +24,7 @@ BARE = frozenset({"system.listMethods", "system_listMethods"})
 class XmlRpc:
     """The handler."""
 
-    def __init__(self, dispatcher: Dispatcher) -> None:
+    def __init__(self, dispatcher: HostDispatcher) -> None:
         self._dispatcher = dispatcher
 
     def __call__(self, request: Request, connection: Connection) -> bool:

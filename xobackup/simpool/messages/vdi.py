@@ -8,6 +8,7 @@ from vhd.block import BLOCK_BYTES
 from xobackup.simpool import disks
 from xobackup.simpool.failures import Failure
 from xobackup.simpool.generic import create_members
+from xobackup.simpool.http.certificate import SUBJECT
 from xobackup.simpool.registry import Call, message
 from xobackup.simpool.storage.store import StorageFull
 from xobackup.simpool.toolstack import is_null
@@ -170,8 +171,25 @@ def set_on_boot(call: Call, vdi: str, value: str) -> None:
 
 @message("VDI.get_nbd_info")
 def get_nbd_info(call: Call, vdi: str) -> list[dict[str, Any]]:
-    """No network of this pool has the purpose ``nbd``, which is an empty answer and no error."""
-    record = call.database.get("VDI", vdi)
+    """Every address of every host that has the disk's repository; nothing without a network for it."""
+    toolstack, database = call.toolstack, call.database
+    record = database.get("VDI", vdi)
     if record["type"] == "cbt_metadata":
         raise Failure("VDI_INCOMPATIBLE_TYPE", vdi, "cbt_metadata")
-    return []
+    networks = {
+        ref for ref, network in database.where("network") if {"nbd", "insecure_nbd"} & set(network["purpose"])
+    }
+    shared = {
+        "exportname": f"/{record['uuid']}?session_id={call.session}",
+        "cert": toolstack.certificate_pem,
+        "subject": SUBJECT,
+    }
+    found = []
+    for _, pbd in database.where("PBD", SR=record["SR"], currently_attached=True):
+        for pif in database.get("host", pbd["host"])["PIFs"]:
+            interface = database.get("PIF", pif)
+            if interface["currently_attached"] and interface["network"] in networks:
+                addresses = [interface["IP"], *(one.partition("/")[0] for one in interface["IPv6"])]
+                port = toolstack.nbd_ports.get(pbd["host"], 10809)
+                found += [{**shared, "address": address, "port": port} for address in addresses if address]
+    return found

@@ -72,15 +72,29 @@ class ComposedDisk:
     def read(self, offset: int, length: int) -> bytes:
         """Bytes at any offset; shorter only at the end of the disk."""
         length = max(0, min(length, self.virtual_size_bytes - offset))
-        start, end = offset - offset % SECTOR_BYTES, -(-(offset + length) // SECTOR_BYTES) * SECTOR_BYTES
-        buffer = memoryview(bytearray(end - start))
-        position = start
-        while position < end:
-            index, inside = divmod(position, BLOCK_BYTES)
-            step = min(BLOCK_BYTES - inside, end - position)
-            self.read_sectors(index, inside // SECTOR_BYTES, buffer[position - start : position - start + step])
-            position += step
-        return bytes(buffer[offset - start : offset - start + length])
+        found = bytearray(length)
+        self.read_into(offset, memoryview(found))
+        return bytes(found)
+
+    def read_into(self, offset: int, view: memoryview) -> None:
+        """Fill ``view`` from any offset within the disk."""
+        done = 0
+        while done < len(view):
+            index, inside = divmod(offset + done, BLOCK_BYTES)
+            step = min(BLOCK_BYTES - inside, len(view) - done)
+            self._read_part(index, inside, view[done : done + step])
+            done += step
+
+    def _read_part(self, index: int, inside: int, view: memoryview) -> None:
+        """Bytes of one block; sectors wanted in part are read whole and cut."""
+        first, skip = divmod(inside, SECTOR_BYTES)
+        whole = -(-(skip + len(view)) // SECTOR_BYTES) * SECTOR_BYTES
+        if whole == len(view):
+            self.read_sectors(index, first, view)
+            return
+        buffer = memoryview(bytearray(whole))
+        self.read_sectors(index, first, buffer)
+        view[:] = buffer[skip : skip + len(view)]
 
 
 def runs_of(bits: int) -> list[tuple[int, int]]:
