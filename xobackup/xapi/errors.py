@@ -27,6 +27,7 @@
     ├── OutcomeUnknown           the task vanished: it may have succeeded (.task)
     ├── TaskTimeout              it took longer than allowed (.task)
     ├── WaitTimeout              what was waited for did not happen
+    ├── NbdError                 reading by NBD: its own tree, in nbd/errors.py
     └── TransferError            an export or import
         ├── TransferRefused      the host answered with an HTTP error (.status)
         ├── TransferBroken       it began and did not end well

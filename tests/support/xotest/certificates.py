@@ -25,9 +25,14 @@ class Certificate:
 
 
 def make_certificate(
-    directory: Path, *, name: str = "host", expired: bool = False, address: str = "127.0.0.1"
+    directory: Path,
+    *,
+    name: str = "host",
+    expired: bool = False,
+    address: str = "127.0.0.1",
+    alternative_names: bool = True,
 ) -> Certificate:
-    """Self-signed for localhost and ``address``."""
+    """Self-signed for localhost and ``address``; without ``alternative_names`` for its common ``name`` only."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)  # noqa: TID251 - the peer compares it with the real time
@@ -41,10 +46,47 @@ def make_certificate(
         .serial_number(x509.random_serial_number())
         .not_valid_before(begin - timedelta(days=1))
         .not_valid_after(end)
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
     )
+    if alternative_names:
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
     certificate = builder.sign(key, hashes.SHA256())
-    cert_path, key_path = directory / f"{name}.pem", directory / f"{name}.key"
+    return _written(certificate, key, directory / f"{name}.pem", directory / f"{name}.key")
+
+
+def make_pki(directory: Path, *, server: str = "localhost") -> Certificate:
+    """A CA and a server's certificate signed by it, under the names qemu and nbdkit look for; returns the server's."""
+    now = datetime.now(UTC)  # noqa: TID251 - the peer compares it with the real time
+    ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test CA")])
+    built = []
+    for subject, public, is_ca in ((issuer, ca_key, True), (_common_name(server), key, False)):
+        usage = x509.KeyUsage(not is_ca, False, False, False, False, is_ca, False, False, False)
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(issuer)
+            .public_key(public.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(days=1))
+            .not_valid_after(now + timedelta(days=9))
+            .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
+            .add_extension(usage, critical=True)
+        )
+        if not is_ca:
+            names = x509.SubjectAlternativeName([x509.DNSName(server)])
+            builder = builder.add_extension(names, critical=False)
+        built.append(builder.sign(ca_key, hashes.SHA256()))
+    _written(built[0], ca_key, directory / "ca-cert.pem", directory / "ca-key.pem")
+    return _written(built[1], key, directory / "server-cert.pem", directory / "server-key.pem")
+
+
+def _common_name(name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+
+
+def _written(
+    certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey, cert_path: Path, key_path: Path
+) -> Certificate:
     cert_path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     pem = serialization.PrivateFormat.TraditionalOpenSSL
     key_path.write_bytes(key.private_bytes(serialization.Encoding.PEM, pem, serialization.NoEncryption()))

@@ -15,6 +15,7 @@ PACKAGES = {
     "qemu-nbd": "qemu-utils",
     "nbdinfo": "libnbd-bin",
     "nbdcopy": "libnbd-bin",
+    "nbdkit": "nbdkit",
     "nginx": "nginx-light",
     "curl": "curl",
     "zstd": "zstd",
