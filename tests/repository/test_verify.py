@@ -5,8 +5,10 @@ from vhd.block import BLOCK_BYTES
 from vhd.workspace import open_disk
 from xobackup.clock import FakeClock
 from xobackup.repository.codecs import CODECS, BrotliCodec
+from xobackup.repository.digest_store import DigestStore
 from xobackup.repository.errors import PointNotFound
 from xobackup.repository.findings import Severity
+from xobackup.repository.merging import run_merges
 from xobackup.repository.repository import Repository
 from xobackup.repository.verify import VerifyOptions
 from xobackup.repository.workspace import RemoteWorkspace
@@ -178,6 +180,31 @@ def test_without_digests_it_reads_but_does_not_vouch(guest, remote, points):
     assert codes(report) == [("digests-damaged", Severity.WARNING), ("digests-stale", Severity.INFO)]
     assert not report.damaged
     assert (report.coverage.read, report.coverage.compared) == (7, 2)
+
+
+def test_a_merge_by_somebody_else_costs_coverage_not_truth(guest, remote, points):
+    """Whoever merges without knowing our digests: what they still say is true, and the rest is not vouched for."""
+    with guest.repository(remote).lock(VM) as directory:
+        directory.delete_points(points[:1])
+        merge = {"clock": guest.clock, "check": directory.lock.check, "digests": False}
+        assert run_merges(remote, VM, **merge).merges == 1
+    report = guest.repository(remote).verify(VM)
+    assert report.problems == []
+    # merged: A E C f, of which only E and f were in the newer disk, and f was partial there
+    assert (report.coverage.blocks, report.coverage.with_digest, report.coverage.compared) == (5, 3, 2)
+    stale = [f.problem.path for f in guest.repository(remote).clean_plan(VM) if f.action == "delete"]
+    assert stale == [f"{DIGESTS}/{points[0]}.xxh3"]
+
+
+def test_digests_prepared_for_a_merge_that_never_began_are_thrown_away(guest, remote, points):
+    store = DigestStore(remote, VM, f"vdis/{JOB}/{live_uuid(0)}")
+    suffix = ".alias.vhd" if guest.options["vhd_directory"] else ".vhd"
+    first, second = (f"{point}{suffix}" for point in points[:2])
+    store.put_waiting(second, first, store.read(second))
+    assert guest.repository(remote).verify(VM).problems == []
+    with guest.repository(remote).lock(VM) as directory:
+        directory.merge()
+    assert store.names() == [f"{point}.xxh3" for point in points]
 
 
 def test_metadata_that_lies_is_found(guest, remote, points):

@@ -210,9 +210,8 @@ class Match(NamedTuple):
 def compare(entry: Entry, bitmap: Bitmap, buffer: BlockBuffer) -> Match:
     """Compare a block as read with its entry.
 
-    Whatever the bitmaps say, equal data are equal. A whole block must stay so; a partial one may have been completed
-    by a merge: then differing data with a differing bitmap say nothing.
+    A whole block stays whole, whatever is read with it. A partial one may have been completed by a merge that left no
+    digests (Xen Orchestra's): then it has another bitmap, and neither equal nor differing data say anything.
     """
-    equal = entry_of(None, buffer.data).digest == entry.digest
-    same_bitmap = entry.bitmap is None or (bitmap is not None and xxhash.xxh3_64_digest(bitmap) == entry.bitmap)
-    return Match(comparable=equal or same_bitmap, equal=equal)
+    same = entry.bitmap is None or (bitmap is not None and xxhash.xxh3_64_digest(bitmap) == entry.bitmap)
+    return Match(comparable=same, equal=entry_of(None, buffer.data).digest == entry.digest)

@@ -8,11 +8,13 @@ Every step may be the last one: the next run goes on.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from uuid import UUID
 
 from remotes.contract import Kind, Remote
-from remotes.errors import NotFound
+from remotes.errors import NotFound, RemoteError
 from vhd.errors import VhdError
 from vhd.lineage import read_states
 from vhd.merge.progress import MergeOptions, Progress
@@ -176,13 +178,15 @@ class _Merger:
         self._digests = DigestStore(remote, vm, path) if digests else None
         self._options = MergeOptions(cancel=check, monotonic_s=clock.monotonic_s)
         self.lineage = self._read()
+        self._changed = False
+        """Since the lineage was read."""
 
     def run(self, listing: PointListing, report: MergeReport) -> None:
         """Resume, then everything else; each is planned from the directory as it is then."""
         for name in list(self.lineage.states):
             self._resume(name, report)
-        if self.lineage.states:
-            self.lineage = self._read()
+            self._changed = True
+        self._look_again()
         if self._digests is not None:
             self._digests.settle(self.lineage)
         plan = plan_lineage(self.lineage, listing)
@@ -192,8 +196,12 @@ class _Merger:
                 continue
             self._check()
             self._apply(step, report)
-        if plan.steps:
+        self._look_again()
+
+    def _look_again(self) -> None:
+        if self._changed:
             self.lineage = self._read()
+            self._changed = False
 
     def _read(self) -> Lineage:
         return read_lineage(self._workspace, self._path, CODECS)
@@ -201,8 +209,8 @@ class _Merger:
     def _resume(self, state: str, report: MergeReport) -> None:
         root = root_of(state)
         assert root is not None, f"{state} was recognised as a state file"
+        self._store_digests(root)
         try:
-            self._store_digests(root)
             result = resume_merge(self._workspace, root, CODECS, self._reporting((root,)))
         except VhdError as error:
             refusal = ReclaimRefusal(lineage=self._path, code="merge-not-resumable", reason=str(error))
@@ -211,10 +219,10 @@ class _Merger:
         self._merged(result, report, StepKind.RESUME, "a merge was interrupted")
 
     def _apply(self, step: ReclaimStep, report: MergeReport) -> None:
+        self._changed = True
         if step.kind is StepKind.MERGE:
+            self._prepare_digests(step.names, {})
             try:
-                if self._digests is not None:
-                    prepare_digests(self._workspace, self._digests, step.names, {})
                 result = apply_merge(self._workspace, step.names, CODECS, self._reporting(step.names))
             except VhdError as error:
                 report.refusals.append(ReclaimRefusal(lineage=self._path, code="merge-refused", reason=str(error)))
@@ -231,8 +239,10 @@ class _Merger:
     def _merged(self, result: MergeResult, report: MergeReport, kind: StepKind, reason: str) -> None:
         report.bytes_moved += result.bytes_moved
         report.steps.append(ReclaimStep(kind=kind, lineage=self._path, names=result.chain, reason=reason))
+        self._changed = True
         if self._digests is not None:
-            self._digests.settle(self._read())
+            self._look_again()
+            self._digests.settle(self.lineage)
             self._digests.forget(result.chain[:-1])
 
     def _delete(self, name: str) -> None:
@@ -270,10 +280,13 @@ class _Merger:
 
     def _store_digests(self, root: str) -> None:
         """For a merge that is resumed: while the children are all there, their tables say who gives which block."""
-        if self._digests is None:
-            return
-        for state in read_states(self._workspace, CODECS):
+        for state in read_states(self._workspace, CODECS) if self._digests is not None else ():
             begun = state.root == root and state.step is not Step.CLEANUP
-            if begun and not self._digests.waiting(state.target, root, state.target_uuid):
-                known = {state.root: state.root_uuid}
-                prepare_digests(self._workspace, self._digests, state.chain, known, resumed=True)
+            if begun and self._digests and not self._digests.waiting(state.target, root, state.target_uuid):
+                self._prepare_digests(state.chain, {state.root: state.root_uuid}, resumed=True)
+
+    def _prepare_digests(self, chain: tuple[str, ...], known: Mapping[str, UUID], *, resumed: bool = False) -> None:
+        """Failing to is no reason not to merge: on a full remote it may be the merge that makes room."""
+        if self._digests is not None:
+            with contextlib.suppress(VhdError, RemoteError):
+                prepare_digests(self._workspace, self._digests, chain, known, resumed=resumed)
