@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 import xxhash
 
-from vhd.block import Bitmap, BlockBuffer
+from remotes.contract import hint_read
+from vhd.block import BLOCK_BYTES, Bitmap, BlockBuffer
+from vhd.reader import VhdFile
 from xobackup.engine.errors import IntegrityError
 from xobackup.repository.digest_store import DigestStore
 from xobackup.repository.layout import split_disk_path
@@ -56,11 +58,22 @@ class CheckedDisk:
             with self._lock:
                 self.without_digest += 1
             return bitmap
-        if xxhash.xxh3_128_digest(buffer.data) != expected:
+        if _digest(buffer) != expected:
             return self._look_again(index, buffer)
         with self._lock:
             self.compared += 1
         return bitmap
+
+    def will_read(self, index: int) -> bool:
+        """Hint that block ``index`` is read soon; whether the storage could be told (files can, objects cannot)."""
+        layer = self._chain.layer_of(index)
+        if layer is None:
+            return True
+        if not isinstance(layer, VhdFile) or layer.header is None:
+            return False
+        start, data = layer.block_span(index)
+        hint_read(layer.file, start, data - start + BLOCK_BYTES)
+        return True
 
     def close(self) -> None:
         self._chain.close()
@@ -72,7 +85,7 @@ class CheckedDisk:
             expected = self._expected(chain, self._read_digests(chain), index)
         finally:
             chain.close()
-        if expected is not None and xxhash.xxh3_128_digest(buffer.data) != expected:
+        if expected is not None and _digest(buffer) != expected:
             message = f"{self.name}: block {index} is not what was written (its digest differs)"
             raise IntegrityError(message, hint="run verify; restore another point, or this one without checking")
         return bitmap
@@ -101,3 +114,10 @@ class CheckedDisk:
             if digests is not None:
                 found[id(member)] = digests
         return found
+
+
+def _digest(buffer: BlockBuffer) -> bytes:
+    """xxh3-128 of the data, in the form that lets other threads run meanwhile."""
+    state = xxhash.xxh3_128()
+    state.update(buffer.data)
+    return state.digest()

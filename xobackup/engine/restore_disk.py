@@ -29,7 +29,7 @@ from xobackup.engine.cancel import CancelToken
 from xobackup.engine.checked import CheckedDisk
 from xobackup.engine.errors import EngineError, ProgramMissing, UsageError
 from xobackup.engine.progress import Meter
-from xobackup.engine.readahead import blocks_of
+from xobackup.engine.readahead import blocks_in_turn, blocks_of
 
 if TYPE_CHECKING:
     from xobackup.engine.world import World
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from xobackup.repository.repository import Repository
 
 ZEROS = memoryview(bytes(BLOCK_BYTES))
-PIPE_BYTES = 1 << 20
-"""Asked of a pipe, so that the reader is not woken for every 64 KiB."""
+PIPE_BYTES = 1 << 18
+"""Asked of a pipe: large enough that the reader is not woken for every 64 KiB, small enough to stay in the cache."""
 F_SETPIPE_SZ = 1031
 
 
@@ -217,7 +217,7 @@ def _run_qemu(arguments: list[str], cancel: CancelToken) -> None:
             raise EngineError(f"qemu-img failed with status {process.returncode}: {told}")
 
 
-def _write_sequentially(source: Disk, fd: int, meter: Meter, cancel: CancelToken) -> int:
+def _write_sequentially(source: CheckedDisk, fd: int, meter: Meter, cancel: CancelToken) -> int:
     import fcntl
 
     with contextlib.suppress(OSError):  # not a pipe, or not allowed
@@ -226,7 +226,7 @@ def _write_sequentially(source: Disk, fd: int, meter: Meter, cancel: CancelToken
     indexes = source.block_indexes()
     meter.begin("restore", total_bytes=size)
     position = 0
-    for block in blocks_of(source, indexes, cancel=cancel):
+    for block in blocks_in_turn(source, indexes, cancel=cancel):
         _write_zeros(fd, block.index * BLOCK_BYTES - position, meter, cancel)
         position = block.index * BLOCK_BYTES
         length = min(BLOCK_BYTES, size - position)
