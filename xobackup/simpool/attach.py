@@ -56,8 +56,9 @@ def create_vbd(database: Database, record: Record) -> str:
     return vbd
 
 
-def plug(database: Database, vbd: str) -> None:
+def plug(toolstack: Toolstack, vbd: str) -> None:
     """Attach. Raises ``VDI_IN_USE`` when somebody else's hold forbids it."""
+    database = toolstack.database
     record = database.get("VBD", vbd)
     if record["currently_attached"]:
         raise Failure("DEVICE_ALREADY_ATTACHED", vbd)
@@ -66,6 +67,8 @@ def plug(database: Database, vbd: str) -> None:
         raise Failure("VM_BAD_POWER_STATE", record["VM"], "running", vm["power_state"].lower())
     if not is_null(record["VDI"]) and not vm["is_control_domain"]:
         _check_hold(database, vbd, record)
+    if not is_null(record["VDI"]) and record["mode"] == "RW":
+        toolstack.change_logs.activate(record["VDI"])
     database.update("VBD", vbd, currently_attached=True, device=device_name(record["userdevice"]))
     refresh_vbd(database, vbd)
 
@@ -82,11 +85,14 @@ def _check_hold(database: Database, vbd: str, record: Record) -> None:
             raise Failure("VDI_IN_USE", record["VDI"])
 
 
-def unplug(database: Database, vbd: str) -> None:
+def unplug(toolstack: Toolstack, vbd: str) -> None:
+    database = toolstack.database
     record = database.get("VBD", vbd)
     if not record["currently_attached"]:
         raise Failure("DEVICE_ALREADY_DETACHED", vbd)
     database.update("VBD", vbd, currently_attached=False, device="")
+    if not is_null(record["VDI"]) and record["mode"] == "RW":
+        toolstack.change_logs.deactivated(record["VDI"])
     refresh_vbd(database, vbd)
 
 
@@ -147,7 +153,7 @@ class Dom0Attachment:
                     "qos_algorithm_params": {},
                 },
             )
-            plug(database, self.vbd)
+            plug(self._toolstack, self.vbd)
 
     def _refuse_second_writer(self, database: Database) -> None:
         for vbd in database.get("VDI", self._vdi)["VBDs"]:
@@ -162,5 +168,5 @@ class Dom0Attachment:
             if not self.vbd or not database.exists("VBD", self.vbd):
                 return
             if database.get("VBD", self.vbd)["currently_attached"]:
-                unplug(database, self.vbd)
+                unplug(self._toolstack, self.vbd)
             destroy_vbd(database, self.vbd)

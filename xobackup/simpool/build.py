@@ -37,6 +37,8 @@ VHD_FEATURES = (
     "VDI_GENERATE_CONFIG",
     "VDI_RESET_ON_BOOT",
     "VDI_UPDATE",
+    "VDI_CONFIG_CBT",
+    "VDI_RESIZE_ONLINE",
 )
 ISO_FEATURES = ("VDI_ATTACH", "VDI_DETACH")
 ISO_BYTES = 4 << 20
@@ -147,6 +149,7 @@ def open_store(toolstack: Toolstack, sr: str, directory: Path) -> None:
         physical_size=record["physical_size"],
         clock=toolstack.clock,
         rng=toolstack.rng,
+        on_write=toolstack.change_logs.written,
     )
 
 

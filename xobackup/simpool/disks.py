@@ -104,7 +104,7 @@ def snapshot_disk(toolstack: Toolstack, vdi: str, *, is_snapshot: bool) -> str:
             "is_a_snapshot": True,
             "snapshot_of": vdi,
             "snapshot_time": toolstack.now_text(),
-            "cbt_enabled": record["cbt_enabled"],
+            "cbt_enabled": toolstack.change_logs.snapshotted(vdi, new_uuid),
         }
     new = database.create("VDI", made)
     touched = [vdi, new]
@@ -141,9 +141,23 @@ def destroy_disk(toolstack: Toolstack, vdi: str) -> None:
     sr, uuid, store = record["SR"], record["uuid"], toolstack.store_of(vdi)
     if store is not None:
         store.destroy(uuid)
+    toolstack.change_logs.destroyed(uuid)
     database.destroy("VDI", vdi)
     refresh_disks(toolstack, sr, [])
     toolstack.storage_changed(sr)
+
+
+def drop_data(toolstack: Toolstack, vdi: str) -> None:
+    """Keep the record and the log of a snapshot; its data goes."""
+    database = toolstack.database
+    record = database.get("VDI", vdi)
+    store = toolstack.store_of(vdi)
+    config = {key: value for key, value in record["sm_config"].items() if key != "vhd-parent"}
+    database.update("VDI", vdi, type="cbt_metadata", physical_utilisation=0, sm_config=config)
+    if store is not None:
+        store.destroy(record["uuid"])
+    refresh_disks(toolstack, record["SR"], [vdi])
+    toolstack.storage_changed(record["SR"])
 
 
 def resize_disk(toolstack: Toolstack, vdi: str, size_bytes: int) -> None:

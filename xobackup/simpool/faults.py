@@ -77,6 +77,10 @@ class Faults:
     def delay_call(self, method: str, seconds: float, *, times: int = FOREVER) -> Fault:
         return self.plan(Fault(kind="delay", pattern=method, seconds=seconds, times=times))
 
+    def lose_change_log(self, *, times: int = 1, skip: int = 0) -> Fault:
+        """The next snapshot of a tracked disk cannot keep its log: tracking is off, a message says so."""
+        return self.plan(Fault(kind="cbt", pattern="snapshot", times=times, skip=skip))
+
     def expire_session_at(self, method: str, *, times: int = 1, skip: int = 0) -> Fault:
         """All sessions are gone when this call arrives."""
         return self.plan(Fault(kind="expire", pattern=method, times=times, skip=skip))

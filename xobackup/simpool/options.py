@@ -25,6 +25,10 @@ class Options:
     """Answer JSON-RPC 2.0 requests with errors in the shape of hosts older than 7.3."""
     tls13: bool = False
     """Offer TLS 1.3 too; hosts do so only since 2026."""
+    cbt_licensed: bool = True
+    """Whether changed block tracking may be switched (XenServer without the edition for it: no)."""
+    data_destroy_wait_s: float = 4.0
+    """How long ``VDI.data_destroy`` waits for whoever holds the disk."""
     nbd_connections_max: int = 16
     """NBD connections that one host serves at a time; more are closed at once."""
     nbd_lists: bool = True

@@ -17,6 +17,7 @@ from xobackup.simpool.dispatch import Dispatcher
 from xobackup.simpool.faults import Faults
 from xobackup.simpool.host_server import HostServer, Where
 from xobackup.simpool.http.certificate import ensure_certificate, fingerprint_sha256, server_context
+from xobackup.simpool.messages.vm_life import stop_vm
 from xobackup.simpool.options import Options
 from xobackup.simpool.spec import PoolSpec
 from xobackup.simpool.state import load_state, save_state, state_path
@@ -250,6 +251,14 @@ class SimPool:
     def gc(self, sr: str | None = None) -> list[gc.Step]:
         """Collect a repository's garbage (the default one's) until nothing is left to do."""
         return gc.collect(self.toolstack, sr or self.default_sr)
+
+    def crash_vm(self, vm: str) -> None:
+        """As after a crash of its host: halted, its disks' change logs never closed."""
+        with self.model.lock:
+            disks = self.vdis_of(vm)
+            stop_vm(self.toolstack, vm)
+            for vdi in disks:
+                self.toolstack.change_logs.crashed(vdi)
 
     def restart_toolstack(self) -> None:
         """All sessions and connections end; running transfers fail."""

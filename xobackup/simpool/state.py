@@ -40,6 +40,7 @@ def save_state(toolstack: Toolstack, directory: Path) -> None:
             "generation": database.generation,
             "rows": rows,
             "vtpm_contents": toolstack.vtpm_contents,
+            "change_logs": toolstack.change_logs.saved(),
         }
         text = json.dumps(state, separators=(",", ":"))
         path = state_path(directory)
@@ -58,6 +59,7 @@ def load_state(toolstack: Toolstack, directory: Path, *, addresses: list[str]) -
             database.rows[cls] = {ref: Row(record, made, changed) for ref, (made, changed, record) in table.items()}
         database.index()
         toolstack.vtpm_contents.update(state["vtpm_contents"])
+        toolstack.change_logs.load(state.get("change_logs", {}))
         for sr, record in database.where("SR"):
             if record["type"] != "iso":
                 open_store(toolstack, sr, directory)
@@ -76,6 +78,8 @@ def _reconcile(toolstack: Toolstack, sr: str) -> None:
     recorded = {database.get("VDI", vdi)["uuid"]: vdi for vdi in database.get("SR", sr)["VDIs"]}
     for uuid, vdi in recorded.items():
         if uuid not in store:
+            if database.get("VDI", vdi)["type"] == "cbt_metadata":
+                continue
             if database.get("VDI", vdi)["managed"]:
                 database.update("VDI", vdi, missing=True)
             else:

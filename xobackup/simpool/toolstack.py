@@ -6,6 +6,7 @@ import random
 import threading
 from typing import TYPE_CHECKING
 
+from xobackup.simpool.cbt import ChangeLogs
 from xobackup.simpool.database import Database
 from xobackup.simpool.failures import Failure
 from xobackup.simpool.faults import Faults
@@ -47,6 +48,7 @@ class Toolstack:
         self.nbd_ports: dict[str, int] = {}
         """Port of each host's NBD server."""
         self.stores: dict[str, SrStore] = {}
+        self.change_logs = ChangeLogs(self)
         self.vtpm_contents: dict[str, str] = {}
         self.list_methods: Callable[[], list[str]] = list
         self.closing = threading.Event()

@@ -14,6 +14,7 @@ MODULES = (
     "task",
     "vbd",
     "vdi",
+    "vdi_cbt",
     "vif",
     "vm",
     "vm_copies",

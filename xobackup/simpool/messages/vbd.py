@@ -26,18 +26,18 @@ def destroy(call: Call, vbd: str) -> None:
 
 @message("VBD.plug")
 def plug(call: Call, vbd: str) -> None:
-    attach.plug(call.database, vbd)
+    attach.plug(call.toolstack, vbd)
 
 
 @message("VBD.unplug")
 def unplug(call: Call, vbd: str) -> None:
-    attach.unplug(call.database, vbd)
+    attach.unplug(call.toolstack, vbd)
 
 
 @message("VBD.unplug_force")
 def unplug_force(call: Call, vbd: str) -> None:
     if call.database.get("VBD", vbd)["currently_attached"]:
-        attach.unplug(call.database, vbd)
+        attach.unplug(call.toolstack, vbd)
 
 
 @message("VBD.insert")

@@ -55,11 +55,11 @@ def start_vm(toolstack: Toolstack, vm: str, *, host: str, paused: bool = False) 
     plugged: list[str] = []
     try:
         for vbd in list(record["VBDs"]):
-            attach.plug(database, vbd)
+            attach.plug(toolstack, vbd)
             plugged.append(vbd)
     except Failure:
         for vbd in plugged:
-            attach.unplug(database, vbd)
+            attach.unplug(toolstack, vbd)
         database.update("VM", vm, power_state="Halted", resident_on=NULL, domid=-1)
         raise
     for vif in list(record["VIFs"]):
@@ -103,7 +103,7 @@ def stop_vm(toolstack: Toolstack, vm: str) -> None:
     record = database.get("VM", vm)
     for vbd in list(record["VBDs"]):
         if database.get("VBD", vbd)["currently_attached"]:
-            attach.unplug(database, vbd)
+            attach.unplug(toolstack, vbd)
     for vif in list(record["VIFs"]):
         database.update("VIF", vif, currently_attached=False)
     if database.exists("VM_guest_metrics", record["guest_metrics"]):

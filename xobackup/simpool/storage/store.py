@@ -24,6 +24,7 @@ from xobackup.simpool.storage.node import Node
 
 if TYPE_CHECKING:
     import random
+    from collections.abc import Callable
     from pathlib import Path
 
     from xobackup.clock import Clock
@@ -47,13 +48,22 @@ class ChainTooLong(Exception):
 class SrStore:
     """VHD trees of one storage repository, safe for many threads."""
 
-    def __init__(self, directory: Path, *, physical_size: int, clock: Clock, rng: random.Random) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        physical_size: int,
+        clock: Clock,
+        rng: random.Random,
+        on_write: Callable[[str, int, int], None] | None = None,
+    ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         self.physical_size = physical_size
         self.lock = threading.RLock()
         self._clock = clock
         self._rng = rng
+        self._on_write = on_write
         self._nodes: dict[str, Node] = {}
         for path in sorted(directory.glob("*.vhd")):
             self._adopt(path.stem, Node.open(path))
@@ -148,6 +158,8 @@ class SrStore:
                     head, tail = disk.read(start, offset - start), disk.read(end, stop - end)
                 whole = memoryview(head + bytes(data) + tail)
             self._write_aligned(self._nodes[uuid], start, whole)
+            if self._on_write is not None:
+                self._on_write(uuid, offset, len(data))
 
     def _write_aligned(self, node: Node, offset: int, data: memoryview) -> None:
         done = 0
