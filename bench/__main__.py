@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -40,6 +41,7 @@ def main(arguments: list[str]) -> int:
         quick=quick,
         runs=int(os.environ.get("RUNS") or (3 if quick else 5)),
     )
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that disks, servers and mounts are cleaned up
     found: list[Row] = []
     try:
         for name in arguments or GROUPS:
