@@ -83,18 +83,18 @@ def test_a_restored_vm_that_is_stopped_leaves_nothing_on_the_pool(site: Site, nu
 
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
 def test_verbs_that_only_watch_the_switch_end_with_the_signals_code(number: int, code: int) -> None:
-    with pytest.raises(Outcome, match=f"stopped by {signal.Signals(number).name}") as caught:
-        with watching(Output(as_json=False)) as watch:
-            os.kill(os.getpid(), number)
-            watch.cancel.check()
+    told = f"stopped by {signal.Signals(number).name}"
+    with pytest.raises(Outcome, match=told) as caught, watching(Output(as_json=False)) as watch:
+        os.kill(os.getpid(), number)
+        watch.cancel.check()
     assert caught.value.exit_code == code
 
 
 def test_an_error_after_the_signal_is_not_swallowed() -> None:
-    with pytest.raises(Outcome, match="stopped by SIGTERM, and then: disk on fire") as caught:
-        with watching(Output(as_json=False)) as watch:
-            watch.cancel.cancel("stopped by SIGTERM")
-            raise OSError("disk on fire")
+    told = "stopped by SIGTERM, and then: disk on fire"
+    with pytest.raises(Outcome, match=told) as caught, watching(Output(as_json=False)) as watch:
+        watch.cancel.cancel("stopped by SIGTERM")
+        raise OSError("disk on fire")
     assert caught.value.exit_code is Exit.TERMINATED
 
 

@@ -121,8 +121,8 @@ def wait_until(claim: Callable[[], bool]) -> None:
         clock.sleep(0.01)
 
 
-def finish(process: subprocess.Popen[str]) -> Result:
-    out, err = process.communicate(timeout=TIMEOUT_S)
+def finish(process: subprocess.Popen[str], *, timeout_s: float = TIMEOUT_S) -> Result:
+    out, err = process.communicate(timeout=timeout_s)
     return Result(code=process.returncode, out=out or "", err=err or "")
 
 

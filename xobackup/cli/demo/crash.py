@@ -27,8 +27,12 @@ def merge_and_die(url: str, vm: str, blocks: int) -> None:
         directory.merge(told)
 
 
-def kill_a_merge(url: str, vm: str, blocks: int) -> bool:
-    """Run :func:`merge_and_die` in a process of its own; whether it was killed as planned."""
+def kill_a_merge(url: str, vm: str, blocks: int) -> str:
+    """Run :func:`merge_and_die` in a process of its own; what went otherwise than planned, else nothing."""
     command = [sys.executable, "-m", "xobackup", "demo-merge-and-die", url, vm, str(blocks)]
     done = subprocess.run(command, check=False, timeout=TIMEOUT_S, capture_output=True)
-    return done.returncode == -signal.SIGKILL
+    if done.returncode == -signal.SIGKILL:
+        return ""
+    return (
+        f"expected it to be killed, it ended with {done.returncode}: {done.stderr.decode(errors='replace').strip()}"
+    )
