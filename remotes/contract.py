@@ -95,6 +95,19 @@ def hint_read(file: ReadableFile, offset: int, length: int) -> None:
         file.will_read(offset, length)
 
 
+@runtime_checkable
+class PipeSource(Protocol):
+    """What an open file may offer besides: its pages put into a pipe without a copy."""
+
+    def send_to_pipe(self, offset: int, length: int, pipe: int) -> int:
+        """Send a range; returns how many bytes went, fewer when the file system cannot (go on).
+
+        The pipe holds the file's own pages until its reader takes them: who changes that range meanwhile changes
+        what is read.
+        """
+        ...
+
+
 class WritableFile(ReadableFile, Protocol):
     """An open file that can be written at any offset. The same shape as :class:`vhd.storage.WritableFile`."""
 

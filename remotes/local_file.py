@@ -74,6 +74,21 @@ class LocalFile:
         with contextlib.suppress(OSError):
             os.posix_fadvise(self._descriptor, offset, length, os.POSIX_FADV_WILLNEED)
 
+    def send_to_pipe(self, offset: int, length: int, pipe: int) -> int:
+        """See :class:`remotes.contract.PipeSource`. Errors of the pipe (its reader left) pass through as they are."""
+        done = 0
+        while done < length:
+            try:
+                count = os.splice(self._descriptor, pipe, length - done, offset_src=offset + done)
+            except OSError as error:
+                if error.errno in {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}:
+                    break
+                raise
+            if count == 0:
+                break
+            done += count
+        return done
+
     def write_at(self, offset: int, data: Buffer) -> None:
         view = memoryview(data).cast("B")
         with self._translated():

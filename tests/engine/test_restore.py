@@ -189,24 +189,81 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_a_disk_goes_through_a_pipe(backed_up: Lab) -> None:
-    point = backed_up.points()[1]
-    disk = point.disks[0]
+class Receiver:
+    """Reads a pipe to its end in a thread of its own."""
+
+    def __init__(self) -> None:
+        read, self.fd = os.pipe()
+        self.received = b""
+        self._thread = threading.Thread(target=self._read, args=(read,))
+        self._thread.start()
+
+    def _read(self, fd: int) -> None:
+        with os.fdopen(fd, "rb") as file:
+            self.received = file.read()
+
+    def __enter__(self) -> int:
+        return self.fd
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.fd)
+        self._thread.join()
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.received).hexdigest()
+
+
+@pytest.mark.parametrize("check", [True, False])
+@pytest.mark.parametrize("stored", ["memory", "files", "directories"])
+def test_a_disk_goes_through_a_pipe(lab: Lab, stored: str, check: bool) -> None:
+    """Local files by splice, everything else by copying: the same bytes."""
+    lab.vhd_directory = stored == "directories"
+    if stored != "memory":
+        lab.on_disk()
+    workload = lab.pool.workload(lab.vm, seed=7)
+    for _ in range(2):
+        workload.step()
+        lab.run()
+    point = lab.points()[-1]
+    for disk in point.disks:
+        receiver = Receiver()
+        with receiver as fd:
+            written = restore_to_pipe(lab.world(), lab.repository(), point, disk, fd, check=check)
+        assert receiver.sha256 == lab.expected["nas", point.id][disk.live_vdi_uuid]
+        assert written.compared == (written.blocks if check else 0)
+
+
+def test_a_disk_goes_into_anything_that_can_be_written(backed_up: Lab, tmp_path: Path) -> None:
+    point = backed_up.points()[-1]
+    with (tmp_path / "out").open("wb") as file:
+        restore_to_pipe(backed_up.world(), backed_up.repository(), point, point.disks[0], file.fileno())
+    assert sha256(tmp_path / "out") == backed_up.expected["nas", point.id][point.disks[0].live_vdi_uuid]
+
+
+def test_damage_is_an_error_for_a_pipe_too(lab: Lab) -> None:
+    path = lab.on_disk()
+    lab.write(0, 0, os.urandom(4 * MIB))
+    lab.run()
+    point = lab.points()[-1]
+    disk = next(one for one in point.disks if one.name_label == "system")
+    file = path / "xo-vm-backups" / lab.vm_uuid / disk.path
+    content = bytearray(file.read_bytes())
+    content[-MIB] ^= 1
+    file.write_bytes(content)
+    with Receiver() as fd, pytest.raises(IntegrityError, match="not what was written"):
+        restore_to_pipe(lab.world(), lab.repository(), point, disk, fd)
+
+
+def test_a_reader_that_leaves_early_is_an_error(backed_up: Lab) -> None:
+    point = backed_up.points()[-1]
     read, write = os.pipe()
-    received: list[bytes] = []
-
-    def receive() -> None:
-        with os.fdopen(read, "rb") as file:
-            received.append(file.read())
-
-    thread = threading.Thread(target=receive)
-    thread.start()
+    os.close(read)
     try:
-        restore_to_pipe(backed_up.world(), backed_up.repository(), point, disk, write)
+        with pytest.raises(BrokenPipeError):
+            restore_to_pipe(backed_up.world(), backed_up.repository(), point, point.disks[0], write)
     finally:
         os.close(write)
-        thread.join()
-    assert hashlib.sha256(received[0]).hexdigest() == backed_up.expected["nas", point.id][disk.live_vdi_uuid]
 
 
 def test_a_file_that_exists_is_kept_unless_replaced(backed_up: Lab, tmp_path: Path) -> None:

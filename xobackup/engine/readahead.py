@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Protocol
 
 from vhd.block import Bitmap, Block, BlockBuffer, BufferPool, Disk
 from xobackup.engine.cancel import CancelToken
@@ -46,29 +45,6 @@ def blocks_of(
         finally:
             for _, _, future in flight:
                 future.cancel()
-
-
-class Hintable(Disk, Protocol):
-    """A disk that can be told what will be read next."""
-
-    def will_read(self, index: int) -> bool:
-        """Hint; whether the storage understood it."""
-        ...
-
-
-def blocks_in_turn(disk: Hintable, indexes: Sequence[int], *, cancel: CancelToken) -> Iterator[Block]:
-    """As :func:`blocks_of`, by one thread into one buffer, for a consumer that copies: what the storage reads ahead
-    stays in the processor's cache until it is copied on. Falls back to threads where hints do not help."""
-    ahead = deque(indexes[:DEPTH])
-    if not all(disk.will_read(index) for index in ahead):
-        yield from blocks_of(disk, indexes, cancel=cancel)
-        return
-    buffer = BlockBuffer()
-    for at, index in enumerate(indexes):
-        cancel.check()
-        if at + DEPTH < len(indexes):
-            disk.will_read(indexes[at + DEPTH])
-        yield Block(index, disk.read_block(index, buffer), buffer)
 
 
 class ReadAhead:

@@ -8,7 +8,6 @@ and deleted afterwards.
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import subprocess
 import uuid as uuids
@@ -29,17 +28,13 @@ from xobackup.engine.cancel import CancelToken
 from xobackup.engine.checked import CheckedDisk
 from xobackup.engine.errors import EngineError, ProgramMissing, UsageError
 from xobackup.engine.progress import Meter
-from xobackup.engine.readahead import blocks_in_turn, blocks_of
+from xobackup.engine.readahead import blocks_of
+from xobackup.engine.restore_pipe import ZEROS, write_to_pipe
 
 if TYPE_CHECKING:
     from xobackup.engine.world import World
     from xobackup.repository.metadata import PointDisk, RestorePoint
     from xobackup.repository.repository import Repository
-
-ZEROS = memoryview(bytes(BLOCK_BYTES))
-PIPE_BYTES = 1 << 18
-"""Asked of a pipe: large enough that the reader is not woken for every 64 KiB, small enough to stay in the cache."""
-F_SETPIPE_SZ = 1031
 
 
 class Format(StrEnum):
@@ -97,7 +92,7 @@ def restore_to_pipe(
     meter = world.progress.meter(disk.name_label or disk.live_vdi_uuid, stage="restore")
     source = CheckedDisk(repository, point, disk, check=check)
     try:
-        return _written(source, _write_sequentially(source, fd, meter, world.cancel))
+        return _written(source, write_to_pipe(source, fd, meter, world.cancel))
     finally:
         source.close()
         world.progress.drop(meter)
@@ -215,37 +210,3 @@ def _run_qemu(arguments: list[str], cancel: CancelToken) -> None:
         if process.returncode:
             told = said.decode("utf-8", "replace").strip()[-500:]
             raise EngineError(f"qemu-img failed with status {process.returncode}: {told}")
-
-
-def _write_sequentially(source: CheckedDisk, fd: int, meter: Meter, cancel: CancelToken) -> int:
-    import fcntl
-
-    with contextlib.suppress(OSError):  # not a pipe, or not allowed
-        fcntl.fcntl(fd, F_SETPIPE_SZ, PIPE_BYTES)
-    size = source.virtual_size_bytes
-    indexes = source.block_indexes()
-    meter.begin("restore", total_bytes=size)
-    position = 0
-    for block in blocks_in_turn(source, indexes, cancel=cancel):
-        _write_zeros(fd, block.index * BLOCK_BYTES - position, meter, cancel)
-        position = block.index * BLOCK_BYTES
-        length = min(BLOCK_BYTES, size - position)
-        _write_all(fd, block.buffer.data[:length])
-        meter.add(length)
-        position += length
-    _write_zeros(fd, size - position, meter, cancel)
-    return len(indexes)
-
-
-def _write_zeros(fd: int, length: int, meter: Meter, cancel: CancelToken) -> None:
-    while length > 0:
-        cancel.check()
-        piece = min(length, BLOCK_BYTES)
-        _write_all(fd, ZEROS[:piece])
-        meter.add(piece)
-        length -= piece
-
-
-def _write_all(fd: int, data: memoryview) -> None:
-    while data:
-        data = data[os.write(fd, data) :]
