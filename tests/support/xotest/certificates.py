@@ -54,7 +54,7 @@ def make_certificate(
 
 
 def make_pki(directory: Path, *, server: str = "localhost") -> Certificate:
-    """A CA and a server's certificate signed by it, under the names qemu and nbdkit look for; returns the server's."""
+    """A CA and a server's certificate signed by it, in files named as qemu expects; returns the server's."""
     now = datetime.now(UTC)  # noqa: TID251 - the peer compares it with the real time
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test CA")])

@@ -225,12 +225,19 @@ class _Session:
         if plan.drop_after is not None and self._answered >= plan.drop_after:
             if plan.part_of_answer:
                 self._sock.sendall(struct.pack(">IIQ", 0x67446698, 0, cookie) + data[: length // 2])
-            raise EOFError("dropping as told")
+            self._drop()
         errors = server.errors.get(offset)
         number = errors.popleft() if errors else 0 if len(data) == length else 22
         self._sock.sendall(struct.pack(">IIQ", 0x67446698, number, cookie) + (b"" if number else data))
         self._answered += 1
         server._answered += 1
+
+    def _drop(self) -> None:
+        """Close our side; not with a reset, which would take along what the client has not read yet."""
+        socket.socket.shutdown(self._sock, socket.SHUT_WR)
+        while self._sock.recv(65536):
+            pass
+        raise EOFError("dropping as told")
 
     def _goodbye(self) -> None:
         server = self._server

@@ -151,9 +151,8 @@ def test_the_pipeline_is_kept_full_whatever_the_latency(backwards: bool) -> None
 
 def test_one_request_in_flight_would_not_get_past_such_a_server() -> None:
     options = replace(ONE, depth=1, idle_s=0.2, reconnect_tries=1)
-    with ScriptedNbd(CONTENT, hold=8, due=9) as server, disk_on(server, options) as disk:
-        with pytest.raises(NbdTimeout, match="silence"):
-            drained(disk.blocks(BufferPool(12)), BufferPool(1))
+    with (ScriptedNbd(CONTENT, hold=8, due=9) as server, disk_on(server, options) as disk, pytest.raises(NbdTimeout, match="silence"),):
+        drained(disk.blocks(BufferPool(12)), BufferPool(1))
 
 
 def test_several_connections_share_the_work_and_few_blocks_need_only_one() -> None:
@@ -255,9 +254,8 @@ def test_when_the_last_connection_is_lost_for_good_the_reader_is_told() -> None:
 
 @pytest.mark.parametrize("place", ["accept", "greeting", "options", "name"])
 def test_closing_anywhere_before_the_export_is_retried_a_bounded_number_of_times(place: str) -> None:
-    with ScriptedNbd(CONTENT, plans=deque([Plan(close_at=place)] * 2)) as server:
-        with disk_on(server):
-            assert server.accepted == 3
+    with ScriptedNbd(CONTENT, plans=deque([Plan(close_at=place)] * 2)) as server, disk_on(server):
+        assert server.accepted == 3
     with ScriptedNbd(CONTENT, plans=deque([Plan(close_at=place)] * 9)) as server:
         with pytest.raises(NbdError) as caught:
             disk_on(server).begin()
@@ -290,9 +288,8 @@ def test_an_io_error_is_tried_again_and_then_told() -> None:
 def test_an_error_that_cannot_pass_is_told_at_once() -> None:
     pool = BufferPool(6)
     errors = {0: deque([1, 1, 1])}
-    with ScriptedNbd(CONTENT, errors=errors) as server, disk_on(server) as disk:
-        with pytest.raises(NbdReadFailed, match="EPERM"):
-            drained(disk.blocks(pool), pool)
+    with (ScriptedNbd(CONTENT, errors=errors) as server, disk_on(server) as disk, pytest.raises(NbdReadFailed, match="EPERM"),):
+        drained(disk.blocks(pool), pool)
     assert len(errors[0]) == 2
 
 
@@ -316,12 +313,10 @@ def test_an_export_shorter_than_the_disk_is_refused_a_longer_one_is_cut() -> Non
 
 
 def test_garbage_is_no_nbd_server() -> None:
-    with ScriptedNbd(CONTENT, plans=deque([Plan(greeting=b"HTTP/1.1 400 Bad Request\r\n")])) as server:
-        with pytest.raises(NbdProtocolError, match="expected NBD's greeting"):
-            disk_on(server).begin()
-    with ScriptedNbd(CONTENT, plans=deque([Plan(padding=b"x" * 124)])) as server:
-        with pytest.raises(NbdProtocolError, match="expected 124 zeros"):
-            disk_on(server).begin()
+    with (ScriptedNbd(CONTENT, plans=deque([Plan(greeting=b"HTTP/1.1 400 Bad Request\r\n")])) as server, pytest.raises(NbdProtocolError, match="expected NBD's greeting"),):
+        disk_on(server).begin()
+    with (ScriptedNbd(CONTENT, plans=deque([Plan(padding=b"x" * 124)])) as server, pytest.raises(NbdProtocolError, match="expected 124 zeros"),):
+        disk_on(server).begin()
 
 
 def test_nobody_there() -> None:
@@ -416,10 +411,8 @@ def test_a_bug_in_a_lane_is_not_a_hang() -> None:
 
     pool = BufferPool(9)
     options = replace(QUICK, depth=1, idle_s=30.0)
-    with ScriptedNbd(CONTENT, hold=99, due=99) as server:
-        with NbdDisk(ask, name="d", clock=SystemClock(), options=options) as disk:
-            with pytest.raises(ZeroDivisionError):
-                drained(disk.blocks(pool), pool)
+    with ((ScriptedNbd(CONTENT, hold=99, due=99) as server, NbdDisk(ask, name="d", clock=SystemClock(), options=options) as disk,), pytest.raises(ZeroDivisionError),):
+        drained(disk.blocks(pool), pool)
     assert free(pool) == pool.count
 
 

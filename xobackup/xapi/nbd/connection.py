@@ -186,10 +186,12 @@ class NbdConnection:
         elif kind == Kind.BLOCK_STATUS and isinstance(request, Query):
             if request.extents or length > 4 + 8 * protocol.EXTENTS_MAX:
                 raise BadBytes(f"expected one list of extents, found another or one of {length} bytes")
-            assert self.export.allocation is not None
+            context = self.export.allocation
+            if context is None:
+                raise BadBytes("found extents, but the server has not offered them")
             payload = self._wire.receive(length, until_s=until_s)
             request.extents = protocol.unpack_extents(
-                payload, context=self.export.allocation, offset=request.offset, length=request.length
+                payload, context=context, offset=request.offset, length=request.length
             )
         elif kind == Kind.OFFSET_DATA and isinstance(request, Read):
             if length < 9:

@@ -230,10 +230,10 @@ def _delivered(work: Work, count: int) -> Iterator[Block]:
 
 def _stop(work: Work, lanes: Sequence[Lane]) -> None:
     """End it now. When all is read, lanes say goodbye to their servers; one still connecting need not."""
-    finished = work.over
+    complete = work.complete
     work.stop()
     for lane in lanes:
-        lane.shut(handshake_only=finished)
+        lane.shut(handshake_only=complete)
 
 
 def _release(work: Work, pool: BufferPool) -> None:

@@ -69,6 +69,11 @@ class Work:
     def over(self) -> bool:
         return self._ended or self._left == 0
 
+    @property
+    def complete(self) -> bool:
+        """Every block is done."""
+        return self._left == 0 and not self._ended
+
     def take(self, *, wait: bool) -> BlockRead | None:
         """The next block; ``None`` when there is none now, or (``wait``) never again."""
         with self._changed:
