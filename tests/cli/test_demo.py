@@ -38,7 +38,7 @@ def test_it_tells_the_whole_story_and_leaves_a_good_repository(tmp_path: Path) -
 
 
 def test_the_summary_is_told_in_whole_sentences() -> None:
-    told = Summary(runs=7, restore_points=14, kept=6, fulls=4, deltas=24, read_bytes=3 << 20, merges=8).lines()
+    told = Summary(runs=7, restore_points=14, kept=6, fulls=4, deltas=24, read_bytes=3 << 20, merged_blocks=8).lines()
     assert told[0] == "What happened:"
     assert "7 backups of 2 running VMs" in told[1] and "3.0 MiB read" in told[1] and "6 are kept" in told[2]
     assert all(line.endswith(".") for line in told[1:])

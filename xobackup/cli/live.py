@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 LINES_EVERY_S = 10.0
 BARS_EVERY_S = 0.2
+WIDE_COLUMNS = 110
 
 
 class Face:
@@ -96,25 +97,44 @@ def _line(snapshot: Snapshot) -> str:
     return f"{snapshot.stage} {snapshot.name}: {size_text(snapshot.done_bytes)}{total} at {rate}{left}{slow}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shape:
+    """How wide the parts of a line with a bar are. A few columns stay free: a terminal echoes ``^C`` there."""
+
+    wide: bool
+    name: int
+    bar: int
+    details: int
+
+    @classmethod
+    def of(cls, columns: int) -> _Shape:
+        wide = columns >= WIDE_COLUMNS
+        name, bar = (28, 24) if wide else (18, 8)
+        taken = len("transfer ") + name + 1 + bar + len(" 100% ")
+        return cls(wide=wide, name=name, bar=bar, details=max(columns - taken - 3, 10))
+
+
 @contextlib.contextmanager
 def _bars(output: Output, progress: Progress) -> Iterator[None]:
     from rich import progress as bars
+    from rich.table import Column
     from rich.text import Text
 
     class Details(bars.ProgressColumn):
         def render(self, task: bars.Task) -> Text:
             return Text(str(task.fields.get("details", "")), style="dim")
 
+    shape = _Shape.of(output.log.width)
     with bars.Progress(
-        bars.TextColumn("{task.description}", markup=False),
-        bars.BarColumn(bar_width=24),
-        bars.TaskProgressColumn(),
-        Details(),
+        bars.TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
+        bars.BarColumn(bar_width=shape.bar),
+        bars.TaskProgressColumn(table_column=Column(no_wrap=True, min_width=4)),
+        Details(table_column=Column(no_wrap=True, overflow="ellipsis")),
         console=output.log,
         transient=True,
     ) as display:
         stop = threading.Event()
-        thread = threading.Thread(target=_draw, args=(display, progress, stop), name="progress", daemon=True)
+        thread = threading.Thread(target=_draw, args=(display, progress, stop, shape), name="progress", daemon=True)
         thread.start()
         try:
             yield
@@ -123,7 +143,7 @@ def _bars(output: Output, progress: Progress) -> Iterator[None]:
             thread.join()
 
 
-def _draw(display: object, progress: Progress, stop: threading.Event) -> None:
+def _draw(display: object, progress: Progress, stop: threading.Event, shape: _Shape) -> None:
     from rich.progress import Progress as Display
     from rich.progress import TaskID
 
@@ -138,10 +158,10 @@ def _draw(display: object, progress: Progress, stop: threading.Event) -> None:
                 tasks[key] = display.add_task("", total=None)
             display.update(
                 tasks[key],
-                description=f"{snapshot.stage:10.10} {snapshot.name:24.24}",
+                description=f"{snapshot.stage:8.8} {_cut(snapshot.name, shape.name)}",
                 completed=snapshot.done_bytes,
                 total=snapshot.total_bytes,
-                details=_details(snapshot),
+                details=_details(snapshot, shape),
             )
         for key in tasks.keys() - seen:
             display.remove_task(tasks.pop(key))
@@ -149,13 +169,20 @@ def _draw(display: object, progress: Progress, stop: threading.Event) -> None:
             return
 
 
-def _details(snapshot: Snapshot) -> str:
-    parts = [size_text(snapshot.done_bytes), f"{size_text(snapshot.rate_bytes_s)}/s"]
+def _cut(name: str, width: int) -> str:
+    return f"{name:{width}}" if len(name) <= width else name[: width - 1] + "…"
+
+
+def _details(snapshot: Snapshot, shape: _Shape) -> str:
+    parts = [f"{size_text(snapshot.rate_bytes_s)}/s"]
+    if shape.wide:
+        parts.insert(0, size_text(snapshot.done_bytes))
     if snapshot.eta_s is not None:
         parts.append(f"{duration_text(snapshot.eta_s)} left")
     if snapshot.bottleneck:
-        parts.append(f"waits for: {snapshot.bottleneck}")
-    return "  ".join(parts)
+        parts.append(f"limit: {snapshot.bottleneck}")
+    text = "  ".join(parts)
+    return text if len(text) <= shape.details else text[: shape.details - 1] + "…"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -78,7 +78,7 @@ class Summary:
     fulls: int = 0
     deltas: int = 0
     read_bytes: int = 0
-    merges: int = 0
+    merged_blocks: int = 0
     kept: int = 0
     compared_bytes: int = 0
     compared_disks: int = 0
@@ -97,7 +97,7 @@ class Summary:
             f"  {self.runs} backups of 2 running VMs with 2 disks each: {self.fulls} disks read whole once, then "
             f"{self.deltas} deltas; {size_text(self.read_bytes)} read from the pool.",
             f"  {self.restore_points} restore points were published, {self.kept} are kept: the others were merged "
-            f"into their successors ({self.merges} merges).",
+            f"into their successors ({self.merged_blocks} blocks).",
             f"  One merge was killed by SIGKILL halfway. All {self.read_while_crashed} disks could be read as they "
             "were, and the next run finished the merge.",
             f"  {self.blocks_verified} blocks agree with the digests taken when they were written.",
@@ -170,7 +170,7 @@ class Story:
     def _run(self, pool: SimPool, *, merge: bool) -> RunReport:
         with self._world() as world:
             report = run_job(self._job(pool, merge=merge), world)
-        self._summary.merges += sum(1 for vm in report.vms if vm.merged_blocks)
+        self._summary.merged_blocks += sum(vm.merged_blocks for vm in report.vms)
         self._check(str(report.outcome) == "ok", f"a backup failed: {[vm.reason for vm in report.vms]}")
         self._check(len(report.vms) == len(VM_NAMES), f"expected 2 VMs in a run, found {len(report.vms)}")
         return report
