@@ -14,6 +14,7 @@ from xobackup.simpool import attach, disks, vm_rules
 from xobackup.simpool.build_host import build_host
 from xobackup.simpool.content import Seeded
 from xobackup.simpool.messages.vm_life import start_vm
+from xobackup.simpool.storage.space import Files, ThickVolumes
 from xobackup.simpool.storage.store import SrStore
 from xobackup.simpool.values import NULL
 
@@ -38,9 +39,12 @@ VHD_FEATURES = (
     "VDI_RESET_ON_BOOT",
     "VDI_UPDATE",
     "VDI_CONFIG_CBT",
-    "VDI_RESIZE_ONLINE",
 )
 ISO_FEATURES = ("VDI_ATTACH", "VDI_DETACH")
+VHD_KINDS = ("ext", "file", "nfs", "smb", "lvm", "lvmoiscsi")
+LOCAL_KINDS = frozenset({"ext", "file", "lvm"})
+FOREIGN = "simulated-foreign-bytes"
+"""The key in a repository's other_config that keeps what else lies there."""
 ISO_BYTES = 4 << 20
 
 
@@ -52,8 +56,9 @@ def build_pool(toolstack: Toolstack, spec: PoolSpec, directory: Path, *, address
         networks = {name: _network(toolstack, name, number, hosts) for number, name in enumerate(spec.networks)}
         if spec.nbd:
             database.update("network", next(iter(networks.values())), purpose=[spec.nbd])
-        for kind, features in (("ext", VHD_FEATURES), ("nfs", VHD_FEATURES), ("iso", ISO_FEATURES)):
-            _driver(toolstack, kind, features)
+        for kind in VHD_KINDS:
+            _driver(toolstack, kind, VHD_FEATURES)
+        _driver(toolstack, "iso", ISO_FEATURES)
         srs = {one.name: _repository(toolstack, one, hosts, directory) for one in spec.srs}
         usable = [ref for ref in srs.values() if ref in toolstack.stores]
         default = usable[0] if usable else NULL
@@ -71,6 +76,9 @@ def build_pool(toolstack: Toolstack, spec: PoolSpec, directory: Path, *, address
         )
         for number, vm in enumerate(spec.vms):
             _vm(toolstack, vm, number, srs, networks)
+        for one in spec.srs:
+            if one.read_only and srs[one.name] in toolstack.stores:
+                toolstack.stores[srs[one.name]].read_only = True
 
 
 def _network(toolstack: Toolstack, name: str, number: int, hosts: list[str]) -> str:
@@ -117,7 +125,7 @@ def _driver(toolstack: Toolstack, kind: str, features: tuple[str, ...]) -> None:
 
 def _repository(toolstack: Toolstack, spec: SrSpec, hosts: list[str], directory: Path) -> str:
     database = toolstack.database
-    shared = spec.type != "ext"
+    shared = spec.type not in LOCAL_KINDS
     sr = database.create(
         "SR",
         {
@@ -126,6 +134,7 @@ def _repository(toolstack: Toolstack, spec: SrSpec, hosts: list[str], directory:
             "content_type": "iso" if spec.type == "iso" else "user",
             "shared": shared,
             "physical_size": spec.physical_size,
+            "other_config": {FOREIGN: str(spec.foreign_bytes)} if spec.foreign_bytes else {},
             "allowed_operations": ["scan", "update", "vdi_create", "vdi_destroy", "vdi_clone", "vdi_snapshot"],
         },
     )
@@ -150,7 +159,11 @@ def open_store(toolstack: Toolstack, sr: str, directory: Path) -> None:
         clock=toolstack.clock,
         rng=toolstack.rng,
         on_write=toolstack.change_logs.written,
+        space=ThickVolumes() if record["type"].startswith("lvm") else Files(),
+        foreign_bytes=int(record["other_config"].get(FOREIGN, "0")),
     )
+    snapshots = toolstack.database.where("VDI", SR=sr, is_a_snapshot=True)
+    toolstack.stores[sr].deflated.update(disk["uuid"] for _, disk in snapshots)
 
 
 def _image(toolstack: Toolstack, sr: str) -> None:

@@ -6,15 +6,18 @@ sizes of disks and repositories recomputed. To be called under the database's lo
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from vhd.block import BLOCK_BYTES
 from xobackup.simpool import vdi_rules
 from xobackup.simpool.failures import Failure, backend
-from xobackup.simpool.storage.store import ChainTooLong, SrStore, StorageFull
+from xobackup.simpool.storage.store import ChainTooLong, SrStore, StorageFull, StorageReadOnly
 from xobackup.simpool.values import EPOCH, NULL
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from xobackup.simpool.database import Record
     from xobackup.simpool.toolstack import Toolstack
 
@@ -32,9 +35,17 @@ COPIED = (
 SNAPSHOT_COPIED = (*COPIED, "on_boot", "allow_caching")
 
 
-def full() -> Failure:
-    """What a repository without room answers."""
-    return backend(44, "There is insufficient space")
+@contextmanager
+def storage_failures() -> Iterator[None]:
+    """What goes wrong on the storage, as its driver says it."""
+    try:
+        yield
+    except StorageFull as error:
+        raise backend(44, "There is insufficient space") from error
+    except ChainTooLong as error:
+        raise backend(109, "The snapshot chain is too long") from error
+    except StorageReadOnly as error:
+        raise backend(461, "The file system for SR cannot be written to.") from error
 
 
 def require_plugged(toolstack: Toolstack, sr: str) -> None:
@@ -57,10 +68,8 @@ def create_disk(toolstack: Toolstack, record: Record) -> str:
     if not 0 < size <= SIZE_MAX_BYTES:
         raise backend(79, "VDI Invalid size", "VDI size must be between 1 MB and 2088960 MB")
     uuid = database.new_uuid()
-    try:
+    with storage_failures():
         store.create(uuid, size)
-    except StorageFull as error:
-        raise full() from error
     vdi = database.create("VDI", {**record, **_initial(uuid), "virtual_size": size})
     for tell in toolstack.on_created:
         tell(vdi, size)
@@ -92,12 +101,8 @@ def snapshot_disk(toolstack: Toolstack, vdi: str, *, is_snapshot: bool) -> str:
     if store is None:
         raise Failure("SR_OPERATION_NOT_SUPPORTED", record["SR"])
     new_uuid, base_uuid = database.new_uuid(), database.new_uuid()
-    try:
-        base = store.snapshot(record["uuid"], new_uuid, base_uuid)
-    except StorageFull as error:
-        raise full() from error
-    except ChainTooLong as error:
-        raise backend(109, "The snapshot chain is too long") from error
+    with storage_failures():
+        base = store.snapshot(record["uuid"], new_uuid, base_uuid, deflated=is_snapshot)
     made = {name: record[name] for name in SNAPSHOT_COPIED} | {"SR": record["SR"]} | _initial(new_uuid)
     if is_snapshot:
         made |= {
@@ -140,7 +145,8 @@ def destroy_disk(toolstack: Toolstack, vdi: str) -> None:
     record = database.get("VDI", vdi)
     sr, uuid, store = record["SR"], record["uuid"], toolstack.store_of(vdi)
     if store is not None:
-        store.destroy(uuid)
+        with storage_failures():
+            store.destroy(uuid)
     toolstack.change_logs.destroyed(uuid)
     database.destroy("VDI", vdi)
     refresh_disks(toolstack, sr, [])
@@ -153,9 +159,10 @@ def drop_data(toolstack: Toolstack, vdi: str) -> None:
     record = database.get("VDI", vdi)
     store = toolstack.store_of(vdi)
     config = {key: value for key, value in record["sm_config"].items() if key != "vhd-parent"}
-    database.update("VDI", vdi, type="cbt_metadata", physical_utilisation=0, sm_config=config)
     if store is not None:
-        store.destroy(record["uuid"])
+        with storage_failures():
+            store.destroy(record["uuid"])
+    database.update("VDI", vdi, type="cbt_metadata", physical_utilisation=0, sm_config=config)
     refresh_disks(toolstack, record["SR"], [vdi])
     toolstack.storage_changed(record["SR"])
 
@@ -171,10 +178,8 @@ def resize_disk(toolstack: Toolstack, vdi: str, size_bytes: int) -> None:
         raise backend(79, "VDI Invalid size", "shrinking not allowed")
     if size > SIZE_MAX_BYTES:
         raise backend(79, "VDI Invalid size", "VDI size must be between 1 MB and 2088960 MB")
-    try:
+    with storage_failures():
         store.resize(record["uuid"], size)
-    except StorageFull as error:
-        raise full() from error
     toolstack.database.update("VDI", vdi, virtual_size=size)
     refresh_disks(toolstack, record["SR"], [vdi])
 
@@ -185,11 +190,13 @@ def refresh_disks(toolstack: Toolstack, sr: str, vdis: list[str]) -> None:
     for vdi in vdis:
         record = database.get("VDI", vdi)
         if store is not None and record["uuid"] in store:
-            node, parent = store.node(record["uuid"]), store.parent(record["uuid"])
+            parent = store.parent(record["uuid"])
             config = {key: value for key, value in record["sm_config"].items() if key != "vhd-parent"}
+            if database.get("SR", sr)["type"].startswith("lvm"):
+                config["vdi_type"] = "vhd"
             if parent is not None:
                 config["vhd-parent"] = parent
-            database.update("VDI", vdi, physical_utilisation=node.file_bytes, sm_config=config)
+            database.update("VDI", vdi, physical_utilisation=store.charge(record["uuid"]), sm_config=config)
         vdi_rules.refresh(database, vdi)
     refresh_sr(toolstack, sr)
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from xobackup.clock import Clock, SystemClock
 from xobackup.simpool import gc
-from xobackup.simpool.build import build_pool
+from xobackup.simpool.build import FOREIGN, build_pool
 from xobackup.simpool.content import Expectations, Source
+from xobackup.simpool.disks import refresh_sr
 from xobackup.simpool.dispatch import Dispatcher
 from xobackup.simpool.faults import Faults
 from xobackup.simpool.host_server import HostServer, Where
@@ -247,6 +248,15 @@ class SimPool:
             if held["currently_attached"] and held["mode"] == "RW":
                 return True
         return False
+
+    def fill_sr(self, sr: str, free_bytes: int = 0) -> None:
+        """Let something that is no disk take up all but ``free_bytes`` of a repository."""
+        store = self.toolstack.stores[sr]
+        with self.model.lock:
+            store.foreign_bytes = 0
+            store.foreign_bytes = max(0, store.physical_size - store.used_bytes - free_bytes)
+            self.model.set_key("SR", sr, "other_config", FOREIGN, str(store.foreign_bytes))
+            refresh_sr(self.toolstack, sr)
 
     def gc(self, sr: str | None = None) -> list[gc.Step]:
         """Collect a repository's garbage (the default one's) until nothing is left to do."""

@@ -38,11 +38,16 @@ class VmSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SrSpec:
-    """One storage repository of VHD files (``ext``, ``nfs``) or of ISO images (``iso``)."""
+    """One storage repository: VHD files (``ext``, ``file``, ``nfs``, ``smb``), VHDs on logical volumes (``lvm``,
+    ``lvmoiscsi``: thick), or ISO images (``iso``)."""
 
     name: str
-    type: Literal["ext", "nfs", "iso"] = "ext"
+    type: Literal["ext", "file", "nfs", "smb", "lvm", "lvmoiscsi", "iso"] = "ext"
     physical_size: int = 1024 * GIB
+    foreign_bytes: int = 0
+    """Taken up by something that is no disk."""
+    read_only: bool = False
+    """Whether it refuses every change, from the moment on that the pool has been built."""
     hosts: tuple[int, ...] | None = None
     """Indexes of the hosts that have it plugged; ``None``: all for shared ones, the master for local ones."""
 

@@ -138,8 +138,8 @@ class ExportRawVdi:
                 if base_store is None:
                     raise _no_differences("base VDI is not a vhd; cannot compute differences: " + base_ref)
                 base_nodes = base_store.chain(database.get("VDI", base_ref)["uuid"])
-            directory = f"/run/sr-mount/{store.directory.name}"
-            return plan_export(store.disk(uuid), base_nodes, wanted, directory, toolstack.rng)
+            base_path = "" if base_ref is None else _host_path(toolstack, base_ref)
+            return plan_export(store.disk(uuid), base_nodes, wanted, base_path, toolstack.rng)
 
     def _hold(self, vdi: str, held: list[Dom0Attachment]) -> None:
         attachment = Dom0Attachment(self._toolstack, vdi, self._host, "RO")
@@ -172,6 +172,15 @@ class ExportRawVdi:
         if fault.how == "end":
             raise Disconnected("planned")
         raise Failure(fault.code or transfer.IO_ERROR[0], *(fault.params or transfer.IO_ERROR[1:]))
+
+
+def _host_path(toolstack: Toolstack, vdi: str) -> str:
+    """Where a host finds the disk's VHD: a file under its mounts, or a logical volume."""
+    record = toolstack.database.get("VDI", vdi)
+    sr = toolstack.database.get("SR", record["SR"])
+    if sr["type"].startswith("lvm"):
+        return f"/dev/VG_XenStorage-{sr['uuid']}/VHD-{record['uuid']}"
+    return f"/run/sr-mount/{sr['uuid']}/{record['uuid']}.vhd"
 
 
 def _no_differences(text: str) -> Failure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from xobackup.simpool.failures import Failure
 from xobackup.simpool.registry import Call, message
 from xobackup.simpool.values import date_text
 
@@ -9,6 +10,16 @@ from xobackup.simpool.values import date_text
 @message("pool.sync_database")
 def sync_database(call: Call) -> None:
     del call  # one host: the database is where it belongs
+
+
+@message("pool.designate_new_master")
+def designate_new_master(call: Call, host: str) -> None:
+    """Sessions do not survive it."""
+    call.database.row("host", host)
+    if not call.toolstack.is_live(host):
+        raise Failure("HOST_OFFLINE", host)
+    call.database.update("pool", call.toolstack.pool, master=host)
+    call.toolstack.sessions.end_all()
 
 
 @message("host.get_servertime")

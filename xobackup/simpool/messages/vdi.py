@@ -10,7 +10,6 @@ from xobackup.simpool.failures import Failure
 from xobackup.simpool.generic import create_members
 from xobackup.simpool.http.certificate import SUBJECT
 from xobackup.simpool.registry import Call, message
-from xobackup.simpool.storage.store import StorageFull
 from xobackup.simpool.toolstack import is_null
 from xobackup.simpool.vdi_rules import check, refresh
 
@@ -72,12 +71,13 @@ def copy(call: Call, vdi: str, sr: str, base_vdi: str = "", into_vdi: str = "") 
         skipped = _unchanged(call, vdi, base_vdi)
         database.set_key("VDI", vdi, "current_operations", mark, "copy")
     try:
-        _copy_blocks(source_store, uuid, target_store, into, skipped)
-    except StorageFull as error:
+        with disks.storage_failures():
+            _copy_blocks(source_store, uuid, target_store, into, skipped)
+    except Failure:
         if is_null(into_vdi):
             with database.lock:
                 disks.destroy_disk(toolstack, target)
-        raise disks.full() from error
+        raise
     finally:
         with database.lock:
             if database.exists("VDI", vdi):

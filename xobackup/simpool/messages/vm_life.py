@@ -38,7 +38,11 @@ def _host_for(call: Call, vm: str) -> str:
         if not is_null(disk):
             repositories.add(database.get("VDI", disk)["SR"])
     for host, record in database.where("host"):
-        if record["enabled"] and all(host in call.toolstack.hosts_of_sr(sr) for sr in repositories):
+        if (
+            record["enabled"]
+            and call.toolstack.is_live(host)
+            and all(host in call.toolstack.hosts_of_sr(sr) for sr in repositories)
+        ):
             return host
     for sr in sorted(repositories):
         if not call.toolstack.hosts_of_sr(sr):

@@ -105,14 +105,14 @@ def changed_indexes(nodes: list[Node], base: list[Node]) -> list[int]:
 
 
 def plan_export(
-    disk: ComposedDisk, base: list[Node] | None, wanted: str, directory: str, rng: random.Random
+    disk: ComposedDisk, base: list[Node] | None, wanted: str, base_path: str, rng: random.Random
 ) -> Export:
-    """What to send for ``disk`` (against ``base``); ``directory`` is where a host would mount the repository."""
+    """What to send for ``disk`` (against ``base``); ``base_path`` is where a host would find the base's node."""
     indexes = disk.block_indexes() if base is None else changed_indexes(disk.nodes, base)
     size = disk.virtual_size_bytes
     if wanted == "raw":
         return Export(disk=disk, indexes=indexes, head=b"", tail=b"", raw_bytes=size)
-    head, tail = _frame(size, indexes, None if base is None else base[0], directory, rng)
+    head, tail = _frame(size, indexes, None if base is None else base[0], base_path, rng)
     return Export(disk=disk, indexes=indexes, head=head, tail=tail)
 
 
@@ -124,9 +124,7 @@ def empty_export(size: int, wanted: str, rng: random.Random) -> Export:
     return Export(disk=None, indexes=[], head=head, tail=tail)
 
 
-def _frame(
-    size: int, indexes: list[int], base: Node | None, directory: str, rng: random.Random
-) -> tuple[bytes, bytes]:
+def _frame(size: int, indexes: list[int], base: Node | None, path: str, rng: random.Random) -> tuple[bytes, bytes]:
     """Everything before the first block, and everything after the last."""
     kind = DiskType.DYNAMIC if base is None else DiskType.DIFFERENCING
     fresh = uuids.UUID(int=rng.getrandbits(128), version=4)
@@ -139,7 +137,6 @@ def _frame(
     entries = -(-size // BLOCK_BYTES)
     header = Header(table_offset=TABLE_OFFSET, table_entries=entries)
     if base is not None:
-        path = f"{directory}/{base.path.name}"
         announced = Locator(
             code=MACX, data_space=1, data_length=len(f"file://{path}".encode()), data_offset=LOCATOR_OFFSET
         )

@@ -6,7 +6,7 @@
 
 - If L has nothing of its own since the last snapshot, both become children of P and no B is made.
 - A chain of 30 takes no further snapshot.
-- The files' lengths never add up to more than the repository's physical size.
+- What the nodes take up (:mod:`xobackup.simpool.storage.space`) never adds up to more than the physical size.
 
 The store knows nodes by the uuid in their file names; which records exist for them is not its business.
 """
@@ -15,12 +15,15 @@ from __future__ import annotations
 
 import threading
 import uuid as uuids
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from vhd.block import BLOCK_BYTES, SECTOR_BYTES
 from vhd.timestamps import to_vhd
 from xobackup.simpool.storage.composed import ComposedDisk, runs_of
 from xobackup.simpool.storage.node import Node
+from xobackup.simpool.storage.space import Files
 
 if TYPE_CHECKING:
     import random
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from xobackup.clock import Clock
+    from xobackup.simpool.storage.space import Space
 
 DEPTH_MAX = 30
 
@@ -45,6 +49,10 @@ class ChainTooLong(Exception):
     """The disk's chain has reached the depth limit."""
 
 
+class StorageReadOnly(OSError):
+    """The repository takes no changes."""
+
+
 class SrStore:
     """VHD trees of one storage repository, safe for many threads."""
 
@@ -56,6 +64,9 @@ class SrStore:
         clock: Clock,
         rng: random.Random,
         on_write: Callable[[str, int, int], None] | None = None,
+        space: Space | None = None,
+        read_only: bool = False,
+        foreign_bytes: int = 0,
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
@@ -64,10 +75,15 @@ class SrStore:
         self._clock = clock
         self._rng = rng
         self._on_write = on_write
+        self._space = space or Files()
+        self.read_only = read_only
+        self.foreign_bytes = foreign_bytes
+        """Taken up by something that is no disk."""
+        self.deflated: set[str] = set()
+        """Snapshots, which nobody writes to."""
         self._nodes: dict[str, Node] = {}
         for path in sorted(directory.glob("*.vhd")):
             self._adopt(path.stem, Node.open(path))
-        self._used = sum(node.file_bytes for node in self._nodes.values())
 
     # -- looking
 
@@ -103,46 +119,76 @@ class SrStore:
 
     @property
     def used_bytes(self) -> int:
-        return self._used
+        with self.lock:
+            return self.foreign_bytes + sum(self.charge(uuid) for uuid in self._nodes)
+
+    def charge(self, uuid: str) -> int:
+        """What one node takes up."""
+        return self._space.charge(self._nodes[uuid], deflated=uuid in self.deflated)
 
     # -- changing
 
     def create(self, uuid: str, size_bytes: int) -> None:
         """A new empty disk."""
         with self.lock:
+            self._require_writable()
+            self._reserve(self._space.fresh(size_bytes, deflated=False))
             self._new(uuid, size_bytes, None)
 
-    def snapshot(self, uuid: str, new_uuid: str, base_uuid: str) -> str | None:
-        """Snapshot (or clone) ``uuid`` as ``new_uuid``; return ``base_uuid`` if that node had to be made."""
+    def snapshot(self, uuid: str, new_uuid: str, base_uuid: str, *, deflated: bool = False) -> str | None:
+        """Snapshot (or clone) ``uuid`` as ``new_uuid``; return ``base_uuid`` if that node had to be made.
+
+        ``deflated``: nobody will write to the new one.
+        """
         with self.lock:
+            self._require_writable()
             leaf = self._nodes[uuid]
             if len(self.chain(uuid)) >= DEPTH_MAX:
                 raise ChainTooLong(uuid)
             parent = self.parent(uuid)
+            needed = self._space.fresh(leaf.size_bytes, deflated=deflated)
             if leaf.empty and parent is not None:
-                self._new(new_uuid, leaf.size_bytes, self._nodes[parent])
+                self._reserve(needed)
+                self._new(new_uuid, leaf.size_bytes, self._nodes[parent], deflated=deflated)
                 return None
-            self._reserve(2 * _empty_bytes(leaf.size_bytes))
+            kept = self._space.fresh(leaf.size_bytes, deflated=uuid in self.deflated)
+            self._reserve(needed + kept - self._deflation(uuid))
             leaf.rename(self._path(base_uuid))
             leaf.set_footer(hidden=1)
             self._nodes[base_uuid] = self._nodes.pop(uuid)
-            self._new(uuid, leaf.size_bytes, leaf)
-            self._new(new_uuid, leaf.size_bytes, leaf)
+            self._new(uuid, leaf.size_bytes, leaf, deflated=uuid in self.deflated)
+            self._new(new_uuid, leaf.size_bytes, leaf, deflated=deflated)
             return base_uuid
+
+    def _deflation(self, uuid: str) -> int:
+        """What a leaf gives back when it becomes a hidden node."""
+        node = self._nodes[uuid]
+        before = self.charge(uuid)
+        node.footer = replace(node.footer, hidden=1)
+        after = self.charge(uuid)
+        node.footer = replace(node.footer, hidden=0)
+        return before - after
 
     def destroy(self, uuid: str) -> None:
         """Remove a node; one with children becomes hidden instead."""
         with self.lock:
+            self._require_writable()
             if self.children(uuid):
                 self._nodes[uuid].set_footer(hidden=1)
                 return
             node = self._nodes.pop(uuid)
-            self._used -= node.file_bytes
+            self.deflated.discard(uuid)
             node.path.unlink()
 
     def resize(self, uuid: str, size_bytes: int) -> None:
         with self.lock:
-            self._nodes[uuid].resize(size_bytes)
+            self._require_writable()
+            node, deflated = self._nodes[uuid], uuid in self.deflated
+            more = self._space.fresh(size_bytes, deflated=deflated) - self._space.fresh(
+                node.size_bytes, deflated=deflated
+            )
+            self._reserve(more)
+            node.resize(size_bytes)
 
     def write(self, uuid: str, offset: int, data: bytes | memoryview) -> None:
         """Write at any offset; sectors written in part keep the rest of what the disk shows."""
@@ -151,6 +197,7 @@ class SrStore:
         if end > size:
             raise ValueError(f"{uuid}: a write of {len(data)} bytes at {offset} goes past the end ({size})")
         with self.lock:
+            self._require_writable()
             start, stop = offset - offset % SECTOR_BYTES, -(-end // SECTOR_BYTES) * SECTOR_BYTES
             whole = memoryview(data)
             if (start, stop) != (offset, end):
@@ -187,7 +234,6 @@ class SrStore:
         """The hidden base, which has all of the leaf's data, becomes the leaf's file."""
         with self.lock:
             gone, node = self._nodes.pop(leaf), self._nodes.pop(base)
-            self._used -= gone.file_bytes
             node.set_footer(hidden=0)
             node.rename(gone.path)
             self._nodes[leaf] = node
@@ -197,9 +243,8 @@ class SrStore:
     def _path(self, uuid: str) -> Path:
         return self.directory / f"{uuid}.vhd"
 
-    def _new(self, uuid: str, size_bytes: int, parent: Node | None) -> None:
+    def _new(self, uuid: str, size_bytes: int, parent: Node | None, *, deflated: bool = False) -> None:
         node_uuid = uuids.UUID(int=self._rng.getrandbits(128), version=4)
-        self._reserve(_empty_bytes(size_bytes))
         node = Node.create(
             self._path(uuid),
             size_bytes=size_bytes,
@@ -207,23 +252,24 @@ class SrStore:
             parent=parent,
             timestamp=to_vhd(self._clock.now_s()),
         )
-        self._used += node.file_bytes
         self._adopt(uuid, node)
+        if deflated:
+            self.deflated.add(uuid)
 
     def _adopt(self, uuid: str, node: Node) -> None:
-        node.on_grow = self._grow
+        node.on_grow = partial(self._grow, node)
         self._nodes[uuid] = node
 
-    def _grow(self, more: int) -> None:
-        self._reserve(more)
-        self._used += more
+    def _grow(self, node: Node, more: int) -> None:
+        self._reserve(self._space.growth(node, more))
 
     def _reserve(self, more: int) -> None:
-        free = self.physical_size - self._used
+        if more <= 0:
+            return
+        free = self.physical_size - self.used_bytes
         if more > free:
             raise StorageFull(more, free)
 
-
-def _empty_bytes(size_bytes: int) -> int:
-    """At most so long is the file of an empty disk."""
-    return 4 * (size_bytes // BLOCK_BYTES) + 4096
+    def _require_writable(self) -> None:
+        if self.read_only:
+            raise StorageReadOnly(f"the storage repository {self.directory.name} is read-only")
