@@ -330,3 +330,10 @@ def test_a_repository_that_is_not_there_is_named(lab: Lab, tmp_path: Path) -> No
     missing = RemoteTarget(name="nas", url=f"file://{tmp_path}/missing")
     report = run_job(lab.job(remotes=(missing,)), world)
     assert report.outcome is Outcome.FAILED and "remote nas" in report.problems[0]
+
+
+def test_a_vm_in_two_pools_is_backed_up_once_and_said_so(lab: Lab) -> None:
+    twice = tuple(PoolTarget(name=name, address=lab.address) for name in ("one", "two"))
+    report = lab.run(expect="some-failed", pools=twice)
+    assert only(report).outcome is Outcome.OK and "in several pools" in report.problems[0]
+    lab.check()

@@ -396,3 +396,26 @@ def test_marks_of_an_unfinished_restore_are_gone_at_the_end(backed_up: Lab, pool
         for record in pool.model.records(cls).values():
             if not record["is_a_snapshot"]:
                 assert keys.RUN not in record["other_config"]
+
+
+def test_a_virtual_tpm_comes_back_with_its_contents(lab: Lab, pool: SimPool) -> None:
+    pool.call("VM.hard_shutdown", lab.vm)
+    vtpm = pool.call("VTPM.create", lab.vm, False)
+    pool.call("VTPM.set_contents", vtpm, "c2VhbGVk")
+    lab.run()
+    assert lab.points()[0].metadata["vtpms"] == ["c2VhbGVk"]
+    restored = restore(lab)
+    (copy,) = pool.model.get("VM", restored.vm_ref)["VTPMs"]
+    assert pool.call("VTPM.get_contents", copy) == "c2VhbGVk" and restored.warnings == ()
+
+
+def test_a_host_without_virtual_tpms_warns_instead_of_failing(lab: Lab, pool: SimPool) -> None:
+    pool.call("VM.hard_shutdown", lab.vm)
+    pool.call("VTPM.create", lab.vm, False)
+    pool.faults.fail_call("VTPM.get_contents", "RBAC_PERMISSION_DENIED", ["p", "no"])
+    report = lab.run()
+    assert "virtual TPM" in report.vms[0].warnings[0] and lab.points()[0].metadata["vtpms"] == [None]
+    lab.run()
+    pool.faults.fail_call("VTPM.create", "MESSAGE_METHOD_UNKNOWN", ["VTPM.create"])
+    restored = restore(lab)
+    assert "virtual TPM" in restored.warnings[0]

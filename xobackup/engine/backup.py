@@ -101,6 +101,8 @@ class VmBackup:
                 with self._phase("snapshot"):
                     taken = self._snapshot(plan)
                     plan = self._match(plan, taken)
+                    if None in taken.vtpms:
+                        self._warn("the host does not give the contents of its virtual TPM: they are not backed up")
                 with self._phase("transfer"):
                     self._transfer(plan, taken)
             with self._phase("publish"):

@@ -74,8 +74,13 @@ def open_all(job: Job, world: World, run_id: str, held: ExitStack, *, recover: b
 
 def _choose(job: Job, world: World, opened: Opened, views: Sequence[tuple[RunContext, VmView]]) -> None:
     selection = select_vms(job, [view for _, view in views])
-    contexts = {view.uuid: context for context, view in views}
-    opened.vms = [(contexts[view.uuid], view) for view in selection.chosen]
+    contexts = {(view.pool, view.uuid): context for context, view in views}
+    for view in selection.chosen:
+        if any(other.uuid == view.uuid for _, other in opened.vms):
+            told = f"vm {view.name} ({view.uuid}) is in several pools of the job; the one in {view.pool} is left out"
+            _problem(world, opened, told, EngineError(told))
+            continue
+        opened.vms.append((contexts[view.pool, view.uuid], view))
     unknown = len(opened.contexts) < len(job.pools)  # then a uuid may well be in the pool we could not ask
     opened.skipped = [one for one in selection.skipped if not (unknown and one.why is Why.NOT_FOUND)]
     for one in opened.skipped:

@@ -56,7 +56,7 @@ def draft(
         "vhds": vhds,
         "vm": without_our_blocks(vm),
         "vmSnapshot": taken.record,
-        "vtpms": [],
+        "vtpms": list(taken.vtpms),
         "tags": [],
     }
 

@@ -79,6 +79,8 @@ class RestorePlan:
     """As they will be when all is done."""
     start: bool
     warnings: tuple[str, ...]
+    vtpms: tuple[str, ...] = ()
+    """Contents of the virtual TPMs to create."""
 
     @property
     def size_bytes(self) -> int:
@@ -114,6 +116,7 @@ def plan_vm_restore(
         },
         start=request.start,
         warnings=tuple(planner.warnings),
+        vtpms=tuple(contents for contents in point.metadata.get("vtpms") or () if isinstance(contents, str)),
     )
 
 

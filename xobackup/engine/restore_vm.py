@@ -22,7 +22,7 @@ from xobackup.engine.removal import destroy_vdi
 from xobackup.engine.restore_plan import DiskRestore, RestorePlan, Site, VmRequest, plan_vm_restore
 from xobackup.engine.restore_records import IMPORTING, START_OPERATIONS
 from xobackup.engine.restore_vdi import send_disk
-from xobackup.xapi.errors import NotFound, XapiError
+from xobackup.xapi.errors import NotFound, XapiError, XapiFailure
 from xobackup.xapi.other_config import set_keys
 from xobackup.xapi.values import is_null
 
@@ -102,6 +102,7 @@ class _Restore:
         self._cancel = CancelToken()
         self._vm_ref = ""
         self._vdis: dict[str, str] = {}
+        self._warnings: list[str] = list(plan.warnings)
         self._compared = 0
         self._unchecked = 0
 
@@ -143,6 +144,16 @@ class _Restore:
             session.call("VBD.create", {**disk.vbd, "VM": self._vm_ref, "VDI": str(vdi)})
         for nic in self._plan.nics:
             session.call("VIF.create", {**nic.vif, "VM": self._vm_ref})
+        for contents in self._plan.vtpms:
+            self._create_vtpm(contents)
+
+    def _create_vtpm(self, contents: str) -> None:
+        """A virtual TPM as it was. A host that cannot have one must not keep the disks from coming back."""
+        try:
+            vtpm = self._session.call("VTPM.create", self._vm_ref, False)
+            self._session.call("VTPM.set_contents", vtpm, contents)
+        except XapiFailure as error:
+            self._warnings.append(f"the virtual TPM could not be restored: {error}")
 
     def _fill(self, disks_max: int) -> None:
         """All disks; the first failure stops the others."""
@@ -195,14 +206,13 @@ class _Restore:
         for ref in self._vdis.values():
             set_keys(session, "VDI", ref, {keys.RUN: None})
         set_keys(session, "VM", self._vm_ref, {keys.RUN: None})
-        warnings = list(plan.warnings)
         started = False
         if plan.start:
             try:
                 session.call_async("VM.start", self._vm_ref, False, False)
                 started = True
             except XapiError as error:  # it is restored all the same
-                warnings.append(f"the VM is restored but could not be started: {error}")
+                self._warnings.append(f"the VM is restored but could not be started: {error}")
         return Restored(
             vm_uuid=str(session.call("VM.get_uuid", self._vm_ref)),
             vm_ref=self._vm_ref,
@@ -212,7 +222,7 @@ class _Restore:
             compared=self._compared,
             unchecked=self._unchecked,
             started=started,
-            warnings=tuple(warnings),
+            warnings=tuple(self._warnings),
         )
 
     def _roll_back(self) -> None:

@@ -18,7 +18,7 @@ from xobackup.engine.errors import VmRefused
 from xobackup.engine.job import Job
 from xobackup.engine.removal import remove_disks, remove_snapshot
 from xobackup.engine.view import VmView
-from xobackup.xapi.errors import NotFound, NotSupported, OperatorProblem, XapiError
+from xobackup.xapi.errors import NotFound, NotSupported, OperatorProblem, XapiError, XapiFailure
 from xobackup.xapi.other_config import block_operations, set_keys, unblock_operations
 from xobackup.xapi.values import format_time, is_null
 
@@ -41,6 +41,8 @@ class Taken:
     """Live VDI uuid -> (snapshot VDI ref, its record)."""
     vbds: Mapping[str, Record]
     vifs: Mapping[str, Record]
+    vtpms: tuple[str | None, ...] = ()
+    """Contents of its virtual TPMs; ``None`` for one the host does not give."""
 
     @property
     def datetime_key(self) -> str:
@@ -166,7 +168,15 @@ def _taken(session: Session, ref: str, moment: datetime) -> Taken:
         vdi = session.record("VDI", vbd["VDI"])
         vdis[str(session.call("VDI.get_uuid", vdi["snapshot_of"]))] = (vbd["VDI"], vdi)
     vifs = {vif_ref: session.record("VIF", vif_ref) for vif_ref in record["VIFs"]}
-    return Taken(ref=ref, moment=moment, record=record, vdis=vdis, vbds=vbds, vifs=vifs)
+    vtpms = tuple(_vtpm_contents(session, vtpm) for vtpm in record.get("VTPMs") or ())
+    return Taken(ref=ref, moment=moment, record=record, vdis=vdis, vbds=vbds, vifs=vifs, vtpms=vtpms)
+
+
+def _vtpm_contents(session: Session, ref: str) -> str | None:
+    """What a virtual TPM holds. Hosts may refuse it; the disks are worth saving all the same."""
+    with contextlib.suppress(XapiFailure):
+        return str(session.call("VTPM.get_contents", ref))
+    return None
 
 
 def mark_exported(session: Session, taken: Taken, chain_lengths: Mapping[str, int], remotes: Iterable[str]) -> None:
