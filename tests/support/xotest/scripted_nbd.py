@@ -86,6 +86,7 @@ class ScriptedNbd:
     ) -> None:
         _end(self._listener)
         with self._lock:
+            self._lock.wait_for(lambda: self.open == 0, timeout=2)  # what clients sent last is still heard
             sockets = list(self._sockets)
         for sock in sockets:
             _end(sock)

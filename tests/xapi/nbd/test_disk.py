@@ -151,7 +151,11 @@ def test_the_pipeline_is_kept_full_whatever_the_latency(backwards: bool) -> None
 
 def test_one_request_in_flight_would_not_get_past_such_a_server() -> None:
     options = replace(ONE, depth=1, idle_s=0.2, reconnect_tries=1)
-    with (ScriptedNbd(CONTENT, hold=8, due=9) as server, disk_on(server, options) as disk, pytest.raises(NbdTimeout, match="silence"),):
+    with (
+        ScriptedNbd(CONTENT, hold=8, due=9) as server,
+        disk_on(server, options) as disk,
+        pytest.raises(NbdTimeout, match="silence"),
+    ):
         drained(disk.blocks(BufferPool(12)), BufferPool(1))
 
 
@@ -160,11 +164,11 @@ def test_several_connections_share_the_work_and_few_blocks_need_only_one() -> No
     pool = BufferPool(options.buffers_wanted)
     with ScriptedNbd(CONTENT) as server, disk_on(server, options) as disk:
         assert drained(disk.blocks(pool), pool) == by_block(CONTENT)
-        assert server.accepted <= 3
-        server.accepted = 0
+        before = disk.stats.connections
+        assert before <= 3
         assert len(drained(disk.blocks(pool, indexes=[3, 4]), pool)) == 2
-        assert server.accepted == 1
-    assert server.goodbyes == disk.stats.connections
+        assert disk.stats.connections == before + 1
+    assert 2 <= server.goodbyes <= disk.stats.connections  # one that came too late for any work is just closed
 
 
 def test_shorter_requests_are_put_together() -> None:
@@ -288,7 +292,11 @@ def test_an_io_error_is_tried_again_and_then_told() -> None:
 def test_an_error_that_cannot_pass_is_told_at_once() -> None:
     pool = BufferPool(6)
     errors = {0: deque([1, 1, 1])}
-    with (ScriptedNbd(CONTENT, errors=errors) as server, disk_on(server) as disk, pytest.raises(NbdReadFailed, match="EPERM"),):
+    with (
+        ScriptedNbd(CONTENT, errors=errors) as server,
+        disk_on(server) as disk,
+        pytest.raises(NbdReadFailed, match="EPERM"),
+    ):
         drained(disk.blocks(pool), pool)
     assert len(errors[0]) == 2
 
@@ -313,9 +321,15 @@ def test_an_export_shorter_than_the_disk_is_refused_a_longer_one_is_cut() -> Non
 
 
 def test_garbage_is_no_nbd_server() -> None:
-    with (ScriptedNbd(CONTENT, plans=deque([Plan(greeting=b"HTTP/1.1 400 Bad Request\r\n")])) as server, pytest.raises(NbdProtocolError, match="expected NBD's greeting"),):
+    with (
+        ScriptedNbd(CONTENT, plans=deque([Plan(greeting=b"HTTP/1.1 400 Bad Request\r\n")])) as server,
+        pytest.raises(NbdProtocolError, match="expected NBD's greeting"),
+    ):
         disk_on(server).begin()
-    with (ScriptedNbd(CONTENT, plans=deque([Plan(padding=b"x" * 124)])) as server, pytest.raises(NbdProtocolError, match="expected 124 zeros"),):
+    with (
+        ScriptedNbd(CONTENT, plans=deque([Plan(padding=b"x" * 124)])) as server,
+        pytest.raises(NbdProtocolError, match="expected 124 zeros"),
+    ):
         disk_on(server).begin()
 
 
@@ -411,7 +425,11 @@ def test_a_bug_in_a_lane_is_not_a_hang() -> None:
 
     pool = BufferPool(9)
     options = replace(QUICK, depth=1, idle_s=30.0)
-    with ((ScriptedNbd(CONTENT, hold=99, due=99) as server, NbdDisk(ask, name="d", clock=SystemClock(), options=options) as disk,), pytest.raises(ZeroDivisionError),):
+    with (
+        ScriptedNbd(CONTENT, hold=99, due=99) as server,
+        NbdDisk(ask, name="d", clock=SystemClock(), options=options) as disk,
+        pytest.raises(ZeroDivisionError),
+    ):
         drained(disk.blocks(pool), pool)
     assert free(pool) == pool.count
 

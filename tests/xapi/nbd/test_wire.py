@@ -73,16 +73,20 @@ def test_another_certificate_is_refused_before_the_session_is_sent(tmp_path: Pat
 
 
 def test_an_expired_certificate_is_refused(tmp_path: Path) -> None:
-    with ScriptedNbd(CONTENT, certificate=make_certificate(tmp_path, expired=True)) as server:
-        with pytest.raises(NbdTlsError, match="expired"):
-            read_all(server)
+    with (
+        ScriptedNbd(CONTENT, certificate=make_certificate(tmp_path, expired=True)) as server,
+        pytest.raises(NbdTlsError, match="expired"),
+    ):
+        read_all(server)
 
 
 @pytest.mark.parametrize("pem", ["nonsense", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"])
 def test_what_is_no_certificate_is_told(tmp_path: Path, pem: str) -> None:
-    with ScriptedNbd(CONTENT, certificate=make_certificate(tmp_path)) as server:
-        with pytest.raises(NbdTlsError, match="the certificate the pool gave cannot be used"):
-            read_all(server, certificate_pem=pem)
+    with (
+        ScriptedNbd(CONTENT, certificate=make_certificate(tmp_path)) as server,
+        pytest.raises(NbdTlsError, match="the certificate the pool gave cannot be used"),
+    ):
+        read_all(server, certificate_pem=pem)
 
 
 def test_a_plain_server_is_used_only_where_that_is_allowed(tmp_path: Path) -> None:
@@ -95,9 +99,11 @@ def test_a_plain_server_is_used_only_where_that_is_allowed(tmp_path: Path) -> No
 
 
 def test_a_server_that_requires_tls_is_not_spoken_to_without(tmp_path: Path) -> None:
-    with ScriptedNbd(CONTENT, certificate=make_certificate(tmp_path)) as server:
-        with pytest.raises(NbdError, match="or requires TLS"):
-            read_all(server, certificate_pem="")
+    with (
+        ScriptedNbd(CONTENT, certificate=make_certificate(tmp_path)) as server,
+        pytest.raises(NbdError, match="or requires TLS"),
+    ):
+        read_all(server, certificate_pem="")
 
 
 def test_a_lost_tls_connection_is_made_again(tmp_path: Path) -> None:
@@ -164,6 +170,8 @@ def test_an_address_that_is_none(address: str) -> None:
 
 
 def test_a_handshake_answered_with_nonsense() -> None:
-    with ScriptedNbd(CONTENT, plans=deque([Plan(greeting=b"NBDMAGIC" + bytes(10))])) as server:
-        with pytest.raises(NbdProtocolError, match="IHAVEOPT"):
-            read_all(server)
+    with (
+        ScriptedNbd(CONTENT, plans=deque([Plan(greeting=b"NBDMAGIC" + bytes(10))])) as server,
+        pytest.raises(NbdProtocolError, match="IHAVEOPT"),
+    ):
+        read_all(server)

@@ -59,7 +59,7 @@ class Lane:
     def watch(self, wire: Wire | NbdConnection) -> None:
         """What :meth:`shut` has to break."""
         self._wire = wire
-        if self._work.over:
+        if self._work.over and not (self._work.complete and isinstance(wire, NbdConnection)):
             wire.shut()
 
     def shut(self, *, handshake_only: bool = False) -> None:
