@@ -198,6 +198,26 @@ def test_a_remote_that_fills_up_drops_out_and_the_other_goes_on(lab: Lab) -> Non
     lab.check()
 
 
+def test_a_remote_that_fails_on_its_own_route_does_not_stop_the_other(lab: Lab) -> None:
+    """One remote catches up from an older base, by an export of its own, and fails at that."""
+    lab.remotes["late"] = late = MemoryRemote(clock=lab.clock)
+    lab.run()
+    faults = Faults(Fault(operation="make_directory", times=1 << 20))
+    lab.remotes["late"] = FaultyRemote(late, faults)
+    lab.write(0, 0, b"missed")
+    lab.run(expect="failed")
+    faults = Faults(Fault(error=errors.NoSpace, operation="write_at", times=1 << 20))
+    lab.remotes["late"] = FaultyRemote(late, faults)
+    lab.write(0, 0, b"one route each")
+    vm = only(lab.run(expect="failed"))
+    assert set(vm.points) == {"nas"} and any("no space" in one for one in vm.errors)
+    lab.remotes["late"] = late
+    lab.write(0, 0, b"both again")
+    assert only(lab.run()).fulls == 0
+    lab.check()
+    lab.assert_tidy()
+
+
 def test_two_runs_at_once_are_told_apart_by_the_lock(lab: Lab) -> None:
     lab.run()
     with lab.repository().lock(lab.vm_uuid, purpose="somebody else"):

@@ -109,9 +109,16 @@ class Transfer:
         return self.outcome
 
     def _one(self, work: _Work, buffers: int) -> None:
-        meter = self._world.progress.meter(f"{work.name}", stage="waiting")
+        meter = self._world.progress.meter(work.name, stage="waiting")
         try:
             self._route(work, BufferPool(buffers), meter)
+        except AllSinksFailed as error:
+            for remote, cause in error.failures.items():
+                if not isinstance(cause, SINK_ERRORS):
+                    raise cause from error
+                self._drop(remote, cause)
+            if set(self._targets) <= set(self.outcome.dropped):
+                raise  # nobody is left, on any route
         finally:
             self._world.progress.drop(meter)
 
