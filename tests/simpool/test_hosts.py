@@ -126,7 +126,7 @@ class TestDown:
         assert client.get("/export_raw_vdi", vdi=pool.vdis_of(pool.vm_named("local"))[0]).status == 302
 
     def test_a_host_can_be_down_from_the_start(self, tmp_path: Path) -> None:
-        spec = PoolSpec(hosts=(HostSpec(name="one"), HostSpec(name="two", down=True)))
+        spec = PoolSpec(hosts=(HostSpec(name="one"), HostSpec(name="two", down=True)), vms=())
         with SimPool.start(tmp_path, spec=spec) as pool, pytest.raises(ConnectionRefusedError):
             ask(pool, "two", "system.listMethods")
 
@@ -142,7 +142,7 @@ def test_another_master_ends_sessions_and_answers_from_then_on(pool: SimPool, cl
 
 @pytest.fixture
 def second(tmp_path: Path) -> Iterator[SimPool]:
-    with SimPool.start(tmp_path / "second", spec=PoolSpec(name="second", password="other"), seed=2) as pool:
+    with SimPool.start(tmp_path / "second", spec=PoolSpec(name="second", password="other", vms=()), seed=2) as pool:
         yield pool
 
 

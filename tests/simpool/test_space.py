@@ -112,7 +112,10 @@ class TestFullAndReadOnly:
                 assert caught.value.params == ["", "There is insufficient space", ""]
 
     def test_a_read_only_repository_can_only_be_read(self, tmp_path: Path) -> None:
-        with pool_on(tmp_path, SrSpec(name="ro", type="nfs", read_only=True)) as pool, SimClient(pool) as client:
+        with (
+            pool_on(tmp_path, SrSpec(name="ro", type="nfs", read_only=True), 4 * MIB) as pool,
+            SimClient(pool) as client,
+        ):
             live = pool.vdis_of(pool.vm_named("guest"))[0]
             for method in ("VDI.snapshot", "VDI.clone"):
                 with pytest.raises(RpcFailure, match="SR_BACKEND_FAILURE_461"):

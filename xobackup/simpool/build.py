@@ -56,8 +56,9 @@ def build_pool(toolstack: Toolstack, spec: PoolSpec, directory: Path, *, address
         networks = {name: _network(toolstack, name, number, hosts) for number, name in enumerate(spec.networks)}
         if spec.nbd:
             database.update("network", next(iter(networks.values())), purpose=[spec.nbd])
+        online = ("VDI_RESIZE_ONLINE",) if toolstack.options.resize_online else ()
         for kind in VHD_KINDS:
-            _driver(toolstack, kind, VHD_FEATURES)
+            _driver(toolstack, kind, (*VHD_FEATURES, *online))
         _driver(toolstack, "iso", ISO_FEATURES)
         srs = {one.name: _repository(toolstack, one, hosts, directory) for one in spec.srs}
         usable = [ref for ref in srs.values() if ref in toolstack.stores]

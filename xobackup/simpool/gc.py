@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from xobackup.simpool.storage.store import SrStore
     from xobackup.simpool.toolstack import Toolstack
 
+NO_SPACE = "SM_GC_NO_SPACE"
 LIVE_LEAF_MAX_BYTES = 20 << 20
 StepKind = Literal["garbage", "coalesce", "leaf-coalesce"]
 
@@ -140,11 +141,23 @@ def collect(toolstack: Toolstack, sr: str) -> list[Step]:
                 apply_step(toolstack, sr, step)
             except StorageFull:
                 skipped.add(step.node)
+                _complain(toolstack, sr)
                 continue
             done.append(step)
     if done:
         toolstack.storage_changed(sr)
     return done
+
+
+def _complain(toolstack: Toolstack, sr: str) -> None:
+    """Tell the operator, once, that there is no room to coalesce."""
+    database = toolstack.database
+    uuid = database.get("SR", sr)["uuid"]
+    if any(True for _ in database.where("message", name=NO_SPACE, obj_uuid=uuid)):
+        return
+    text = "Unable to perform data coalesce due to a lack of space in SR"
+    message = {"name": NO_SPACE, "priority": 3, "cls": "SR", "obj_uuid": uuid, "body": text}
+    database.create("message", {**message, "timestamp": toolstack.now_text()})
 
 
 class Collector:

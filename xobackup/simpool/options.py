@@ -29,6 +29,8 @@ class Options:
     """Whether changed block tracking may be switched (XenServer without the edition for it: no)."""
     data_destroy_wait_s: float = 4.0
     """How long ``VDI.data_destroy`` waits for whoever holds the disk."""
+    resize_online: bool = False
+    """Whether ``VDI.resize_online`` exists and the storage drivers know it."""
     nbd_connections_max: int = 16
     """NBD connections that one host serves at a time; more are closed at once."""
     nbd_lists: bool = True

@@ -15,10 +15,12 @@ MODULES = (
     "vbd",
     "vdi",
     "vdi_cbt",
+    "vdi_moves",
     "vif",
     "vm",
     "vm_copies",
     "vm_life",
+    "vm_memory",
     "vtpm",
 )
 

@@ -10,6 +10,7 @@ from xobackup.simpool.database import copy_record
 from xobackup.simpool.failures import Failure
 from xobackup.simpool.messages import vdi as vdi_messages
 from xobackup.simpool.messages.vif import new_mac
+from xobackup.simpool.messages.vm_life import stop_vm
 from xobackup.simpool.registry import Call, message
 from xobackup.simpool.relations import DERIVED
 from xobackup.simpool.toolstack import is_null
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
     from xobackup.simpool.database import Record
 
+_REVERTED = ("memory_", "VCPUs_", "HVM_", "PV_", "platform", "NVRAM", "bios_strings", "domain_type", "hardware_")
+"""Beginnings of the names of fields that a revert brings back."""
 _NOT_KEPT_CONFIG = frozenset({"default_template", "xensource_internal"})
 
 
@@ -30,8 +33,14 @@ def snapshot(call: Call, vm: str, new_name: str, ignore_vdis: list[str] | None =
     if ignore_vdis is not None and not call.toolstack.options.snapshot_takes_ignore_vdis:
         raise Failure("MESSAGE_PARAMETER_COUNT_MISMATCH", "VM.snapshot", 2, 3)
     vm_rules.check(database, vm, "snapshot")
+    return take_snapshot(call, vm, new_name, frozenset(ignore_vdis or ()))
+
+
+def take_snapshot(call: Call, vm: str, new_name: str, ignored: frozenset[str] = frozenset()) -> str:
+    """The snapshot itself, without any check of the VM."""
+    database = call.database
     record = database.get("VM", vm)
-    new_disks = _copy_disks(call, vm, _snapshot_of_disk, ignored=frozenset(ignore_vdis or ()))
+    new_disks = _copy_disks(call, vm, _snapshot_of_disk, ignored=ignored)
     changes = {
         "name_label": new_name,
         "is_a_template": True,
@@ -184,22 +193,28 @@ def _refresh(call: Call, vm: str) -> None:
 
 @message("VM.revert")
 def revert(call: Call, snapshot: str) -> None:
-    """The VM's disks are destroyed and replaced by clones of the snapshot's, under new uuids."""
+    """The VM's disks are destroyed and replaced by clones of the snapshot's, under new uuids.
+
+    A running VM is stopped first. A checkpoint brings its memory back: the VM is Suspended afterwards.
+    """
     database = call.database
     vm_rules.check(database, snapshot, "revert")
     source = database.get("VM", snapshot)
     vm = source["snapshot_of"]
     if is_null(vm) or not database.exists("VM", vm):
         raise Failure("VM_REVERT_FAILED", vm, snapshot)
-    if database.get("VM", vm)["power_state"] != "Halted":
-        raise Failure("VM_BAD_POWER_STATE", vm, "halted", database.get("VM", vm)["power_state"].lower())
     clones = _copy_disks(call, snapshot, _clone_of_disk)
+    image = source["suspend_VDI"]
+    memory = NULL if is_null(image) else _clone_of_disk(call, image)
+    if database.get("VM", vm)["power_state"] != "Halted":
+        stop_vm(call.toolstack, vm)
     former = [database.copy("VBD", vbd) for vbd in database.get("VM", vm)["VBDs"]]
     old = {vbd["userdevice"]: vbd["VDI"] for vbd in former if vbd["type"] != "CD"}
     for vbd in list(database.get("VM", vm)["VBDs"]):
         database.destroy("VBD", vbd)
-    for vif in list(database.get("VM", vm)["VIFs"]):
-        database.destroy("VIF", vif)
+    for cls in ("VIF", "VTPM"):
+        for device in list(database.get("VM", vm)[f"{cls}s"]):
+            database.destroy(cls, device)
     _copy_devices(call, snapshot, vm, clones, keep_macs=True)
     for vbd in database.get("VM", vm)["VBDs"]:
         record = database.get("VBD", vbd)
@@ -207,7 +222,13 @@ def revert(call: Call, snapshot: str) -> None:
     for disk in old.values():
         if not is_null(disk) and database.exists("VDI", disk):
             disks.destroy_disk(call.toolstack, disk)
-    database.update("VM", vm, parent=snapshot)
+    kept = {name: value for name, value in source.items() if name.startswith(_REVERTED)}
+    database.update("VM", vm, **kept)
+    old_image = database.get("VM", vm)["suspend_VDI"]
+    power = "Halted" if is_null(memory) else "Suspended"
+    database.update("VM", vm, parent=snapshot, power_state=power, suspend_VDI=memory)
+    if not is_null(old_image) and database.exists("VDI", old_image):
+        disks.destroy_disk(call.toolstack, old_image)
     _refresh(call, vm)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from xobackup.simpool import attach, vm_rules
+from xobackup.simpool import attach, disks, vm_rules
 from xobackup.simpool.failures import Failure
 from xobackup.simpool.registry import Call, message
 from xobackup.simpool.toolstack import is_null
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def start(call: Call, vm: str, start_paused: bool = False, force: bool = False) -> None:
     del force
     vm_rules.check(call.database, vm, "start")
-    start_vm(call.toolstack, vm, host=_host_for(call, vm), paused=start_paused)
+    start_vm(call.toolstack, vm, host=host_for(call, vm), paused=start_paused)
 
 
 @message("VM.start_on")
@@ -29,7 +29,7 @@ def start_on(call: Call, vm: str, host: str, start_paused: bool = False, force: 
     start_vm(call.toolstack, vm, host=host, paused=start_paused)
 
 
-def _host_for(call: Call, vm: str) -> str:
+def host_for(call: Call, vm: str) -> str:
     """The first enabled host that sees all of the VM's repositories."""
     database = call.database
     repositories = set()
@@ -112,7 +112,10 @@ def stop_vm(toolstack: Toolstack, vm: str) -> None:
         database.update("VIF", vif, currently_attached=False)
     if database.exists("VM_guest_metrics", record["guest_metrics"]):
         database.destroy("VM_guest_metrics", record["guest_metrics"])
-    database.update("VM", vm, power_state="Halted", resident_on=NULL, domid=-1)
+    image = record["suspend_VDI"]
+    database.update("VM", vm, power_state="Halted", resident_on=NULL, domid=-1, suspend_VDI=NULL)
+    if not is_null(image) and database.exists("VDI", image):
+        disks.destroy_disk(toolstack, image)
     for vbd in record["VBDs"]:
         attach.refresh_vbd(database, vbd)
     vm_rules.refresh(database, vm)
