@@ -186,7 +186,7 @@ def test_every_nth_backup_is_full_when_asked(lab: Lab) -> None:
         lab.write(0, 0, b"x")
         vm = only(lab.run())
         kinds.append("full" if vm.fulls else "delta")
-        lab.check()
+    lab.check()
     assert kinds == ["full", "delta", "full", "delta", "full"]
     assert not lab.journal.of(events.FellBackToFull)
 

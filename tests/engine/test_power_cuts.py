@@ -1,10 +1,12 @@
-"""The power goes off at every change a run makes to its repository; nothing published is ever lost.
+"""The power goes off at change after change that a run makes to its repository; nothing published is ever lost.
 
 The pool lives on while the repository's machine dies, so the pool's side carries over from cut to cut as it does
 in life: each cut run leaves its snapshots, the next run cleans them and goes on. What survives of the repository is
-drawn by the memory remote: unsynced writes may be lost, torn or reordered.
+drawn by the memory remote: unsynced writes may be lost, torn or reordered. Every other change is taken, odd ones for
+files, even ones for directories; ``XOTEST_SWEEP=full`` takes them all.
 """
 
+import os
 import random
 from collections import Counter
 
@@ -26,7 +28,7 @@ PROFILE = Profile(small_writes=2, small_max_bytes=4096, sequential_every=1000)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stored", ["files", "directories"])
-def test_a_run_survives_a_power_cut_at_every_change(tmp_path, stored: str, seed: int = 20261121) -> None:
+def test_a_run_survives_power_cuts(tmp_path, stored: str, seed: int = 20261121) -> None:
     with SimPool.start(tmp_path / "pool", spec=ONE_DISK) as pool:
         lab = Lab(tmp_path, pool, vhd_directory=stored == "directories")
         lab.with_settings(retention=2)
@@ -36,9 +38,10 @@ def test_a_run_survives_a_power_cut_at_every_change(tmp_path, stored: str, seed:
             lab.run()
         lab.check()
         kinds: Counter[str] = Counter()
-        for number in range(1, 1000):
+        full = os.environ.get("XOTEST_SWEEP") == "full"
+        for turn, number in enumerate(range(1 + lab.vhd_directory, 1000, 1 if full else 2)):
             workload.step()
-            faults = cut_run(lab, number, Moment.DURING if number % 2 else Moment.BEFORE, seed)
+            faults = cut_run(lab, number, Moment.DURING if turn % 2 else Moment.BEFORE, seed)
             if faults is None:
                 break
             kinds[str(faults.cut_operation.kind)] += 1
@@ -49,7 +52,7 @@ def test_a_run_survives_a_power_cut_at_every_change(tmp_path, stored: str, seed:
             lab.check()
             lab.assert_tidy()
             assert len(lab.points()) == 2
-        assert sum(kinds.values()) > 20 and {"rename", "put", "delete"} <= set(kinds), kinds
+        assert sum(kinds.values()) > 12 and {"rename", "put", "delete"} <= set(kinds), kinds
 
 
 def cut_run(lab: Lab, number: int, moment: Moment, seed: int) -> Faults | None:

@@ -45,17 +45,17 @@ def contents(lab: Lab, restored: Restored) -> dict[str, str]:
     return {live: lab.pool.disk_sha256(refs[new]) for live, new in restored.disks.items()}
 
 
-@pytest.mark.parametrize("point", [0, 1, 2])
 @pytest.mark.parametrize("directories", [False, True])
-def test_every_point_comes_back_as_a_vm(lab: Lab, directories: bool, point: int) -> None:
+def test_every_point_comes_back_as_a_vm(lab: Lab, directories: bool) -> None:
     lab.vhd_directory = directories
     workload = lab.pool.workload(lab.vm, seed=7)
     for _ in range(3):
         workload.step()
         lab.run()
-    restored = restore(lab, point=point)
-    assert contents(lab, restored) == lab.expected["nas", lab.points()[point].id]
-    assert restored.compared > 0 and restored.unchecked == 0
+    for point in lab.points():
+        restored = restore(lab, point=lab.points().index(point))
+        assert contents(lab, restored) == lab.expected["nas", point.id]
+        assert restored.compared > 0 and restored.unchecked == 0
     lab.assert_tidy()
 
 
