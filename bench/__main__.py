@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench import chain, ingest, merge, restore, shared, whole_run
+from bench import chain, ingest, merge, nbd, restore, shared, whole_run
 from bench.measure import Settings, emptied, say
 from bench.rows import Row, as_json, as_table
 
@@ -26,6 +26,7 @@ GROUPS: dict[str, Callable[[Settings], Iterator[Row]]] = {
     "chain": chain.rows,
     "restore": restore.rows,
     "ingest": ingest.rows,
+    "nbd": nbd.rows,
     "run": whole_run.rows,
 }
 
