@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from xobackup.simpool.dispatch import canonical
 from xobackup.simpool.failures import Failure
 from xobackup.simpool.http.export_raw_vdi import ExportRawVdi
+from xobackup.simpool.http.export_vm import ExportMetadata, ExportVm
 from xobackup.simpool.http.import_raw_vdi import ImportRawVdi
+from xobackup.simpool.http.import_vm import ImportVm
 from xobackup.simpool.http.jsonrpc import JsonRpc
 from xobackup.simpool.http.pages import front_page, xmldbdump
 from xobackup.simpool.http.server import HttpServer
@@ -93,6 +95,10 @@ class HostServer:
         http.route("POST", "/", XmlRpc(dispatcher))
         http.route("GET", "/export_raw_vdi", ExportRawVdi(toolstack, host))
         http.route("PUT", "/import_raw_vdi", ImportRawVdi(toolstack, host))
+        http.route("GET", "/export", ExportVm(toolstack, host))
+        http.route("PUT", "/import", ImportVm(toolstack, host, full=True))
+        http.route("PUT", "/import_metadata", ImportVm(toolstack, host, full=False))
+        http.route("GET", "/export_metadata", ExportMetadata(toolstack))
         http.route("GET", "/pool/xmldbdump", xmldbdump(toolstack))
         http.route("GET", "/", front_page)
         http.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,10 @@ class Options:
     """How long ``VDI.data_destroy`` waits for whoever holds the disk."""
     resize_online: bool = False
     """Whether ``VDI.resize_online`` exists and the storage drivers know it."""
+    xva_checksum: Literal["xxhash", "sha1"] = "xxhash"
+    """Checksums of the members of an exported VM; hosts up to 8.0 wrote SHA-1."""
+    xva_alive_every: int | None = None
+    """A sign of life (a member of length zero) before every so many pieces of 1 MiB; hosts send them when idle."""
     nbd_connections_max: int = 16
     """NBD connections that one host serves at a time; more are closed at once."""
     nbd_lists: bool = True

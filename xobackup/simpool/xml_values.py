@@ -141,7 +141,18 @@ def typed(value: Any, kind: Type) -> Any:
 
 def read_call(body: bytes) -> tuple[str, list[Any]]:
     """Method and parameters of a ``methodCall``; text comes as :class:`Text`. Raises :class:`MalformedXml`."""
-    reader = _Reader()
+    reader = _parse(body, _Reader("methodCall"))
+    if reader.method is None:
+        raise MalformedXml("malformed XML-RPC: no methodName")
+    return reader.method, reader.params
+
+
+def read_value(text: bytes) -> Any:
+    """What a lone ``<value>`` holds, as a task's result or an archive's description. Raises :class:`MalformedXml`."""
+    return _parse(text, _Reader("value")).value
+
+
+def _parse(body: bytes, reader: _Reader) -> _Reader:
     parser = expat.ParserCreate()
     parser.buffer_text = True
     parser.StartElementHandler = reader.start
@@ -152,9 +163,7 @@ def read_call(body: bytes) -> tuple[str, list[Any]]:
         parser.Parse(body, True)
     except (expat.ExpatError, ValueError, LookupError, TypeError) as error:
         raise MalformedXml(f"malformed XML-RPC: {error}") from error
-    if reader.method is None:
-        raise MalformedXml("malformed XML-RPC: no methodName")
-    return reader.method, reader.params
+    return reader
 
 
 @dataclass(slots=True)
@@ -173,7 +182,9 @@ class _Open:
 class _Reader:
     """Builds the call from the parser's events."""
 
-    def __init__(self) -> None:
+    def __init__(self, outermost: str) -> None:
+        self._outermost = outermost
+        self.value: Any = None
         self.method: str | None = None
         self.params: list[Any] = []
         self._stack: list[_Open] = []
@@ -184,8 +195,8 @@ class _Reader:
     def start(self, tag: str, _attributes: dict[str, str]) -> None:
         if len(self._stack) >= DEPTH_MAX:
             raise ValueError("nested too deep")
-        if not self._stack and tag != "methodCall":
-            raise ValueError(f"<methodCall> expected, found <{tag}>")
+        if not self._stack and tag != self._outermost:
+            raise ValueError(f"<{self._outermost}> expected, found <{tag}>")
         self._stack.append(_Open(tag))
 
     def characters(self, text: str) -> None:
@@ -196,6 +207,8 @@ class _Reader:
         above = self._stack[-1] if self._stack else _Open("")
         if tag == "methodName":
             self.method = done.text.strip()
+        elif tag == "value" and not self._stack:
+            self.value = done.value if done.filled else Text(done.text)
         elif tag == "value":
             self._give(above, done.value if done.filled else Text(done.text))
         elif tag == "name":

@@ -91,7 +91,7 @@ class ExportRawVdi:
         except Failure as failure:
             outcome = failure.code
             toolstack.tasks.fail(task, failure)
-            self._say(connection, failure)
+            transfer.say_inside_body(connection, failure)
         except (Disconnected, OSError):
             outcome = "disconnected"
             toolstack.tasks.fail(task, Failure(*transfer.IO_ERROR))
@@ -107,13 +107,6 @@ class ExportRawVdi:
             for attachment in reversed(held):
                 attachment.detach()
         return outcome
-
-    @staticmethod
-    def _say(connection: Connection, failure: Failure) -> None:
-        try:
-            connection.send(transfer.error_inside_body(failure))
-        except Disconnected:
-            return
 
     def _prepare(self, vdi: str, wanted: str, base: str | None, held: list[Dom0Attachment]) -> Export:
         """The checks that come after the headers, and what will be sent."""
@@ -150,7 +143,9 @@ class ExportRawVdi:
         tasks, told, body_start = self._toolstack.tasks, 0.0, connection.sent
         for piece in export.pieces():
             if fault is not None and connection.sent - body_start + len(piece) > fault.after_bytes:
-                self._break(connection, piece[: max(0, fault.after_bytes - connection.sent + body_start)], fault)
+                transfer.break_off(
+                    connection, piece[: max(0, fault.after_bytes - connection.sent + body_start)], fault
+                )
                 return
             connection.send(piece)
             done = (connection.sent - body_start) / export.length_bytes
@@ -161,17 +156,6 @@ class ExportRawVdi:
                 raise Failure("TASK_CANCELLED", task)
             if self._toolstack.closing.is_set():
                 raise Disconnected("the pool is closing")
-
-    @staticmethod
-    def _break(connection: Connection, piece: memoryview, fault: Fault) -> None:
-        connection.send(piece)
-        if fault.how == "lie":
-            return  # a success that is none: only the length gives it away
-        if fault.how == "drop":
-            raise ConnectionLost("export")
-        if fault.how == "end":
-            raise Disconnected("planned")
-        raise Failure(fault.code or transfer.IO_ERROR[0], *(fault.params or transfer.IO_ERROR[1:]))
 
 
 def _host_path(toolstack: Toolstack, vdi: str) -> str:

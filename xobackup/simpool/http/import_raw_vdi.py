@@ -47,6 +47,11 @@ class Body:
         self.received += got
         return got
 
+    def read_some(self, count: int) -> bytes:
+        """At most ``count`` bytes; none at the end of the body."""
+        buffer = bytearray(count)
+        return bytes(buffer[: self.read_into(memoryview(buffer))])
+
     def read_exactly(self, view: memoryview) -> int:
         """Fill ``view``; shorter only at the end of the body."""
         done = 0

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 from typing import TYPE_CHECKING
 
 from xobackup.simpool.failures import Failure
+from xobackup.simpool.faults import ConnectionLost, Fault
 from xobackup.simpool.http.server import answer_html, html
+from xobackup.simpool.http.wire import Disconnected
 
 if TYPE_CHECKING:
     from xobackup.simpool.http.wire import Connection, Request
@@ -84,6 +87,24 @@ def refuse_late(connection: Connection, toolstack: Toolstack, task: str, status:
     toolstack.tasks.fail(task, failure)
     connection.answer(status, (*CLOSING, f"task-id:{task}"), version="1.0")
     return Refused()
+
+
+def say_inside_body(connection: Connection, failure: Failure) -> None:
+    """Append the second answer, if anybody still listens."""
+    with contextlib.suppress(Disconnected):
+        connection.send(error_inside_body(failure))
+
+
+def break_off(connection: Connection, piece: bytes | memoryview, fault: Fault) -> None:
+    """Carry out a planned break after the bytes that still go out."""
+    connection.send(piece)
+    if fault.how == "lie":
+        return  # a success that is none: only the length gives it away
+    if fault.how == "drop":
+        raise ConnectionLost("planned")
+    if fault.how == "end":
+        raise Disconnected("planned")
+    raise Failure.unchecked(fault.code or IO_ERROR[0], fault.params or list(IO_ERROR[1:]))
 
 
 def error_inside_body(failure: Failure) -> bytes:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xobackup.simpool.failures import Failure
 from xobackup.simpool.generic import create_members
 from xobackup.simpool.registry import Call, message
+
+if TYPE_CHECKING:
+    import random
 
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
@@ -38,7 +41,11 @@ def create(call: Call, record: dict[str, Any]) -> str:
 
 def new_mac(call: Call) -> str:
     """A locally administered unicast address."""
-    octets = [(call.toolstack.rng.getrandbits(8) & 0xFC) | 2, *(call.toolstack.rng.getrandbits(8) for _ in range(5))]
+    return random_mac(call.toolstack.rng)
+
+
+def random_mac(rng: random.Random) -> str:
+    octets = [(rng.getrandbits(8) & 0xFC) | 2, *(rng.getrandbits(8) for _ in range(5))]
     return ":".join(f"{octet:02x}" for octet in octets)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from xobackup.simpool import attach, vdi_rules, vm_rules
 from xobackup.simpool.failures import Failure
@@ -10,6 +10,10 @@ from xobackup.simpool.generic import create_members
 from xobackup.simpool.messages import vif as vif_messages
 from xobackup.simpool.registry import Call, message
 from xobackup.simpool.toolstack import is_null
+
+if TYPE_CHECKING:
+    from xobackup.simpool.database import Database
+    from xobackup.simpool.toolstack import Toolstack
 
 
 @message("VM.create")
@@ -25,7 +29,17 @@ def create(call: Call, record: dict[str, Any]) -> str:
     return create_vm(call, members)
 
 
-def create_vm(call: Call, members: dict[str, Any]) -> str:
+class Maker(Protocol):
+    """Whoever makes VMs: a call, or an import."""
+
+    @property
+    def toolstack(self) -> Toolstack: ...
+
+    @property
+    def database(self) -> Database: ...
+
+
+def create_vm(call: Call | Maker, members: dict[str, Any]) -> str:
     """A VM record with the objects that always come with one."""
     database = call.database
     other = {**members["other_config"]}
