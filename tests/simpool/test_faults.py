@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import http.client
+import time
+from pathlib import Path
 
 import pytest
 
-from xobackup.simpool import SimPool
+from xobackup.clock import FakeClock
+from xobackup.simpool import Failure, Options, PoolSpec, SimPool
+from xobackup.simpool.faults import ConnectionLost
+from xobackup.simpool.values import date_text
 from xotest.simclient import RpcFailure, SimClient
 
 
@@ -81,3 +86,61 @@ def test_the_journal_keeps_no_passwords(client: SimClient, pool: SimPool) -> Non
         pass
     for entry in pool.journal.entries("session.*"):
         assert pool.password not in entry.args
+
+
+def test_a_task_can_vanish_with_its_outcome(client: SimClient, pool: SimPool, vm: str) -> None:
+    pool.faults.vanish_task("Async.VM.snapshot")
+    task = client.call("Async.VM.snapshot", vm, "s")
+    with pytest.raises(RpcFailure) as caught:
+        client.wait(task)
+    assert (caught.value.code, caught.value.params) == ("HANDLE_INVALID", ["task", task])
+    assert len(client.call("VM.get_snapshots", vm)) == 1 and pool.faults.unfired() == []
+
+
+def test_a_transfer_can_be_slow_to_begin_and_slow_to_go_on(client: SimClient, pool: SimPool, vm: str) -> None:
+    snapshot = client.call("VDI.snapshot", pool.vdis_of(vm)[0])
+    pool.faults.slow("http", first_byte_s=0.2, bytes_per_s=40_000_000.0)
+    started = time.monotonic()
+    answer = client.get("/export_raw_vdi", vdi=snapshot)
+    assert answer.body == pool.disk_bytes(snapshot)
+    assert time.monotonic() - started >= 0.2 + 0.1
+
+
+def test_every_call_can_take_a_while(client: SimClient, pool: SimPool) -> None:
+    pool.faults.slow("http", latency_s=0.1)
+    started = time.monotonic()
+    client.call("pool.get_all")
+    client.call("pool.get_all")
+    assert time.monotonic() - started >= 0.2
+    pool.faults.clear()
+
+
+def test_hosts_can_have_the_wrong_time(tmp_path: Path, spec: PoolSpec) -> None:
+    clock = FakeClock()
+    with (
+        SimPool.start(tmp_path, spec=spec, options=Options(clock_skew_s=-7200.0), clock=clock) as pool,
+        SimClient(pool) as client,
+    ):
+        now = client.call("host.get_servertime", pool.toolstack.master)
+        assert now == date_text(clock.now_s() - 7200)
+        snapshot = client.call("VM.snapshot", pool.vm_named("guest"), "s")
+        assert client.call("VM.get_snapshot_time", snapshot) == now
+
+
+def test_random_faults_follow_their_seed(pool: SimPool, vm: str) -> None:
+    def outcomes(seed: int) -> list[str]:
+        pool.faults.randomly(seed, rate=0.3)
+        found = []
+        for _ in range(40):
+            session = pool.toolstack.sessions.login(pool.username, pool.password, "test")
+            try:
+                pool.dispatcher.call("VM.get_uuid", [session, vm])
+                found.append("ok")
+            except (Failure, ConnectionLost) as error:
+                found.append(str(error))
+        pool.faults.clear()
+        return [text.partition(" ")[0] for text in found]
+
+    first = outcomes(1)
+    assert first == outcomes(1) != outcomes(2)
+    assert {"ok", "TOO_MANY_PENDING_TASKS", "SESSION_INVALID"} <= set(first)

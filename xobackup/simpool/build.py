@@ -57,8 +57,9 @@ def build_pool(toolstack: Toolstack, spec: PoolSpec, directory: Path, *, address
         if spec.nbd:
             database.update("network", next(iter(networks.values())), purpose=[spec.nbd])
         online = ("VDI_RESIZE_ONLINE",) if toolstack.options.resize_online else ()
+        known = [name for name in VHD_FEATURES if name != "VDI_CONFIG_CBT" or toolstack.options.release != "7.1"]
         for kind in VHD_KINDS:
-            _driver(toolstack, kind, (*VHD_FEATURES, *online))
+            _driver(toolstack, kind, (*known, *online))
         _driver(toolstack, "iso", ISO_FEATURES)
         srs = {one.name: _repository(toolstack, one, hosts, directory) for one in spec.srs}
         usable = [ref for ref in srs.values() if ref in toolstack.stores]

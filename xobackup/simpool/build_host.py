@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from xobackup.simpool import vm_rules
+from xobackup.simpool.releases import API_MINOR
 
 if TYPE_CHECKING:
     from xobackup.simpool.spec import HostSpec, PoolSpec
@@ -15,6 +16,8 @@ def build_host(toolstack: Toolstack, spec: PoolSpec, host: HostSpec, address: st
     """A host as XCP-ng or XenServer of the specification's version describes itself; returns its reference."""
     database = toolstack.database
     metrics = database.create("host_metrics", {"memory_total": host.memory_bytes, "live": True})
+    release = toolstack.options.release
+    version = spec.product_version if release == "8.3" else f"{release}.0"
     now = f"{toolstack.clock.now_s():.1f}"
     ref = database.create(
         "host",
@@ -24,15 +27,15 @@ def build_host(toolstack: Toolstack, spec: PoolSpec, host: HostSpec, address: st
             "address": host.address or address,
             "enabled": True,
             "API_version_major": 2,
-            "API_version_minor": 21,
+            "API_version_minor": API_MINOR[release],
             "API_version_vendor": "XenSource",
             "metrics": metrics,
             "edition": "xcp-ng" if spec.product_brand == "XCP-ng" else "premium-per-socket",
             "software_version": {
                 "product_brand": spec.product_brand,
-                "product_version": spec.product_version,
-                "product_version_text": spec.product_version,
-                "product_version_text_short": spec.product_version.rpartition(".")[0],
+                "product_version": version,
+                "product_version_text": version,
+                "product_version_text_short": version.rpartition(".")[0],
                 "platform_name": "XCP",
                 "platform_version": "3.4.0",
                 "build_number": "simulated",

@@ -50,6 +50,7 @@ class Dispatcher:
 
     def __init__(self, toolstack: Toolstack) -> None:
         self._toolstack = toolstack
+        self._missing = toolstack.options.missing_messages | toolstack.unknown.messages
         self._threads: set[threading.Thread] = set()
         toolstack.list_methods = self.list_methods
 
@@ -64,7 +65,8 @@ class Dispatcher:
                 clock.sleep(delay.seconds)
             if faults.take("expire", plain) is not None:
                 self._toolstack.sessions.end_all()
-            value = self._run(plain, params)
+            value, returns = self._run(plain, params)
+            value = self._toolstack.unknown.trim(value, returns)
             if faults.take("lose", plain) is not None:
                 outcome = "answer lost"
                 raise ConnectionLost(plain)
@@ -85,7 +87,7 @@ class Dispatcher:
         spelt = canonical(name)
         return spelt.startswith("Async.") and self._find(spelt.removeprefix("Async.")) is not None
 
-    def _run(self, name: str, params: list[Any]) -> Any:
+    def _run(self, name: str, params: list[Any]) -> tuple[Any, str]:
         asynchronous = name.startswith("Async.")
         plain = name.removeprefix("Async.")
         method = self._find(plain)
@@ -98,13 +100,13 @@ class Dispatcher:
         if method.session:
             call.session = self._toolstack.sessions.check(params[0])
         if asynchronous:
-            return self._start(method, call, args)
+            return self._start(method, call, args), "task ref"
         self._toolstack.faults.check_call(plain)
-        return self._execute(method, call, args)
+        return self._execute(method, call, args), method.returns
 
     def _find(self, name: str) -> Method | None:
         cls_name, dot, verb = name.partition(".")
-        if not dot or name in self._toolstack.options.missing_messages:
+        if not dot or name in self._missing:
             return None
         cls = self._toolstack.database.model.get(cls_name)
         handler = HANDLERS.get(name)
@@ -165,7 +167,7 @@ class Dispatcher:
             names |= {f"{cls.name}.{verb}" for verb in (*cls.implicit, *cls.messages)}
             if cls.name not in WITHOUT_RECORDS and "get_all_records" in cls.implicit:
                 names.add(f"{cls.name}.get_all_records_where")
-        return sorted(names - self._toolstack.options.missing_messages)
+        return sorted(names - self._missing)
 
 
 def canonical(name: str) -> str:

@@ -10,6 +10,7 @@ faults.slow("nbd", latency_s=0.02, bytes_per_s=125_000_000)
 
 from __future__ import annotations
 
+import random
 import threading
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -23,6 +24,14 @@ Break = Literal["error", "drop", "end", "lie"]
 calls a success."""
 LinkKind = Literal["http", "nbd"]
 FOREVER = 1 << 30
+RANDOM_KINDS = frozenset({"fail", "lose", "delay", "expire", "break"})
+PASSING: tuple[tuple[str, list[str]], ...] = (
+    ("TOO_MANY_PENDING_TASKS", []),
+    ("SR_BACKEND_FAILURE_201", ["", "Currently unavailable, try again", ""]),
+    ("OTHER_OPERATION_IN_PROGRESS", ["VM", "OpaqueRef:NULL", "snapshot", "OpaqueRef:NULL"]),
+)
+"""Failures that pass by themselves."""
+SPARED = ("session.", "system.", "task:")
 
 
 class ConnectionLost(Exception):
@@ -52,11 +61,34 @@ class Fault:
         return f"{self.kind} {self.pattern} ({self.fired} of {self.times} fired)"
 
 
+class Chance:
+    """Faults by seed. ``fired`` lists what happened, for whoever looks into a failed test."""
+
+    def __init__(self, rng: random.Random, rate: float) -> None:
+        self._rng = rng
+        self._rate = rate
+        self.fired: list[str] = []
+
+    def take(self, kind: str, subject: str) -> Fault | None:
+        if kind not in RANDOM_KINDS or subject.startswith(SPARED) or self._rng.uniform(0.0, 1.0) >= self._rate:
+            return None
+        fault = Fault(kind=kind, pattern=subject, fired=1)
+        if kind == "fail":
+            fault.code, fault.params = self._rng.choice(PASSING)
+        elif kind == "break":
+            fault.after_bytes = self._rng.randrange(4 << 20)
+        elif kind == "delay":
+            fault.seconds = self._rng.uniform(0.0, 0.05)
+        self.fired.append(f"{kind} {subject}")
+        return fault
+
+
 class Faults:
     """The plan of one pool, changed by tests and asked by the server's threads."""
 
     def __init__(self) -> None:
         self._plan: list[Fault] = []
+        self._chance: Chance | None = None
         self._links: dict[LinkKind, Link] = {}
         self._lock = threading.Lock()
         self.sessions_expired = 0
@@ -97,6 +129,15 @@ class Faults:
         """The control domain keeps the disk attached that long after a transfer (``VDI_IN_USE`` meanwhile)."""
         return self.plan(Fault(kind="linger", pattern=direction, seconds=seconds, times=times))
 
+    def vanish_task(self, label: str, *, times: int = 1, skip: int = 0) -> Fault:
+        """A task with this label is gone the moment it ends: nobody learns how."""
+        return self.plan(Fault(kind="vanish", pattern=label, times=times, skip=skip))
+
+    def randomly(self, seed: int, *, rate: float) -> None:
+        """Besides what is planned, ``rate`` of all calls and transfers go wrong in ways that a client survives."""
+        with self._lock:
+            self._chance = Chance(random.Random(seed), rate)
+
     def slow(
         self, kind: LinkKind, *, latency_s: float = 0.0, bytes_per_s: float | None = None, first_byte_s: float = 0.0
     ) -> None:
@@ -112,6 +153,7 @@ class Faults:
         with self._lock:
             self._plan.clear()
             self._links.clear()
+            self._chance = None
 
     def unfired(self) -> list[str]:
         """Planned faults that have not fired as often as planned; ``FOREVER`` ones count once."""
@@ -129,7 +171,7 @@ class Faults:
                     continue
                 fault.fired += 1
                 return fault
-        return None
+            return None if self._chance is None else self._chance.take(kind, subject)
 
     def check_call(self, method: str) -> None:
         """Raise the failure planned for this call, if any."""

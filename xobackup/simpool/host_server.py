@@ -75,7 +75,12 @@ class HostServer:
         self._listen(where)
 
     def _listen(self, where: Where) -> None:
-        self.http = HttpServer(where.address, where.port, context=None if self._plain else self._tls)
+        self.http = HttpServer(
+            where.address,
+            where.port,
+            context=None if self._plain else self._tls,
+            link=lambda: self._toolstack.faults.link("http"),
+        )
         self.nbd = NbdServer(self._toolstack, where.address, where.nbd_port, self._tls)
         self.where = Where(address=where.address, port=self.http.port, nbd_port=self.nbd.port)
         self.up = True

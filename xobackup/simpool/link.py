@@ -12,8 +12,6 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from xobackup.simpool.http.wire import Disconnected
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -52,18 +50,25 @@ class Pacer:
         view = memoryview(data)
         for start in range(0, len(view), STEP_BYTES):
             piece = view[start : start + STEP_BYTES]
-            now = time.monotonic()
-            if self._free_at_s > now:
-                time.sleep(self._free_at_s - now)
-            self._free_at_s = max(self._free_at_s, now) + len(piece) / self._rate
+            self.pause_for(len(piece))
             self._send(piece)
+
+    def pause_for(self, count: int) -> None:
+        """Wait until the way is free, then occupy it for so many bytes."""
+        now = time.monotonic()
+        if self._free_at_s > now:
+            time.sleep(self._free_at_s - now)
+        self._free_at_s = max(self._free_at_s, now) + count / self._rate
 
 
 class Cable:
     """Sends everything ``latency_s`` later, in order, from a thread of its own. :meth:`close` waits for the rest."""
 
-    def __init__(self, send: Callable[[Data], None], latency_s: float) -> None:
+    def __init__(
+        self, send: Callable[[Data], None], latency_s: float, *, errors: tuple[type[Exception], ...] = (OSError,)
+    ) -> None:
         self._send = send
+        self._errors = errors
         self._latency_s = latency_s
         self._waiting: deque[tuple[float, Data]] = deque()
         self._bytes = 0
@@ -96,7 +101,7 @@ class Cable:
             time.sleep(max(0.0, due_s - time.monotonic()))
             try:
                 self._send(data)
-            except (Disconnected, OSError) as error:
+            except self._errors as error:
                 self._end(error)
                 return
             with self._changed:

@@ -26,6 +26,8 @@ class Field:
     writable: bool
     constructor: bool
     default: Any
+    since: str
+    """The release that brought it: a code name, or a version of xapi."""
 
     def initial(self) -> Any:
         """A fresh copy of the default."""
@@ -40,6 +42,7 @@ class Message:
     params: tuple[tuple[str, Type], ...]
     returns: str
     removed: bool
+    since: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +110,7 @@ def _field(name: str, spec: dict[str, Any], enums: dict[str, list[str]]) -> Fiel
         writable=spec["q"] == "RW",
         constructor=spec["q"] in ("RW", "RO/constructor"),
         default=zero(kind, enums) if text is None else parse_default(text, kind),
+        since=spec.get("since") or "",
     )
 
 
@@ -116,4 +120,5 @@ def _message(name: str, spec: dict[str, Any]) -> Message:
         params=tuple((param, parse_type(text)) for text, param in spec["params"]),
         returns=spec["returns"],
         removed=spec.get("state") == "Removed",
+        since=spec.get("since") or "",
     )

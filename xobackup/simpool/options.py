@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+from xobackup.simpool.releases import Release
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """Knobs of one pool; the defaults suit tests (nothing waits)."""
+
+    release: Release = "8.3"
+    """Of XCP-ng or XenServer: older ones lack calls and fields. :meth:`of_release` sets what else differs."""
+    clock_skew_s: float = 0.0
+    """How far the hosts' clocks are ahead."""
 
     failed_login_delay_s: float = 0.0
     """Pause before a refused login is answered (xapi: 5 s)."""
@@ -41,3 +48,11 @@ class Options:
     nbd_lists: bool = True
     """Whether the NBD server knows the option LIST, and refuses it by policy as hosts do. qemu gives up at that; a
     server that does not know it is one that qemu can use."""
+
+    @classmethod
+    def of_release(cls, release: Release, **others: Any) -> Options:
+        """A pool that answers as this release does."""
+        old: dict[str, Any] = {"snapshot_takes_ignore_vdis": release == "8.3"}
+        if release == "7.1":
+            old |= {"old_error_shape": True, "xva_checksum": "sha1"}
+        return cls(release=release, **(old | others))

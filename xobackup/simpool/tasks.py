@@ -12,6 +12,8 @@ from xobackup.simpool.failures import Failure
 from xobackup.simpool.values import EPOCH, NULL, date_text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from xobackup.clock import Clock
     from xobackup.simpool.database import Database
 
@@ -23,9 +25,10 @@ PENDING = frozenset({"pending", "cancelling"})
 class Tasks:
     """The tasks of one pool; their records live in the database."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock, *, vanishes: Callable[[str], bool]) -> None:
         self._database = database
         self._clock = clock
+        self._vanishes = vanishes
         self._destroy_at_end: set[str] = set()
         self._finished_at: dict[str, float] = {}
 
@@ -108,6 +111,8 @@ class Tasks:
                 allowed_operations=[],
             )
             self._finished_at[ref] = now
+            if self._vanishes(self._database.get("task", ref)["name_label"]):
+                self._destroy_at_end.add(ref)
             if ref in self._destroy_at_end:
                 self._destroy_at_end.discard(ref)
                 self._database.destroy("task", ref)

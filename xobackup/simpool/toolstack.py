@@ -11,6 +11,7 @@ from xobackup.simpool.database import Database
 from xobackup.simpool.failures import Failure
 from xobackup.simpool.faults import Faults
 from xobackup.simpool.journal import Journal
+from xobackup.simpool.releases import unknown_to
 from xobackup.simpool.sessions import Sessions
 from xobackup.simpool.tasks import Tasks
 from xobackup.simpool.values import NULL, date_text
@@ -24,11 +25,31 @@ if TYPE_CHECKING:
     from xobackup.simpool.storage.store import SrStore
 
 
+class SkewedClock:
+    """The time of day of hosts whose clocks are wrong."""
+
+    def __init__(self, inner: Clock, ahead_s: float) -> None:
+        self._inner = inner
+        self._ahead_s = ahead_s
+
+    def now_s(self) -> float:
+        return self._inner.now_s() + self._ahead_s
+
+    def monotonic_s(self) -> float:
+        return self._inner.monotonic_s()
+
+    def sleep(self, seconds: float) -> None:
+        self._inner.sleep(seconds)
+
+
 class Toolstack:
     """One pool's database, sessions, tasks, storage and plan of faults."""
 
     def __init__(self, *, clock: Clock, seed: int, options: Options, username: str, password: str) -> None:
-        self.clock = clock
+        self.clock: Clock = SkewedClock(clock, options.clock_skew_s) if options.clock_skew_s else clock
+        clock = self.clock
+        self.unknown = unknown_to(options.release)
+        """What hosts of this release do not have."""
         self.seed = seed
         self.rng = random.Random(seed)
         self.options = options
@@ -40,8 +61,8 @@ class Toolstack:
             password=password,
             failed_login_delay_s=options.failed_login_delay_s,
         )
-        self.tasks = Tasks(self.database, clock)
         self.faults = Faults()
+        self.tasks = Tasks(self.database, clock, vanishes=lambda label: self.faults.take("vanish", label) is not None)
         self.journal = Journal()
         self.scheme = "https"
         self.certificate_pem = ""

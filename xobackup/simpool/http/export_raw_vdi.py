@@ -86,6 +86,7 @@ class ExportRawVdi:
         try:
             export = self._prepare(vdi, wanted, base, held)
             fault = toolstack.faults.take("break", "export")
+            connection.begin_body()
             self._send(connection, export, task, fault)
             toolstack.tasks.succeed(task, "")
         except Failure as failure:

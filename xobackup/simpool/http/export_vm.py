@@ -101,6 +101,7 @@ class ExportVm:
                 held.append(attachment)
             kind = COMPRESSIONS.get((request.param("use_compression") or "").lower(), "")
             fault = toolstack.faults.take("break", "export_vm")
+            connection.begin_body()
             self._send(connection, compressed(self._pieces(vm), kind), task, fault)
             self._unlock(vm, task)
             toolstack.tasks.succeed(task, "")

@@ -62,7 +62,7 @@ class Body:
     @staticmethod
     def _break(fault: Fault) -> None:
         if fault.how == "error":
-            raise Failure(fault.code or transfer.IO_ERROR[0], *(fault.params or transfer.IO_ERROR[1:]))
+            raise Failure.unchecked(fault.code or transfer.IO_ERROR[0], fault.params or list(transfer.IO_ERROR[1:]))
         raise ConnectionLost("import")
 
 

@@ -7,11 +7,13 @@ handler). No handler is ``403 Forbidden``, a method without any table ``501``.
 from __future__ import annotations
 
 import contextlib
+import time
 from functools import partial
 from typing import TYPE_CHECKING
 
 from xobackup.simpool.faults import ConnectionLost
 from xobackup.simpool.http.wire import BadRequest, Connection, Disconnected, Request
+from xobackup.simpool.link import PERFECT, Link
 from xobackup.simpool.listener import Client, Listener, cut
 
 if TYPE_CHECKING:
@@ -32,8 +34,11 @@ CORS = (
 class HttpServer:
     """Serves one address until :meth:`close`."""
 
-    def __init__(self, address: str, port: int, *, context: ssl.SSLContext | None) -> None:
+    def __init__(
+        self, address: str, port: int, *, context: ssl.SSLContext | None, link: Callable[[], Link] = lambda: PERFECT
+    ) -> None:
         self._context = context
+        self._link = link
         self._routes: dict[str, dict[str, Handler]] = {}
         self._listener = Listener(address, port, self._serve, name="http")
         self.address, self.port = self._listener.address, self._listener.port
@@ -60,7 +65,9 @@ class HttpServer:
     def _serve(self, client: Client) -> None:
         if not self._secure(client):
             return
+        link = self._link()
         connection = Connection(client.sock)
+        connection.slow_down(link)
         client.interrupt = connection.interrupt
         if self._listener.closed:
             connection.reset()
@@ -83,6 +90,7 @@ class HttpServer:
     def _converse(self, connection: Connection) -> None:
         try:
             while (request := connection.read_request()) is not None:
+                time.sleep(self._link().latency_s)
                 if not self._answer(request, connection):
                     break
         except BadRequest as error:

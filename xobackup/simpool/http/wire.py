@@ -8,12 +8,17 @@ import select
 import socket
 import ssl
 import struct
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_plus
 
+from xobackup.simpool.link import Pacer
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from xobackup.simpool.link import Link
 
 HEADER_MAX_BYTES = 64 * 1024
 READ_AHEAD_BYTES = 256 * 1024
@@ -64,7 +69,19 @@ class Connection:
         self.sock = sock
         self.sent = 0
         self._unread = 0
+        self._pacer: Pacer | None = None
+        self._first_byte_s = 0.0
         self._reader = io.BufferedReader(_Raw(sock), READ_AHEAD_BYTES)
+
+    def slow_down(self, link: Link) -> None:
+        """Be as slow as the way to the client is."""
+        self._first_byte_s = link.first_byte_s
+        if link.bytes_per_s is not None:
+            self._pacer = Pacer(self._send_now, link.bytes_per_s)
+
+    def begin_body(self) -> None:
+        """Called before a transfer's first byte."""
+        time.sleep(self._first_byte_s)
 
     def read_request(self) -> Request | None:
         """The next request, or ``None`` when the client closed."""
@@ -93,6 +110,8 @@ class Connection:
         except OSError:
             return 0
         self._unread -= got
+        if self._pacer is not None:
+            self._pacer.pause_for(got)
         return got
 
     def read_exactly(self, count: int) -> bytes:
@@ -104,6 +123,12 @@ class Connection:
         return bytes(found[:done])
 
     def send(self, data: bytes | memoryview) -> None:
+        if self._pacer is not None:
+            self._pacer.send(data)
+        else:
+            self._send_now(data)
+
+    def _send_now(self, data: bytes | memoryview) -> None:
         try:
             self.sock.sendall(data)
         except OSError as error:

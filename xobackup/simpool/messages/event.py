@@ -18,7 +18,7 @@ def event_from(call: Call, classes: list[str], token: str, timeout: float) -> di
     toolstack = call.toolstack
     return wait_for_events(
         call.database,
-        parse_subscription(classes, set(call.database.rows)),
+        parse_subscription(classes, set(call.database.rows) - toolstack.unknown.classes),
         token,
         timeout_s=min(max(timeout, 0.0), TIMEOUT_MAX_S),
         batch_s=toolstack.options.event_batch_s,
