@@ -18,6 +18,7 @@ PACKAGES = {
     "nbdkit": "nbdkit",
     "nginx": "nginx-light",
     "curl": "curl",
+    "node": "nodejs npm",
     "zstd": "zstd",
     "strace": "strace",
     "mkfs.xfs": "xfsprogs",
