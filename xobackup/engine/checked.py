@@ -8,11 +8,11 @@ fresh look at the repository, because a merge may be moving blocks at this very 
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import xxhash
 
-from remotes.contract import PipeSource, hint_read
+from remotes.contract import PipeSource, ReadableFile, hint_read
 from vhd.block import BLOCK_BYTES, Bitmap, BlockBuffer
 from vhd.reader import VhdFile
 from xobackup.engine.errors import IntegrityError
@@ -24,6 +24,46 @@ if TYPE_CHECKING:
     from xobackup.repository.digests import Digests
     from xobackup.repository.metadata import PointDisk, RestorePoint
     from xobackup.repository.repository import Repository
+
+
+PIECE_BYTES = 256 * 1024
+"""Read and digested at a time where nothing else is done with the bytes: it stays in the processor's cache."""
+
+
+class _PipeFile(PipeSource, ReadableFile, Protocol):
+    """A file that can do both."""
+
+
+class Sending:
+    """A block on its way from its file into a pipe, piece by piece; then read again and compared, piece by piece.
+
+    What a file holds only ever changes away from what was written, so what holds once the pipe has passed it on held
+    when it did.
+    """
+
+    def __init__(self, what: str, file: _PipeFile, start: int, expected: bytes) -> None:
+        self._what = what
+        self._file = file
+        self._start = start
+        self._expected = expected
+        self._state = xxhash.xxh3_128()
+
+    def send_piece(self, at: int, pipe: int) -> bool:
+        """Send the piece at ``at``; whether it went. A block must go whole: only its first piece may stay."""
+        sent = self._file.send_to_pipe(self._start + at, PIECE_BYTES, pipe)
+        if sent != PIECE_BYTES and (sent or at):
+            raise IntegrityError(f"{self._what} could not be sent whole, {at + sent} bytes went")
+        return sent == PIECE_BYTES
+
+    def read_piece(self, at: int, buffer: memoryview) -> None:
+        """Read the piece at ``at`` for the comparison."""
+        self._state.update(buffer[: self._file.read_into(self._start + at, buffer)])
+
+    def confirm(self) -> None:
+        """Raise :class:`IntegrityError` unless what was read is what was written."""
+        if self._state.digest() != self._expected:
+            message = f"{self._what}, which was sent, is not what was written (its digest differs)"
+            raise IntegrityError(message, hint="what was sent is useless: run it again, and verify if it fails again")
 
 
 class CheckedDisk:
@@ -75,33 +115,19 @@ class CheckedDisk:
         hint_read(layer.file, start, data - start + BLOCK_BYTES)
         return True
 
-    def send_block(self, index: int, pipe: int) -> bool:
-        """Put a whole block into a pipe without copying it, where that is possible: from a local file, and with a
-        digest to confirm it by. Once the pipe has passed it on, :meth:`confirm_block` must be asked."""
-        layer = self._chain.layer_of(index)
-        if not isinstance(layer, VhdFile) or not isinstance(layer.file, PipeSource):
-            return False
-        if self._expected(self._chain, self._digests, index) is None:
-            return False
-        if (index + 1) * BLOCK_BYTES > self.virtual_size_bytes:
-            return False
-        sent = layer.file.send_to_pipe(layer.block_span(index)[1], BLOCK_BYTES, pipe)
-        if 0 < sent < BLOCK_BYTES:
-            raise IntegrityError(f"{self.name}: block {index} could not be sent whole, {sent} bytes went")
-        return sent == BLOCK_BYTES
-
-    def confirm_block(self, index: int, buffer: BlockBuffer) -> None:
-        """Raise :class:`IntegrityError` unless the block still is what was written, where it was sent from.
-
-        Content only ever changes away from what was written, so what holds now held when it was passed on.
-        """
+    def sending(self, index: int) -> Sending | None:
+        """Block ``index`` as pieces of its file that can go into a pipe uncopied: a whole block of a local file, with
+        a digest to confirm it by. ``None`` when it is not that."""
         layer = self._chain.layer_of(index)
         expected = self._expected(self._chain, self._digests, index)
-        assert isinstance(layer, VhdFile) and expected is not None
-        layer.file.read_into(layer.block_span(index)[1], buffer.data)
-        if _digest(buffer) != expected:
-            message = f"{self.name}: block {index}, which was sent, is not what was written (its digest differs)"
-            raise IntegrityError(message, hint="what was sent is useless: run it again, and verify if it fails again")
+        if not isinstance(layer, VhdFile) or expected is None or (index + 1) * BLOCK_BYTES > self.virtual_size_bytes:
+            return None
+        if not isinstance(layer.file, PipeSource):
+            return None
+        return Sending(f"{self.name}: block {index}", layer.file, layer.block_span(index)[1], expected)
+
+    def note_compared(self) -> None:
+        """A block that was sent has been confirmed."""
         with self._lock:
             self.compared += 1
 

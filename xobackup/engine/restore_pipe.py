@@ -1,8 +1,8 @@
 """The raw disk into a pipe, zeros included, from beginning to end.
 
-Whole blocks of local files go without a copy: the pipe gets the file's own pages (splice). Each is confirmed by its
-digest one block later, when the pipe, smaller than a block, must have passed it on. Everything else is read, compared
-and written.
+Whole blocks of local files go without a copy: the pipe gets the file's own pages (splice). Each is read and compared
+with its digest while the next one goes out, when the pipe, smaller than a block, must have passed it on. Everything
+else is read, compared and written.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ import termios
 import time
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 
 from vhd.block import BLOCK_BYTES, BlockBuffer
 from xobackup.engine.cancel import CancelToken
-from xobackup.engine.checked import CheckedDisk
+from xobackup.engine.checked import PIECE_BYTES, CheckedDisk, Sending
 from xobackup.engine.progress import Meter
 from xobackup.engine.readahead import DEPTH, blocks_of
 
 ZEROS = memoryview(bytes(BLOCK_BYTES))
-PIPE_BYTES = 1 << 18
-"""Asked of a pipe: large enough that its reader is not woken for every 64 KiB, smaller than a block."""
+PIPE_BYTES = 1 << 20
+"""Asked of a pipe: large enough that its reader always finds something, smaller than a block."""
+PIECES = range(0, BLOCK_BYTES, PIECE_BYTES)
 DRAIN_POLL_S = 0.002
 F_SETPIPE_SZ = 1031
 F_GETPIPE_SZ = 1032
@@ -59,70 +59,70 @@ class _Sender:
         self._fd = fd
         self._rest = deque(indexes)
         self._cancel = cancel
-        self._buffer = BlockBuffer()
-        self._confirming: Future[None] | None = None
-        self._unconfirmed: int | None = None
-        self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="confirm")
-        self._ahead: Iterator[memoryview] | None = None
-        self._splice = _shrunk_pipe(fd)
+        self._piece = BlockBuffer().data[:PIECE_BYTES]
+        self._passed_on: Sending | None = None
+        """The last block sent, which the pipe may still hold."""
+        self._ahead: Iterator[memoryview] | None = None if _is_small_pipe(fd) else self._read()
 
     def __enter__(self) -> _Sender:
-        for index in list(self._rest)[:DEPTH] if self._splice else ():
+        for index in list(self._rest)[:DEPTH] if self._ahead is None else ():
             self._source.will_read(index)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
-            if kind is None:
-                self._drain()
-                self._confirm()
-                self._settle()
-        finally:
-            self._threads.shutdown()
+        if kind is None and self._passed_on is not None:
+            self._drain()
+            for at in PIECES:
+                self._passed_on.read_piece(at, self._piece)
+            self._confirm(self._passed_on)
 
     def send(self, index: int, length: int) -> None:
         """The next block, ``index``."""
-        if self._ahead is None and self._splice:
-            if len(self._rest) > DEPTH:
-                self._source.will_read(self._rest[DEPTH])
-            if self._source.send_block(index, self._fd):
-                self._rest.popleft()
-                self._confirm()
-                self._unconfirmed = index
-                return
+        if self._ahead is None and self._splice(index):
+            self._rest.popleft()
+            return
         if self._ahead is None:
             self._ahead = self._read()
         _write_all(self._fd, next(self._ahead)[:length])
+
+    def _splice(self, index: int) -> bool:
+        """Send the block piece by piece, and between them compare the one before, while the reader reads."""
+        if len(self._rest) > DEPTH:
+            self._source.will_read(self._rest[DEPTH])
+        sending, before = self._source.sending(index), self._passed_on
+        if sending is None or not sending.send_piece(0, self._fd):
+            return False
+        for at in PIECES[1:]:
+            sending.send_piece(at, self._fd)
+            if before is not None:
+                before.read_piece(at - PIECE_BYTES, self._piece)
+        if before is not None:
+            before.read_piece(PIECES[-1], self._piece)
+            self._confirm(before)
+        self._passed_on = sending
+        return True
+
+    def _confirm(self, sent: Sending) -> None:
+        sent.confirm()
+        self._source.note_compared()
 
     def _read(self) -> Iterator[memoryview]:
         for block in blocks_of(self._source, list(self._rest), cancel=self._cancel):
             yield block.buffer.data
 
-    def _confirm(self) -> None:
-        """Have the block before the last checked, while the next one goes out."""
-        self._settle()
-        if self._unconfirmed is not None:
-            index, self._unconfirmed = self._unconfirmed, None
-            self._confirming = self._threads.submit(self._source.confirm_block, index, self._buffer)
-
     def _drain(self) -> None:
         """Wait until the reader has taken what is in the pipe: the last block is only then passed on."""
         waiting = bytearray(4)
-        while self._unconfirmed is not None:
+        while True:
             self._cancel.check()
             fcntl.ioctl(self._fd, termios.FIONREAD, waiting)
             if not int.from_bytes(waiting, sys.byteorder):
                 return
             time.sleep(DRAIN_POLL_S)
 
-    def _settle(self) -> None:
-        if self._confirming is not None:
-            confirming, self._confirming = self._confirming, None
-            confirming.result()
 
-
-def _shrunk_pipe(fd: int) -> bool:
-    """Whether ``fd`` is a pipe that holds less than a block."""
+def _is_small_pipe(fd: int) -> bool:
+    """Whether ``fd`` is a pipe that holds less than a block, so that sending one pushes the one before it out."""
     with contextlib.suppress(OSError):
         if stat.S_ISFIFO(os.fstat(fd).st_mode):
             fcntl.fcntl(fd, F_SETPIPE_SZ, PIPE_BYTES)
