@@ -12,8 +12,9 @@ from xobackup.simpool.http.export_vm import ExportMetadata, ExportVm
 from xobackup.simpool.http.import_raw_vdi import ImportRawVdi
 from xobackup.simpool.http.import_vm import ImportVm
 from xobackup.simpool.http.jsonrpc import JsonRpc
-from xobackup.simpool.http.pages import front_page, xmldbdump
+from xobackup.simpool.http.pages import front_page
 from xobackup.simpool.http.server import HttpServer
+from xobackup.simpool.http.xmldbdump import DumpDatabase, RestoreDatabase
 from xobackup.simpool.http.xmlrpc import XmlRpc
 from xobackup.simpool.nbd.server import NbdServer
 
@@ -104,7 +105,8 @@ class HostServer:
         http.route("PUT", "/import", ImportVm(toolstack, host, full=True))
         http.route("PUT", "/import_metadata", ImportVm(toolstack, host, full=False))
         http.route("GET", "/export_metadata", ExportMetadata(toolstack))
-        http.route("GET", "/pool/xmldbdump", xmldbdump(toolstack))
+        http.route("GET", "/pool/xmldbdump", DumpDatabase(toolstack))
+        http.route("PUT", "/pool/xmldbdump", RestoreDatabase(toolstack))
         http.route("GET", "/", front_page)
         http.start()
         self.nbd.start(host)

@@ -21,7 +21,7 @@ from xobackup.simpool.http.certificate import ensure_certificate, fingerprint_sh
 from xobackup.simpool.messages.vm_life import stop_vm
 from xobackup.simpool.options import Options
 from xobackup.simpool.spec import PoolSpec
-from xobackup.simpool.state import load_state, save_state, state_path
+from xobackup.simpool.state import load_state, replace_tables, save_state, state_path
 from xobackup.simpool.toolstack import Toolstack
 from xobackup.simpool.workload import Profile, Workload
 
@@ -56,6 +56,7 @@ class SimPool:
             username=spec.username,
             password=spec.password,
         )
+        self.toolstack.restart_into = self.restart_into
         self.dispatcher = Dispatcher(self.toolstack)
         self.expectations = Expectations(self.toolstack, directory)
         self.servers: list[HostServer] = []
@@ -275,6 +276,11 @@ class SimPool:
         self.toolstack.sessions.end_all()
         for server in self.servers:
             server.http.drop_connections()
+
+    def restart_into(self, tables: dict[str, dict[str, Record]]) -> None:
+        """Another database on the same storage; sessions, tasks and connections end."""
+        replace_tables(self.toolstack, tables)
+        self.restart_toolstack()
 
     # -- the end
 

@@ -72,6 +72,24 @@ def load_state(toolstack: Toolstack, directory: Path, *, addresses: list[str]) -
                 database.update("host", host, address=address)
 
 
+def replace_tables(toolstack: Toolstack, tables: dict[str, dict[str, dict[str, Any]]]) -> None:
+    """Give the database other records; the storage stays, and is right where they differ from it."""
+    database = toolstack.database
+    with database.lock:
+        database.generation += 1
+        now = database.generation
+        for cls in database.rows:
+            if cls in NOT_KEPT:
+                database.rows[cls] = {}
+                continue
+            database.rows[cls] = {ref: Row(record, now, now) for ref, record in tables.get(cls, {}).items()}
+        database.index()
+        _release_control_domains(toolstack)
+        for sr in [sr for sr in toolstack.stores if database.exists("SR", sr)]:
+            _reconcile(toolstack, sr)
+        database.changed.notify_all()
+
+
 def _reconcile(toolstack: Toolstack, sr: str) -> None:
     """After a process was killed the trees may be ahead of the records: the trees are right."""
     database, store = toolstack.database, toolstack.stores[sr]

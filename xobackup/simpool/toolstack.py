@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from xobackup.clock import Clock
     from xobackup.simpool.content import Source
+    from xobackup.simpool.database import Record
     from xobackup.simpool.options import Options
     from xobackup.simpool.storage.store import SrStore
 
@@ -72,6 +73,8 @@ class Toolstack:
         self.change_logs = ChangeLogs(self)
         self.vtpm_contents: dict[str, str] = {}
         self.list_methods: Callable[[], list[str]] = list
+        self.restart_into: Callable[[dict[str, dict[str, Record]]], None] = lambda _tables: None
+        """Replace the database and end everything that runs, as the master's restart does."""
         self.closing = threading.Event()
         self.on_created: list[Callable[[str, int], None]] = []
         """Told of (VDI, size) whenever an empty disk is made."""
