@@ -283,6 +283,21 @@ class TestFaults:
         assert b"".join(answers) == pool.disk_bytes(vdi, 0, 40 * 4096)
         assert 0.25 <= took < 40 * 0.25
 
+    def test_requests_and_answers_may_cross_on_one_secured_connection(
+        self, pool: SimPool, client: SimClient, vdi: str
+    ) -> None:
+        pool.faults.slow("nbd", latency_s=0.005)
+        whole, length = pool.disk_bytes(vdi), 256 * 1024
+        with NbdClient(pool) as nbd:
+            nbd.flags().start_tls().export(name_of(client, vdi))
+            offsets = [(index * 37 % 32) * length for index in range(160)]
+            sent = 0
+            for answered, offset in enumerate(offsets):
+                while sent < min(len(offsets), answered + 32):
+                    nbd.send_request(0, offsets[sent], length)
+                    sent += 1
+                assert nbd.reply(length)[2] == whole[offset : offset + length]
+
     def test_a_narrow_cable_takes_its_time(self, pool: SimPool, client: SimClient, vdi: str) -> None:
         pool.faults.slow("nbd", bytes_per_s=4.0 * MIB)
         with NbdClient(pool) as nbd:

@@ -8,6 +8,7 @@ import select
 import socket
 import ssl
 import struct
+import threading
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -71,7 +72,12 @@ class Connection:
         self._unread = 0
         self._pacer: Pacer | None = None
         self._first_byte_s = 0.0
-        self._reader = io.BufferedReader(_Raw(sock), READ_AHEAD_BYTES)
+        self._raw = _Raw(sock)
+        self._reader = io.BufferedReader(self._raw, READ_AHEAD_BYTES)
+
+    def share(self) -> None:
+        """One thread reads while another sends: TLS keeps one state for both ways, which a lock must guard."""
+        self._raw.guard = threading.Lock()
 
     def slow_down(self, link: Link) -> None:
         """Be as slow as the way to the client is."""
@@ -130,7 +136,8 @@ class Connection:
 
     def _send_now(self, data: bytes | memoryview) -> None:
         try:
-            self.sock.sendall(data)
+            with self._raw.guard or contextlib.nullcontext():
+                self.sock.sendall(data)
         except OSError as error:
             raise Disconnected(str(error)) from error
         self.sent += len(data)
@@ -192,12 +199,30 @@ class _Raw(io.RawIOBase):
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
+        self.guard: threading.Lock | None = None
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        return self._sock.recv_into(buffer)
+        if self.guard is None:
+            return self._sock.recv_into(buffer)
+        while True:
+            self._wait()
+            with self.guard:
+                if self._ready(0):
+                    return self._sock.recv_into(buffer)
+
+    def _wait(self) -> None:
+        if not self._ready(self._sock.gettimeout()):
+            raise TimeoutError
+
+    def _ready(self, timeout_s: float | None) -> bool:
+        if self._sock.fileno() < 0 or (isinstance(self._sock, ssl.SSLSocket) and self._sock.pending()):
+            return True
+        poll = select.poll()
+        poll.register(self._sock, select.POLLIN)
+        return bool(poll.poll(None if timeout_s is None else timeout_s * 1000))
 
 
 def parse_head(line: str, headers: dict[str, str]) -> Request:

@@ -41,6 +41,7 @@ class Transmission:
         if self._link.bytes_per_s is not None:
             self._send = Pacer(self._send, self._link.bytes_per_s).send
         if self._link.latency_s > 0:
+            self._connection.share()
             cable = Cable(self._send, self._link.latency_s, errors=(Disconnected, OSError))
             self._send = cable.send
         try:
