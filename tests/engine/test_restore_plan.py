@@ -12,7 +12,11 @@ from xotest.views import MIB, uid
 SR_A, SR_B = "OpaqueRef:sr-a", "OpaqueRef:sr-b"
 SITE = Site(
     default_sr=SR_B,
-    srs={SR_A: {"uuid": uid("sr-a"), "name_label": "fast"}, SR_B: {"uuid": uid("sr-b"), "name_label": "slow"}},
+    srs={
+        SR_A: {"uuid": uid("sr-a"), "name_label": "fast"},
+        SR_B: {"uuid": uid("sr-b"), "name_label": "slow"},
+        "OpaqueRef:sr-iso": {"uuid": uid("sr-iso"), "name_label": "images", "content_type": "iso"},
+    },
     networks={
         "OpaqueRef:lan": {"uuid": uid("lan"), "name_label": "LAN", "PIFs": ["OpaqueRef:p0"]},
         "OpaqueRef:dmz": {"uuid": uid("dmz"), "name_label": "DMZ", "PIFs": ["OpaqueRef:p7"]},
@@ -99,6 +103,7 @@ def test_srs_are_as_asked_by_any_name_of_the_disk() -> None:
     ("request_", "words"),
     [
         (VmRequest(sr="nowhere"), "SR 'nowhere': no such"),
+        (VmRequest(sr="images"), "disk root: SR 'images' holds ISO images"),
         (VmRequest(disk_srs={"swap": "fast"}), "disk 'swap': restore point .* has no such disk"),
         (VmRequest(networks={"5": "LAN"}), "NIC '5'"),
         (VmRequest(networks={"0": "WAN"}), "network 'WAN': no such"),

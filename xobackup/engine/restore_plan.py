@@ -154,7 +154,12 @@ class _Planner:
     def _sr(self, disk: PointDisk, wanted: str, before: str) -> str:
         name = disk.name_label or disk.live_vdi_uuid
         if wanted:
-            return named("SR", wanted, self._site.srs)
+            ref = named("SR", wanted, self._site.srs)
+            if self._site.srs[ref].get("content_type") == "iso":
+                raise UsageError(
+                    f"disk {name}: SR {wanted!r} holds ISO images, it cannot take disks", hint="name another"
+                )
+            return ref
         for ref, sr in self._site.srs.items():
             if before and sr.get("uuid") == before and sr.get("content_type") != "iso":
                 return ref
@@ -194,8 +199,10 @@ def named(what: str, wanted: str, records: Mapping[str, Record]) -> str:
     found = [ref for ref, one in records.items() if wanted in (one.get("uuid"), ref)]
     found = found or [ref for ref, one in records.items() if one.get("name_label") == wanted]
     if len(found) != 1:
-        problem = "no such" if not found else f"{len(found)} of that name"
-        raise UsageError(f"{what} {wanted!r}: {problem} in this pool", hint="name it by uuid")
+        if found:
+            raise UsageError(f"{what} {wanted!r}: {len(found)} of that name in this pool", hint="name it by uuid")
+        known = ", ".join(sorted({str(one.get("name_label")) for one in records.values() if one.get("name_label")}))
+        raise UsageError(f"{what} {wanted!r}: no such in this pool", hint=f"known: {known or 'none'}")
     return found[0]
 
 
