@@ -286,14 +286,14 @@ class TestFaults:
     def test_requests_and_answers_may_cross_on_one_secured_connection(
         self, pool: SimPool, client: SimClient, vdi: str
     ) -> None:
-        pool.faults.slow("nbd", latency_s=0.005)
-        whole, length = pool.disk_bytes(vdi), 256 * 1024
+        pool.faults.slow("nbd", latency_s=0.02)
+        whole, length = pool.disk_bytes(vdi), 2 * MIB
         with NbdClient(pool) as nbd:
             nbd.flags().start_tls().export(name_of(client, vdi))
-            offsets = [(index * 37 % 32) * length for index in range(160)]
+            offsets = [(index * 3 % 4) * length for index in range(60)]
             sent = 0
             for answered, offset in enumerate(offsets):
-                while sent < min(len(offsets), answered + 32):
+                while sent < min(len(offsets), answered + 16):
                     nbd.send_request(0, offsets[sent], length)
                     sent += 1
                 assert nbd.reply(length)[2] == whole[offset : offset + length]
