@@ -6,7 +6,8 @@ Order, so that the root can be read (with the state file's help) at every instan
 2. blocks: data and bitmap; sync; the table's entries of new blocks; sync; then the state file may say so;
 3. the footer at the end and the one at 0 become the target's.
 
-Whole blocks are copied inside the file system: data only, so that on aligned files extents are shared. Every copied
+Whole blocks are copied inside the file system, from slot to slot where both files have slots (the page with the bitmap
+comes along), else data only; so on aligned files extents are shared. Every copied
 range is announced with ``written``, so that writing back starts early and the page cache is not churned.
 """
 
@@ -21,6 +22,7 @@ from vhd.block import (
     EMPTY_BITMAP,
     FULL_BITMAP,
     SECTOR_BYTES,
+    SLOT_BYTES,
     Bitmap,
     Block,
     BlockBuffer,
@@ -77,6 +79,7 @@ class _Merging:
         self._target_size = plan.target_footer.current_size_bytes
         self._fills_zeros = plan.root_footer.disk_type == DiskType.DYNAMIC
         self._has_slots = has_slots(root)
+        self._in_slots = [self._has_slots and has_slots(disk) for disk in disks]
         self._pending: list[int] = []
         self._buffer = BlockBuffer()
         self._spare = BlockBuffer()
@@ -101,7 +104,10 @@ class _Merging:
         # an interrupted merge may have assigned the block since the plan's table was read: ask the table itself
         in_place = self._root.bat.has(step.index)
         if bitmap is None:
-            self._copy_whole(newest, step.index, in_place=in_place)
+            if self._in_slots[step.sources[0]]:
+                self._copy_slot(newest, step.index, in_place=in_place)
+            else:
+                self._copy_whole(newest, step.index, in_place=in_place)
         elif in_place:
             self._copy_runs(step, bitmap)
         else:
@@ -129,6 +135,15 @@ class _Merging:
             file.write_at(slot, _SLOT_HEAD)
             self._assign(index, slot)
         file.written(target - len(_SLOT_HEAD), len(_SLOT_HEAD) + BLOCK_BYTES)
+
+    def _copy_slot(self, source: VhdFile, index: int, *, in_place: bool) -> None:
+        """A whole block from slot to slot: the page with the bitmap, which is all ones, comes along."""
+        slot = self._root.disk.block_span(index)[1] - len(_SLOT_HEAD) if in_place else self._root.append_slot()
+        file = self._root.file
+        file.copy_range(source.file, source.block_span(index)[1] - len(_SLOT_HEAD), slot, SLOT_BYTES)
+        if not in_place:
+            self._assign(index, slot)
+        file.written(slot, SLOT_BYTES)
 
     def _copy_runs(self, step: BlockStep, bitmap: Bitmap) -> None:
         """Copy every sector from the newest child that has it; then the root's bitmap names them all."""
@@ -185,11 +200,13 @@ class _Merging:
         self._pending.append(index)
 
 
-def has_slots(root: VhdFileUpdater) -> bool:
-    """Whether every block of the root lies in a slot: then the page before its data holds nothing but the bitmap.
+def has_slots(root: VhdFileUpdater | VhdFile) -> bool:
+    """Whether every block of a disk lies in a slot: then the page before its data holds nothing but the bitmap.
 
     Such a page can be written without being read first, which on a cold file is a trip to the disk for every block.
     """
+    if root.header is None:
+        return False
     sectors = root.bat.sectors()
     if not sectors:
         return True
@@ -197,8 +214,9 @@ def has_slots(root: VhdFileUpdater) -> bool:
     return in_slots and min(sectors) * SECTOR_BYTES - SLOT_HEAD_BYTES >= _structures_end(root)
 
 
-def _structures_end(root: VhdFileUpdater) -> int:
+def _structures_end(root: VhdFileUpdater | VhdFile) -> int:
     """Where the header, the table and the locators' texts end that lie before the first block."""
+    assert root.header is not None
     ends = [region.end for region in structures(root.footer, root.header)]
     texts = [locator.data_offset + locator.space_bytes for locator in root.header.locators if locator.used]
     return max(ends + texts)

@@ -53,8 +53,9 @@ class Keeper:
     """Keeps the state file and the progress of one merge."""
 
     def __init__(self, workspace: Workspace, state: MergeState, options: MergeOptions, plan: MergePlan) -> None:
-        self.state = state
         self.options = options
+        self._state = state
+        self._not_in_state = 0
         self._workspace = workspace
         self._total = plan.blocks
         self._done = sum(1 for index in plan.indexes if index < state.current_block)
@@ -66,8 +67,16 @@ class Keeper:
         """One more block is merged (not necessarily durable)."""
         self._done += 1
         self._bytes += size_bytes
-        self.state = replace(self.state, merged_bytes=self.state.merged_bytes + size_bytes)
+        self._not_in_state += size_bytes
         self.options.progress(Progress(blocks_done=self._done, blocks_total=self._total, bytes_done=self._bytes))
+
+    @property
+    def state(self) -> MergeState:
+        """The state as it is now, the bytes of all blocks done included."""
+        if self._not_in_state:
+            self._state = replace(self._state, merged_bytes=self._state.merged_bytes + self._not_in_state)
+            self._not_in_state = 0
+        return self._state
 
     @property
     def bytes_done(self) -> int:
@@ -82,7 +91,7 @@ class Keeper:
     def keep(self, state: MergeState) -> None:
         """Write the state file; what it claims must be durable."""
         self._workspace.put(state_name(state.root), state.pack())
-        self.state = state
+        self._state, self._not_in_state = state, 0
         self._bytes_kept = self._bytes
         self._kept_s = self.options.monotonic_s()
 

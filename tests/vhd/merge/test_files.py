@@ -12,7 +12,7 @@ import pytest
 
 from remotes.local import LocalRemote
 from remotes.memory import MemoryRemote
-from vhd.block import ALIGN_BYTES, BLOCK_BYTES, BlockBuffer
+from vhd.block import ALIGN_BYTES, BLOCK_BYTES, SLOT_BYTES, BlockBuffer
 from vhd.check import check_file
 from vhd.errors import Unsupported
 from vhd.file import ParentLink, VhdFile
@@ -76,7 +76,7 @@ def test_blocks_between_files_of_ours_are_copied_aligned_so_that_extents_can_be_
     names = write_pictures(workspace, ["AB--", "-CD-", "---E"], directory=False)
     apply_merge(workspace, names, CODECS)
     assert len(workspace.copies) == 3
-    assert all(length == BLOCK_BYTES for _, _, length in workspace.copies)
+    assert all(length == SLOT_BYTES for _, _, length in workspace.copies)
     assert all(not (source | offset) % ALIGN_BYTES for source, offset, _ in workspace.copies)
 
 
