@@ -30,7 +30,7 @@ def recovers(lab: Lab, *, deltas: int | None = None) -> None:
 
 @pytest.mark.parametrize(
     ("how", "after_bytes"),
-    [("error", 0), ("error", 2_200_000), ("drop", 3000), ("end", 3000), ("end", 2_200_000), ("lie", 2_200_000)],
+    [("error", 0), ("error", 1_500_000), ("drop", 3000), ("end", 3000), ("end", 1_500_000), ("lie", 1_500_000)],
 )
 def test_an_export_that_breaks_fails_the_vm_and_leaves_nothing(
     lab: Lab, pool: SimPool, how: str, after_bytes: int
