@@ -6,9 +6,9 @@ Order, so that the root can be read (with the state file's help) at every instan
 2. blocks: data and bitmap; sync; the table's entries of new blocks; sync; then the state file may say so;
 3. the footer at the end and the one at 0 become the target's.
 
-Whole blocks are copied inside the file system, from slot to slot where both files have slots (the page with the bitmap
-comes along), else data only; so on aligned files extents are shared. Every copied
-range is announced with ``written``, so that writing back starts early and the page cache is not churned.
+Whole blocks are copied inside the file system, from slot to slot where both files have slots (the page with the
+bitmap comes along), else data only; so on aligned files extents are shared. Every copied range is announced with
+``written``, so that writing back starts early and the page cache is not churned.
 """
 
 from __future__ import annotations
