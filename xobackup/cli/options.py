@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,6 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from xobackup.config.model import Configuration
+    from xobackup.engine.job import Job
 
 LOCK_WAIT_S = 15.0
 """How long commands wait for a VM's lock: that of a process that was killed is stale after ten seconds."""
@@ -28,6 +31,7 @@ RemoteOption = Annotated[
     str | None,
     typer.Option("--remote", "-r", help="A remote of the configuration, or a URL such as file:///mnt/backups."),
 ]
+JobArguments = Annotated[list[str] | None, typer.Argument(metavar="JOB", help="All jobs when none is named.")]
 OnlyVmsOption = Annotated[
     list[str] | None,
     typer.Option("--vm", help="Only this VM of the job: its uuid or its exact name; may be repeated."),
@@ -46,3 +50,35 @@ def read_configuration(path: Path | None) -> Configuration:
     from xobackup.config.load import configuration_path, load_configuration
 
     return load_configuration(configuration_path(path))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobOptions:
+    """What ``plan`` and ``run`` are told: which jobs, how narrowed for this once, and how to answer."""
+
+    jobs: list[str] | None
+    vm: list[str] | None
+    full: bool
+    config: Path | None
+    as_json: bool
+
+    def chosen(self, configuration: Configuration) -> list[Job]:
+        """The jobs that were named, for this once narrowed to the VMs that were named and to fulls."""
+        from xobackup.cli.jobs import jobs_for
+
+        return jobs_for(configuration, self.jobs, vms=self.vm, full=self.full)
+
+
+def job_command(app: typer.Typer, verb: Callable[[JobOptions], None]) -> None:
+    """Add ``verb`` as a command that takes jobs: named like the function, described by its docstring."""
+
+    def command(
+        jobs: JobArguments = None,
+        vm: OnlyVmsOption = None,
+        full: FullOption = False,
+        config: ConfigOption = None,
+        as_json: JsonOption = False,
+    ) -> None:
+        verb(JobOptions(jobs=jobs, vm=vm, full=full, config=config, as_json=as_json))
+
+    app.command(verb.__name__, help=verb.__doc__)(command)

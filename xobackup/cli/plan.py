@@ -8,9 +8,8 @@ import typer
 
 from xobackup.cli.errors import Outcome
 from xobackup.cli.exits import Exit
-from xobackup.cli.options import ConfigOption, FullOption, JsonOption, OnlyVmsOption, read_configuration
+from xobackup.cli.options import JobOptions, job_command, read_configuration
 from xobackup.cli.output import Output, count_text, short_uuids, size_text
-from xobackup.cli.run import JobArguments
 
 if TYPE_CHECKING:
     from xobackup.engine.events import Failed
@@ -19,26 +18,19 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(plan)
+    job_command(app, plan)
 
 
-def plan(
-    jobs: JobArguments = None,
-    vm: OnlyVmsOption = None,
-    full: FullOption = False,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
+def plan(options: JobOptions) -> None:
     """Show per VM and disk: full or delta, from which base, to which remotes, and why. Touches nothing."""
-    from xobackup.cli.jobs import jobs_for
     from xobackup.cli.live import watched_world, watching
     from xobackup.engine.plan import as_data
     from xobackup.engine.run import plan_job
 
-    output = Output(as_json=as_json)
-    configuration = read_configuration(config)
+    output = Output(as_json=options.as_json)
+    configuration = read_configuration(options.config)
     failures: list[Failed] = []
-    for job in jobs_for(configuration, jobs, vms=vm, full=full):
+    for job in options.chosen(configuration):
         with watching(output) as watch:
             watch.face.defer_failures = True
             made = plan_job(job, watched_world(watch, configuration.state_directory))

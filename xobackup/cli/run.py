@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from xobackup.cli.errors import NotThere, Outcome
 from xobackup.cli.exits import Exit
-from xobackup.cli.options import ConfigOption, FullOption, JsonOption, OnlyVmsOption, read_configuration
+from xobackup.cli.options import JobOptions, job_command, read_configuration
 from xobackup.cli.output import Output, duration_text, size_text
 
 if TYPE_CHECKING:
@@ -17,38 +17,29 @@ if TYPE_CHECKING:
     from xobackup.engine.job import Job
     from xobackup.engine.report import RunReport
 
-JobArguments = Annotated[list[str] | None, typer.Argument(metavar="JOB", help="All jobs when none is named.")]
-
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(run)
+    job_command(app, run)
 
 
-def run(
-    jobs: JobArguments = None,
-    vm: OnlyVmsOption = None,
-    full: FullOption = False,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
+def run(options: JobOptions) -> None:
     """Back up the VMs of the named jobs, one job after the other."""
-    from xobackup.cli.jobs import jobs_for
     from xobackup.cli.live import watched_world, watching
     from xobackup.engine.run import run_job
 
-    output = Output(as_json=as_json)
-    configuration = read_configuration(config)
+    output = Output(as_json=options.as_json)
+    configuration = read_configuration(options.config)
     ends: list[End] = []
-    for job in jobs_for(configuration, jobs, vms=vm, full=full):
+    for job in options.chosen(configuration):
         with watching(output) as watch:
             report = run_job(job, watched_world(watch, configuration.state_directory))
             ends.append(_end_of(job, report, watch))
         show_report(output, report, remotes=len(job.remotes))
         if watch.cancel.cancelled:
             break
-    if vm and not any(end.vms for end in ends) and all(end.code is Exit.OK for end in ends):
-        raise NotThere(f"no VM of these jobs is called {' or '.join(vm)}", hint="see `xobackup plan`")
+    if options.vm and not any(end.vms for end in ends) and all(end.code is Exit.OK for end in ends):
+        raise NotThere(f"no VM of these jobs is called {' or '.join(options.vm)}", hint="see `xobackup plan`")
     code = exit_code([end.code for end in ends])
     if code is not Exit.OK:
         bad = [end for end in ends if end.code is not Exit.OK]

@@ -1,0 +1,144 @@
+"""``xobackup restore vm``: a restore point as a new VM."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from xobackup.cli.options import ConfigOption, JsonOption, read_configuration
+from xobackup.cli.output import Output, size_text
+from xobackup.cli.restore.options import (
+    CheckOption,
+    FromOption,
+    PointArgument,
+    VmArgument,
+    checked_text,
+    found,
+    mapping,
+)
+
+if TYPE_CHECKING:
+    from xobackup.engine.restore_plan import RestorePlan
+    from xobackup.engine.restore_vm import Restored
+
+PoolOption = Annotated[str, typer.Option("--pool", "-p", help="The pool to restore to.")]
+NameOption = Annotated[str | None, typer.Option("--name", help="The new VM's name.", show_default="NAME (POINT)")]
+SrOption = Annotated[
+    str | None,
+    typer.Option("--sr", help="SR for the disks: uuid or name.", show_default="where each was, else the default"),
+]
+DiskSrOption = Annotated[
+    list[str] | None,
+    typer.Option("--disk-sr", metavar="DISK=SR", help="SR of one disk (device, name or uuid); DISK= leaves it out."),
+]
+NetworkOption = Annotated[
+    list[str] | None,
+    typer.Option("--network", metavar="NIC=NETWORK", help="Network of a NIC (device, MAC or its network's name)."),
+]
+NewMacsOption = Annotated[bool, typer.Option("--new-macs", help="New MAC addresses, for a copy beside the VM.")]
+StartOption = Annotated[bool, typer.Option("--start", help="Start the VM when it is complete.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what would be created.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("vm")(restore)
+
+
+def restore(
+    vm: VmArgument,
+    remote: FromOption,
+    pool: PoolOption,
+    point: PointArgument = "latest",
+    name: NameOption = None,
+    sr: SrOption = None,
+    disk_sr: DiskSrOption = None,
+    network: NetworkOption = None,
+    new_macs: NewMacsOption = False,
+    start: StartOption = False,
+    dry_run: DryRunOption = False,
+    check: CheckOption = True,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Restore a restore point as a new VM."""
+    from xobackup.cli.jobs import pool_address
+    from xobackup.cli.live import world_of
+    from xobackup.engine.restore_plan import VmRequest
+    from xobackup.engine.restore_vm import plan_restore, restore_vm
+
+    output = Output(as_json=as_json)
+    configuration = read_configuration(config)
+    request = VmRequest(
+        name=name,
+        sr=sr,
+        disk_srs=mapping("--disk-sr", disk_sr),
+        networks=mapping("--network", network),
+        new_macs=new_macs,
+        start=start,
+    )
+    with (
+        world_of(output, configuration.state_directory) as world,
+        found(config, remote, vm, point) as (repository, restore_point, remote_name),
+        contextlib.closing(world.connect(pool_address(configuration, pool))) as session,
+    ):
+        plan = plan_restore(world, session, restore_point, request, remote=remote_name)
+        _show_plan(output, plan, pool)
+        if dry_run:
+            output.say("nothing was created: this was a dry run")
+            return
+        restored = restore_vm(world, session, repository, plan, check=check)
+    _show_restored(output, restored, check=check)
+
+
+def _show_plan(output: Output, plan: RestorePlan, pool: str) -> None:
+    output.record(
+        "restore-plan",
+        {
+            "point": plan.point.id,
+            "name": plan.name,
+            "pool": pool,
+            "disks": [
+                {
+                    "device": disk.disk.userdevice,
+                    "name": disk.disk.name_label,
+                    "virtual_size_bytes": disk.disk.virtual_size,
+                    "sr": disk.sr_name,
+                }
+                for disk in plan.disks
+            ],
+            "networks": [nic.network_name for nic in plan.nics],
+            "start": plan.start,
+            "warnings": plan.warnings,
+        },
+    )
+    rows = [
+        [disk.disk.userdevice or "", disk.disk.name_label, size_text(disk.disk.virtual_size), disk.sr_name]
+        for disk in plan.disks
+    ]
+    output.table(f"{plan.name} on {pool}", ["device!", "disk", "size>!", "SR"], rows)
+    for nic in plan.nics:
+        output.say(f"NIC {nic.vif.get('device')}: {nic.network_name}")
+    for warning in plan.warnings:
+        output.note(f"warning: {warning}", style="yellow")
+
+
+def _show_restored(output: Output, restored: Restored, *, check: bool) -> None:
+    output.record(
+        "restored",
+        {
+            "vm": restored.vm_uuid,
+            "name": restored.name,
+            "disks": restored.disks,
+            "size_bytes": restored.size_bytes,
+            "blocks_compared": restored.compared,
+            "blocks_without_digest": restored.unchecked,
+            "started": restored.started,
+            "warnings": restored.warnings,
+        },
+    )
+    state = "started" if restored.started else "halted"
+    output.say(f"restored {restored.name} ({restored.vm_uuid}), {state}", style="green")
+    output.say(checked_text(restored.compared, restored.unchecked, check=check))
