@@ -29,6 +29,7 @@ from vhd.errors import ChainError, MissingParent, ParentLoop, ParentMismatch
 from vhd.findings import Finding, Severity
 from vhd.layout import blocks_of
 from vhd.parents import parent_names
+from vhd.reader import VhdFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -168,6 +169,11 @@ class Chain:
             layer = below
             bitmap = self._complete(layer, index, bitmap, buffer)
         return bitmap
+
+    def will_read(self, index: int) -> bool:
+        """Hint that block ``index`` is read soon; whether the storage could be told (files can, objects cannot)."""
+        layer = self.layer_of(index)
+        return layer is None or (isinstance(layer, VhdFile) and layer.will_read(index))
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
         """Fill ``buffer`` from ``offset`` of the disk; returns how many bytes, fewer only at its end."""

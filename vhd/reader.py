@@ -23,7 +23,7 @@ from vhd.footer import FOOTER_BYTES, DiskType, Footer, check_footer, unpack_foot
 from vhd.header import HEADER_BYTES, Header, check_sizes, unpack_header
 from vhd.layout import SECTOR_BYTES, SIZE_MAX_BYTES, STORED_BLOCK_BYTES, blocks_of
 from vhd.locator import MACX, W2KU, W2RU, Locator, decode_text
-from vhd.storage import read_exactly
+from vhd.storage import HintedFile, read_exactly
 
 if TYPE_CHECKING:
     from vhd.block import BlockBuffer
@@ -101,6 +101,14 @@ class VhdFile:
         """
         offset = self.bat[index] * SECTOR_BYTES
         return offset, offset if self.header is None else offset + BITMAP_BYTES
+
+    def will_read(self, index: int) -> bool:
+        """Hint that block ``index``, which is allocated, is read soon; whether the storage could be told."""
+        if not isinstance(self.file, HintedFile):
+            return False
+        start, data = self.block_span(index)
+        self.file.will_read(start, data - start + BLOCK_BYTES)
+        return True
 
     def bitmap(self, index: int) -> Bitmap:
         """Which sectors of block ``index`` are in this file; reads the bitmap only."""

@@ -6,7 +6,7 @@ returned; ``written`` is a hint that a range will not be touched again (start wr
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 Buffer = bytes | bytearray | memoryview
 """What can be written (``collections.abc.Buffer`` is newer than the Pythons supported)."""
@@ -48,6 +48,15 @@ class WritableFile(ReadableFile, Protocol):
 
     def sync(self) -> None:
         """Return only when everything written is durable."""
+        ...
+
+
+@runtime_checkable
+class HintedFile(Protocol):
+    """What an open file may offer besides."""
+
+    def will_read(self, offset: int, length: int) -> None:
+        """Hint: this range is read soon; never needed for correctness."""
         ...
 
 

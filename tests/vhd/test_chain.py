@@ -222,3 +222,30 @@ def test_members_run_from_root_to_tip_and_closing_closes_all() -> None:
     assert chain.layer_of(77) is None
     chain.close()
     assert all(file.closed for file in files)
+
+
+class Listening(MemoryFile):
+    """A file that notes what it is told will be read."""
+
+    def will_read(self, offset: int, length: int) -> None:
+        self.told = (*getattr(self, "told", ()), (offset, length))
+
+
+def test_a_chain_tells_the_file_that_has_the_block_and_only_that() -> None:
+    base, tip = write_chain(["AA", "B-"])
+    for file in (base, tip):
+        file.__class__ = Listening
+    chain = Chain.open(Folder(base, tip), tip.name)
+    assert chain.will_read(0)
+    assert chain.will_read(1)
+    layer = chain.layer_of(1)
+    assert isinstance(layer, VhdFile)
+    start, data = layer.block_span(1)
+    assert getattr(base, "told", ()) == ((start, data - start + BLOCK_BYTES),)
+    assert len(getattr(tip, "told", ())) == 1
+
+
+def test_storage_that_takes_no_hints_says_so() -> None:
+    chain = chain_of(["A-"])
+    assert not chain.will_read(0)
+    assert chain.will_read(1)  # nobody has it: nothing to fetch

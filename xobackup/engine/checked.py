@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import xxhash
 
-from remotes.contract import PipeSource, ReadableFile, hint_read
+from remotes.contract import PipeSource, ReadableFile
 from vhd.block import BLOCK_BYTES, Bitmap, BlockBuffer
 from vhd.reader import VhdFile
 from xobackup.engine.errors import IntegrityError
@@ -106,14 +106,7 @@ class CheckedDisk:
 
     def will_read(self, index: int) -> bool:
         """Hint that block ``index`` is read soon; whether the storage could be told (files can, objects cannot)."""
-        layer = self._chain.layer_of(index)
-        if layer is None:
-            return True
-        if not isinstance(layer, VhdFile) or layer.header is None:
-            return False
-        start, data = layer.block_span(index)
-        hint_read(layer.file, start, data - start + BLOCK_BYTES)
-        return True
+        return self._chain.will_read(index)
 
     def sending(self, index: int) -> Sending | None:
         """Block ``index`` as pieces of its file that can go into a pipe uncopied: a whole block of a local file, with

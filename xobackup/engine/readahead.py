@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol, runtime_checkable
 
 from vhd.block import Bitmap, Block, BlockBuffer, BufferPool, Disk
 from xobackup.engine.cancel import CancelToken
@@ -13,6 +14,17 @@ WORKERS = 4
 """Threads that read; storage wants several requests in flight, Python gains nothing from more."""
 DEPTH = 8
 """Blocks of 2 MiB read ahead."""
+HINTED = 8
+"""Blocks after those that the storage is told of, so that it fetches them meanwhile."""
+
+
+@runtime_checkable
+class Hinted(Protocol):
+    """A disk whose storage can be told what is read soon."""
+
+    def will_read(self, index: int) -> bool:
+        """Whether it could."""
+        ...
 
 
 def blocks_of(
@@ -21,13 +33,14 @@ def blocks_of(
     """The blocks of ``indexes`` in that order. A block's buffer is the consumer's until it asks for the next one."""
     pool = BufferPool(depth + 1)
     flight: deque[tuple[int, BlockBuffer, Future[Bitmap]]] = deque()
-    rest = iter(indexes)
+    rest, ahead = iter(indexes), _hints(disk, indexes[depth:])
     with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="read") as threads:
 
         def send() -> bool:
             index = next(rest, None)
             if index is None:
                 return False
+            next(ahead, None)
             buffer = pool.acquire()
             flight.append((index, buffer, threads.submit(disk.read_block, index, buffer)))
             return True
@@ -45,6 +58,16 @@ def blocks_of(
         finally:
             for _, _, future in flight:
                 future.cancel()
+
+
+def _hints(disk: Disk, indexes: Sequence[int]) -> Iterator[None]:
+    """Each step tells the storage of one more block, the first of several, as long as it listens."""
+    hint = disk.will_read if isinstance(disk, Hinted) else None
+    for at, index in enumerate(indexes):
+        if hint is None or not hint(index):
+            return
+        if at >= HINTED:
+            yield
 
 
 class ReadAhead:
