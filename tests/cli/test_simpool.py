@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from xobackup.simpool.fault_rules import KINDS
 from xotest.site import Result, finish, start, xobackup
 
 
@@ -58,6 +60,49 @@ def test_for_a_person_it_prints_what_to_put_into_a_configuration(tmp_path: Path)
     ended(process)
     assert lines[0].startswith("simulated pool at https://127.0.0.1:")
     assert any(line.strip().startswith("tls = { fingerprint = ") for line in lines)
+
+
+def test_it_can_be_given_hosts_repositories_vms_and_trouble(tmp_path: Path) -> None:
+    options = ["--hosts", "2", "--sr", "shared=nfs", "--vm", "tiny=4M,filled=1M,tag=prod", "--nbd", "nbd"]
+    options += ["--fault", "fail VM.get_all_records TOO_BUSY", "--release", "8.2", "--latency-ms", "1"]
+    process, pool = begun(tmp_path / "pool", *options)
+    try:
+        assert pool["vms"] == ["tiny"] and len(pool["hosts"]) == 2
+        member = {**pool, "url": pool["hosts"][1]}
+        result = doctored(member, tmp_path)
+        assert "8.2" in result.out, "the master answered, asked for through a member"
+    finally:
+        ended(process)
+
+
+def test_several_pools_in_one_process(tmp_path: Path) -> None:
+    process, first = begun(tmp_path / "pool", "--pools", "2")
+    try:
+        assert process.stdout is not None
+        second = json.loads(process.stdout.readline())
+        assert second["name"] != first["name"] and second["url"] != first["url"]
+        assert doctored(second, tmp_path).code == 0
+    finally:
+        ended(process)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--sr", "a=floppy"), ("--vm", "a=big"), ("--fault", "boom"), ("--down", "host-9")]
+)
+def test_a_bad_option_is_a_usage_error(tmp_path: Path, option: str, value: str) -> None:
+    result = xobackup("simpool", tmp_path / "pool", option, value)
+    assert result.code == 2 and value.rpartition("=")[2] in result.err
+    assert not (tmp_path / "pool").exists()
+
+
+def test_its_page_lists_every_option_and_every_fault() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "simpool.md").read_text()
+    listed = xobackup("simpool", "--help").out
+    for option in set(re.findall(r"--[a-z][a-z0-9-]+", listed)) - {"--help", "--port", "--address", "--json"}:
+        assert option in page, option
+    for name, kind in KINDS.items():
+        words = kind.words.replace("|", "\\|")
+        assert f"| `{f'{name} {words}'.rstrip()}` | {kind.does} |" in page
 
 
 def test_a_port_in_use_is_a_clear_error(tmp_path: Path) -> None:

@@ -157,3 +157,24 @@ def test_messages_have_the_identifier_zero_and_their_own_generation(
     assert ref in client.call("message.get", "VM", uuid, "19700101T00:00:00Z")
     client.call("message.destroy", ref)
     assert kinds(client.call("event.from", ["message"], batch["token"], 5.0)) == [("message", "del")]
+
+
+def test_the_old_way_of_events_still_works(client: SimClient, pool: SimPool) -> None:
+    vm = pool.vm_named("guest")
+    with pytest.raises(RpcFailure) as caught:
+        client.call("event.next")
+    assert (caught.value.code, caught.value.params) == ("SESSION_NOT_REGISTERED", [client.session])
+    client.call("event.register", ["VM", "sr"])
+    client.call("VM.set_name_description", vm, "told")
+    (event,) = client.call("event.next")
+    assert (event["class"], event["operation"], event["ref"]) == ("vm", "mod", vm)
+    assert isinstance(event["id"], int) and event["obj_uuid"] == event["snapshot"]["uuid"]
+    assert event["snapshot"]["name_description"] == "told"
+    threading.Timer(0.05, lambda: pool.call("VM.set_name_description", vm, "waited for")).start()
+    (event,) = client.call("event.next")
+    assert event["snapshot"]["name_description"] == "waited for"
+    client.call("event.unregister", ["vm", "SR"])
+    with pytest.raises(RpcFailure, match="SESSION_NOT_REGISTERED"):
+        client.call("event.next")
+    with pytest.raises(RpcFailure, match="EVENT_SUBSCRIPTION_PARSE_FAILURE"):
+        client.call("event.register", ["nonsense"])

@@ -317,3 +317,17 @@ def test_a_closing_pool_does_not_wait_for_its_clients(tmp_path: Path, spec: Pool
             nbd.read(1)
     with pytest.raises(Failure):
         pool.toolstack.sessions.check("none")
+
+
+def test_hosts_with_ipv6_name_it_after_the_other_and_serve_there(tmp_path: Path, spec: PoolSpec) -> None:
+    hosts = (HostSpec(name="one", ipv6=True), HostSpec(name="two", ipv6=True))
+    shared = replace(spec, hosts=hosts, srs=(SrSpec(name="shared", type="nfs"),))
+    with SimPool.start(tmp_path, spec=shared) as pool, SimClient(pool) as client:
+        vdi = pool.vdis_of(pool.vm_named("guest"))[0]
+        found = client.call("VDI.get_nbd_info", vdi)
+        assert [one["address"] for one in found] == ["127.0.0.1", "::1"] * 2
+        assert found[0]["port"] == found[1]["port"] != found[2]["port"]
+        with NbdClient(pool, address="::1") as nbd:
+            nbd.flags().start_tls()
+            assert nbd.export(found[1]["exportname"]) == (8 * MIB, 3)
+            assert nbd.read_at(0, 512) == pool.disk_bytes(vdi, 0, 512)

@@ -46,6 +46,7 @@ LOCAL_KINDS = frozenset({"ext", "file", "lvm"})
 FOREIGN = "simulated-foreign-bytes"
 """The key in a repository's other_config that keeps what else lies there."""
 ISO_BYTES = 4 << 20
+IPV6 = "::1"
 
 
 def build_pool(toolstack: Toolstack, spec: PoolSpec, directory: Path, *, addresses: list[str]) -> None:
@@ -54,6 +55,10 @@ def build_pool(toolstack: Toolstack, spec: PoolSpec, directory: Path, *, address
     with database.lock:
         hosts = [build_host(toolstack, spec, one, at) for one, at in zip(spec.hosts, addresses, strict=True)]
         networks = {name: _network(toolstack, name, number, hosts) for number, name in enumerate(spec.networks)}
+        for ref, host in zip(hosts, spec.hosts, strict=True):
+            if host.ipv6:
+                first = database.get("host", ref)["PIFs"][0]
+                database.update("PIF", first, IPv6=[f"{IPV6}/128"], ipv6_configuration_mode="Static")
         if spec.nbd:
             database.update("network", next(iter(networks.values())), purpose=[spec.nbd])
         online = ("VDI_RESIZE_ONLINE",) if toolstack.options.resize_online else ()

@@ -63,6 +63,7 @@ class Dispatcher:
         try:
             if (delay := faults.take("delay", plain)) is not None:
                 clock.sleep(delay.seconds)
+            faults.act(plain)
             if faults.take("expire", plain) is not None:
                 self._toolstack.sessions.end_all()
             value, returns = self._run(plain, params)

@@ -143,6 +143,42 @@ def wait_for_events(
         return {"events": events, "valid_ref_counts": counts, "token": make_token(database)}
 
 
+class Registrations:
+    """The old way: a session says once what it watches, and each ``event.next`` waits for what is new since."""
+
+    def __init__(self) -> None:
+        self._watched: dict[str, tuple[frozenset[str], str]] = {}
+        """Session -> (what it watches as it spelt it, token of what it has been told)."""
+
+    def add(self, session: str, wanted: list[str], token: str) -> None:
+        before, since = self._watched.get(session, (frozenset(), token))
+        self._watched[session] = (before | set(wanted), since)
+
+    def remove(self, session: str, wanted: list[str]) -> None:
+        before, since = self._watched.get(session, (frozenset(), ""))
+        self._watched[session] = (before - {one for one in before if one.lower() in _lowered(wanted)}, since)
+
+    def of(self, session: str) -> tuple[list[str], str]:
+        """Raises ``SESSION_NOT_REGISTERED``."""
+        wanted, since = self._watched.get(session, (frozenset[str](), ""))
+        if not wanted:
+            raise Failure("SESSION_NOT_REGISTERED", session)
+        return sorted(wanted), since
+
+    def told(self, session: str, token: str) -> None:
+        self._watched[session] = (self._watched[session][0], token)
+
+
+def _lowered(words: list[str]) -> set[str]:
+    return {word.lower() for word in words}
+
+
+def old_shape(event: dict[str, Any], now: str) -> dict[str, Any]:
+    """An event as ``event.next`` gives it: a number, a date, and the object's uuid."""
+    snapshot = event.get("snapshot", {})
+    return {**event, "id": int(event["id"]), "timestamp": now, "obj_uuid": str(snapshot.get("uuid", ""))}
+
+
 def _let_burst_end(database: Database, batch_s: float) -> None:
     """Release the lock for a moment so that changes made together are reported together."""
     deadline = time.monotonic() + batch_s

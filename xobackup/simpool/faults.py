@@ -6,6 +6,7 @@ faults.delay_call("VM.get_record", 0.2)
 faults.break_transfer("export", after_bytes=3_000_000, how="error")
 faults.expire_session_at("VM.snapshot")
 faults.slow("nbd", latency_s=0.02, bytes_per_s=125_000_000)
+faults.act_at("VM.snapshot", pool.restart_toolstack)
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ import random
 import threading
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from xobackup.simpool.failures import Failure
 from xobackup.simpool.link import PERFECT, Link
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Break = Literal["error", "drop", "end", "lie"]
 """How a transfer breaks: a second HTTP answer inside the body, a reset, an early end, or an early end that the task
@@ -52,13 +56,15 @@ class Fault:
     seconds: float = 0.0
     after_bytes: int = 0
     how: Break = "drop"
+    action: Callable[[], None] | None = None
+    what: str = ""
 
     @property
     def spent(self) -> bool:
         return self.fired >= self.times
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.pattern} ({self.fired} of {self.times} fired)"
+        return f"{self.what or self.kind} {self.pattern} ({self.fired} of {self.times} fired)"
 
 
 class Chance:
@@ -133,6 +139,12 @@ class Faults:
         """A task with this label is gone the moment it ends: nobody learns how."""
         return self.plan(Fault(kind="vanish", pattern=label, times=times, skip=skip))
 
+    def act_at(
+        self, method: str, action: Callable[[], None], *, what: str = "act", times: int = 1, skip: int = 0
+    ) -> Fault:
+        """Something happens to the pool when this call arrives, before it is looked at."""
+        return self.plan(Fault(kind="act", pattern=method, action=action, what=what, times=times, skip=skip))
+
     def randomly(self, seed: int, *, rate: float) -> None:
         """Besides what is planned, ``rate`` of all calls and transfers go wrong in ways that a client survives."""
         with self._lock:
@@ -172,6 +184,12 @@ class Faults:
                 fault.fired += 1
                 return fault
             return None if self._chance is None else self._chance.take(kind, subject)
+
+    def act(self, method: str) -> None:
+        """Let happen what is planned for the arrival of this call."""
+        fault = self.take("act", method)
+        if fault is not None and fault.action is not None:
+            fault.action()
 
     def check_call(self, method: str) -> None:
         """Raise the failure planned for this call, if any."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from xobackup.simpool.dispatch import canonical
@@ -35,6 +35,8 @@ class Where:
     address: str
     port: int = 0
     nbd_port: int = 0
+    ipv6: str = ""
+    """Where its NBD server listens too."""
 
 
 class HostDispatcher:
@@ -82,8 +84,8 @@ class HostServer:
             context=None if self._plain else self._tls,
             link=lambda: self._toolstack.faults.link("http"),
         )
-        self.nbd = NbdServer(self._toolstack, where.address, where.nbd_port, self._tls)
-        self.where = Where(address=where.address, port=self.http.port, nbd_port=self.nbd.port)
+        self.nbd = NbdServer(self._toolstack, where.address, where.nbd_port, self._tls, ipv6=where.ipv6)
+        self.where = replace(where, port=self.http.port, nbd_port=self.nbd.port)
         self.up = True
 
     @property

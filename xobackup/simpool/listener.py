@@ -31,7 +31,8 @@ class Listener:
         self._clients: dict[threading.Thread, Client] = {}
         self._lock = threading.Lock()
         self.closed = False
-        self._socket = socket.create_server((address, port), backlog=128, reuse_port=False)
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self._socket = socket.create_server((address, port), family=family, backlog=128, reuse_port=False)
         self.address, self.port = self._socket.getsockname()[:2]
         self._thread = threading.Thread(target=self._accept, name=f"simpool-{name}", daemon=True)
 

@@ -7,11 +7,12 @@ with SimPool.start(tmp_path / "pool") as pool:
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from xobackup.clock import Clock, SystemClock
 from xobackup.simpool import gc
-from xobackup.simpool.build import FOREIGN, build_pool
+from xobackup.simpool.build import FOREIGN, IPV6, build_pool
 from xobackup.simpool.content import Expectations, Source
 from xobackup.simpool.disks import refresh_sr
 from xobackup.simpool.dispatch import Dispatcher
@@ -21,7 +22,7 @@ from xobackup.simpool.http.certificate import ensure_certificate, fingerprint_sh
 from xobackup.simpool.messages.vm_life import stop_vm
 from xobackup.simpool.options import Options
 from xobackup.simpool.spec import PoolSpec
-from xobackup.simpool.state import load_state, replace_tables, save_state, state_path
+from xobackup.simpool.state import load_state, replace_tables, save_state, saved_hosts, state_path
 from xobackup.simpool.toolstack import Toolstack
 from xobackup.simpool.workload import Profile, Workload
 
@@ -79,11 +80,13 @@ class SimPool:
     ) -> SimPool:
         """Build the pool in ``directory``, or reopen the one that is there, and serve it."""
         directory.mkdir(parents=True, exist_ok=True)
-        pool = cls(directory, spec or PoolSpec(), options or Options(), clock or SystemClock(), seed)
+        reopened = state_path(directory).exists()
+        spec = (spec or PoolSpec()).with_hosts(saved_hosts(directory)) if reopened else spec or PoolSpec()
+        pool = cls(directory, spec, options or Options(), clock or SystemClock(), seed)
+        pool.reopened = reopened
         try:
             pool._listen(Where(address=address, port=port, nbd_port=nbd_port), tls=tls)
             addresses = [server.address for server in pool.servers]
-            pool.reopened = state_path(directory).exists()
             if pool.reopened:
                 load_state(pool.toolstack, directory, addresses=addresses)
             else:
@@ -103,8 +106,9 @@ class SimPool:
         toolstack.certificate_pem = certificate.read_text()
         toolstack.scheme = "https" if tls else "http"
         context = server_context(certificate, key, tls13=toolstack.options.tls13)
-        for number, _ in enumerate(self.spec.hosts):
+        for number, host in enumerate(self.spec.hosts):
             wanted = where if number == 0 else Where(address=where.address)
+            wanted = replace(wanted, ipv6=IPV6 if host.ipv6 else "")
             self.servers.append(
                 HostServer(toolstack, self.dispatcher, tls=context, plain=not tls, where=wanted),
             )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 MIB = 1 << 20
 GIB = 1 << 30
+SrType = Literal["ext", "file", "nfs", "smb", "lvm", "lvmoiscsi", "iso"]
+NbdPurpose = Literal["", "nbd", "insecure_nbd"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +44,7 @@ class SrSpec:
     ``lvmoiscsi``: thick), or ISO images (``iso``)."""
 
     name: str
-    type: Literal["ext", "file", "nfs", "smb", "lvm", "lvmoiscsi", "iso"] = "ext"
+    type: SrType = "ext"
     physical_size: int = 1024 * GIB
     foreign_bytes: int = 0
     """Taken up by something that is no disk."""
@@ -61,6 +63,8 @@ class HostSpec:
     """What ``host.address`` says and where redirects point; empty: the host's own server."""
     down: bool = False
     """Whether it refuses connections from the start."""
+    ipv6: bool = False
+    """Whether its first interface has an IPv6 address too (``::1``), where its NBD server listens as well."""
     memory_bytes: int = 64 * GIB
 
 
@@ -95,10 +99,15 @@ class PoolSpec:
     hosts: tuple[HostSpec, ...] = (HostSpec(),)
     srs: tuple[SrSpec, ...] = (SrSpec(name="Local storage"), SrSpec(name="ISO library", type="iso"))
     networks: tuple[str, ...] = ("Pool-wide network associated with eth0",)
-    nbd: Literal["", "nbd", "insecure_nbd"] = ""
+    nbd: NbdPurpose = ""
     """Purpose of the first network."""
     vms: tuple[VmSpec, ...] = DEFAULT_VMS
     username: str = "root"
     password: str = "simulated"  # noqa: S105 - a simulation's
     product_brand: str = "XCP-ng"
     product_version: str = "8.3.0"
+
+    def with_hosts(self, count: int) -> PoolSpec:
+        """The same pool with so many hosts."""
+        more = tuple(HostSpec(name=f"host-{number + 1}") for number in range(len(self.hosts), count))
+        return replace(self, hosts=(*self.hosts, *more)[:count])

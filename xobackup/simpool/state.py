@@ -49,6 +49,11 @@ def save_state(toolstack: Toolstack, directory: Path) -> None:
         temporary.replace(path)
 
 
+def saved_hosts(directory: Path) -> int:
+    """How many hosts the saved pool has."""
+    return len(json.loads(state_path(directory).read_text())["rows"]["host"])
+
+
 def load_state(toolstack: Toolstack, directory: Path, *, addresses: list[str]) -> None:
     """Read the database and open the repositories it names. Hosts' addresses are those they are served at now."""
     state = json.loads(state_path(directory).read_text())

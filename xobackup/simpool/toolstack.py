@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from xobackup.simpool.cbt import ChangeLogs
 from xobackup.simpool.database import Database
+from xobackup.simpool.events import Registrations
 from xobackup.simpool.failures import Failure
 from xobackup.simpool.faults import Faults
 from xobackup.simpool.journal import Journal
@@ -65,6 +66,7 @@ class Toolstack:
         self.faults = Faults()
         self.tasks = Tasks(self.database, clock, vanishes=lambda label: self.faults.take("vanish", label) is not None)
         self.journal = Journal()
+        self.registrations = Registrations()
         self.scheme = "https"
         self.certificate_pem = ""
         self.nbd_ports: dict[str, int] = {}

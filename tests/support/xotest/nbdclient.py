@@ -22,10 +22,10 @@ class Closed(Exception):
 class NbdClient:
     """One connection, up to the greeting."""
 
-    def __init__(self, pool: SimPool, port: int | None = None) -> None:
+    def __init__(self, pool: SimPool, port: int | None = None, *, address: str = "") -> None:
         self.pool = pool
-        address = (pool.nbd.address, port or pool.nbd.port)
-        self.sock: socket.socket = socket.create_connection(address, timeout=WAIT_MAX_S)
+        where = (address or pool.nbd.address, port or pool.nbd.port)
+        self.sock: socket.socket = socket.create_connection(where, timeout=WAIT_MAX_S)
         self.handle = 0
         try:
             self.greeting = self.read(18)

@@ -33,7 +33,11 @@ class SimClient:
     def __init__(self, pool: SimPool) -> None:
         self.pool = pool
         self._rpc = self.connect()
-        self.session = str(self.raw_call("session.login_with_password", pool.username, pool.password))
+        try:
+            self.session = str(self.raw_call("session.login_with_password", pool.username, pool.password))
+        except BaseException:
+            self._rpc.close()
+            raise
 
     def connect(self) -> http.client.HTTPConnection:
         server = self.pool.server

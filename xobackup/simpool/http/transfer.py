@@ -30,6 +30,10 @@ class Refused(Exception):
 
 def authenticate(toolstack: Toolstack, request: Request, connection: Connection) -> str:
     """The session; answers 401 and raises :class:`Refused` without good credentials."""
+    name = f"{request.method} {request.path.rstrip('/')}"
+    toolstack.faults.act(name)
+    if toolstack.faults.take("expire", name) is not None:
+        toolstack.sessions.end_all()
     session = request.param("session_id")
     try:
         if session is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from xobackup.simpool.events import make_token, parse_subscription, wait_for_events
+from xobackup.simpool.events import make_token, old_shape, parse_subscription, wait_for_events
 from xobackup.simpool.failures import Failure
 from xobackup.simpool.model import class_names
 from xobackup.simpool.registry import Call, message
@@ -24,6 +24,37 @@ def event_from(call: Call, classes: list[str], token: str, timeout: float) -> di
         batch_s=toolstack.options.event_batch_s,
         stopped=toolstack.session_ended(call.session),
     )
+
+
+@message("event.register")
+def register(call: Call, classes: list[str]) -> None:
+    """Deprecated, as its two companions."""
+    parse_subscription(classes, set(call.database.rows))
+    call.toolstack.registrations.add(call.session, classes, make_token(call.database))
+
+
+@message("event.unregister")
+def unregister(call: Call, classes: list[str]) -> None:
+    call.toolstack.registrations.remove(call.session, classes)
+
+
+@message("event.next", locked=False)
+def event_next(call: Call) -> list[dict[str, Any]]:
+    """Waits for the first event, however long that takes."""
+    toolstack = call.toolstack
+    with call.database.lock:
+        wanted, since = toolstack.registrations.of(call.session)
+    batch = wait_for_events(
+        call.database,
+        parse_subscription(wanted, set(call.database.rows) - toolstack.unknown.classes),
+        since,
+        timeout_s=TIMEOUT_MAX_S,
+        batch_s=toolstack.options.event_batch_s,
+        stopped=toolstack.session_ended(call.session),
+    )
+    with call.database.lock:
+        toolstack.registrations.told(call.session, batch["token"])
+    return [old_shape(event, toolstack.now_text()) for event in batch["events"]]
 
 
 @message("event.inject")

@@ -36,27 +36,39 @@ class Refused(Exception):
 
 
 class NbdServer:
-    """Listens on one address until :meth:`close`."""
+    """Listens on its addresses, all on one port, until :meth:`close`."""
 
-    def __init__(self, toolstack: Toolstack, address: str, port: int, context: ssl.SSLContext) -> None:
+    def __init__(
+        self, toolstack: Toolstack, address: str, port: int, context: ssl.SSLContext, *, ipv6: str = ""
+    ) -> None:
         self._toolstack = toolstack
         self._context = context
         self._lock = threading.Lock()
         self.host = ""
         self.connections = 0
-        self._listener = Listener(address, port, self._serve, name="nbd")
-        self.address, self.port = self._listener.address, self._listener.port
+        first = Listener(address, port, self._serve, name="nbd")
+        self.address, self.port = first.address, first.port
+        self._listeners = [first]
+        if ipv6:
+            try:
+                self._listeners.append(Listener(ipv6, first.port, self._serve, name="nbd6"))
+            except BaseException:
+                first.close()
+                raise
 
     def start(self, host: str) -> None:
         """Serve as this host."""
         self.host = host
-        self._listener.start()
+        for listener in self._listeners:
+            listener.start()
 
     def close(self) -> None:
-        self._listener.close()
+        for listener in self._listeners:
+            listener.close()
 
     def drop_connections(self) -> None:
-        self._listener.drop_connections()
+        for listener in self._listeners:
+            listener.drop_connections()
 
     def _serve(self, client: Client) -> None:
         with self._lock:
