@@ -9,6 +9,8 @@ Every finding carries its reason, a proposed action and whether the information 
 - Backup data of unknown standing (whole directories nobody names, broken disks) is quarantined, that is moved to
   ``.xobackup/quarantine/``, never deleted. Deleted are only things that can be made again or were never published.
 - A restore point with a missing disk is set aside only when none of its disks can be restored.
+- A full backup whose image is missing is set aside; one whose image is cut off is only reported: what is left of
+  the image may still give some of its disks. Images are measured here, not read: verifying does that.
 - A merge that was interrupted is not dirt: merging resumes it.
 """
 
@@ -24,7 +26,9 @@ from xobackup.repository.cache import PACKED_BYTES_MAX, unpack_cache
 from xobackup.repository.codecs import CODECS
 from xobackup.repository.digest_store import SUFFIX, WAITING, DigestStore
 from xobackup.repository.errors import BadDigests
-from xobackup.repository.findings import Action, CleanFinding, Problem, Severity
+from xobackup.repository.findings import Action, CleanFinding, Severity, clean_finding
+from xobackup.repository.images.clean import lost_image, orphan_images
+from xobackup.repository.images.notes import noted_images
 from xobackup.repository.layout import (
     CACHE,
     VDIS,
@@ -32,7 +36,6 @@ from xobackup.repository.layout import (
     digest_directory,
     metadata_name,
     split_disk_path,
-    timestamp_of,
     vm_directory,
 )
 from xobackup.repository.lineage import Lineage, read_lineage
@@ -52,6 +55,8 @@ class Survey:
     vm: str
     listing: PointListing
     lineages: dict[str, Lineage]
+    noted: frozenset[str]
+    """Images on their way in or out."""
     doubts: tuple[str, ...]
     """What could not be read or understood; empty when nothing."""
 
@@ -61,13 +66,15 @@ def survey(remote: Remote, vm: str) -> Survey:
     listing = list_points(remote, vm, use_cache=False)
     doubts = [] if listing.certain else [str(p) for p in listing.problems if p.code != "foreign-file"]
     lineages: dict[str, Lineage] = {}
+    noted: frozenset[str] = frozenset()
     try:
+        noted = frozenset(noted_images(remote, vm))
         for path in lineage_paths(remote, vm):
             lineages[path] = read_lineage(RemoteWorkspace(remote, f"{vm_directory(vm)}/{path}"), path, CODECS)
             doubts += [str(problem) for problem in lineages[path].problems if problem.code in _DOUBTFUL]
     except RemoteError as error:
         doubts.append(str(error))
-    return Survey(vm=vm, listing=listing, lineages=lineages, doubts=tuple(doubts))
+    return Survey(vm=vm, listing=listing, lineages=lineages, noted=noted, doubts=tuple(doubts))
 
 
 def plan_clean(remote: Remote, vm: str) -> list[CleanFinding]:
@@ -90,33 +97,14 @@ def _doubted(finding: CleanFinding, doubts: tuple[str, ...]) -> CleanFinding:
     return CleanFinding(problem=finding.problem, action=finding.action, certain=False, reason=reason)
 
 
-def _finding(
-    code: str,
-    path: str,
-    message: str,
-    action: Action,
-    *,
-    reason: str = "",
-    certain: bool = True,
-    severity: Severity = Severity.WARNING,
-) -> CleanFinding:
-    problem = Problem(code=code, severity=severity, path=path, message=message)
-    return CleanFinding(problem=problem, action=action, certain=certain, reason=reason or message)
-
-
 def _root_findings(seen: Survey) -> Iterator[CleanFinding]:
     root = vm_directory(seen.vm)
     for name in seen.listing.leftovers:
-        yield _finding("leftover", f"{root}/{name}", "left of an interrupted write", Action.DELETE)
+        yield clean_finding("leftover", f"{root}/{name}", "left of an interrupted write", Action.DELETE)
     for problem in seen.listing.problems:
         reason = "somebody else's; Xen Orchestra will delete it" if problem.code == "foreign-file" else "look at it"
         yield CleanFinding(problem=problem, action=Action.NONE, certain=False, reason=reason)
-    named = {point.id for point in seen.listing.points}
-    for entry in seen.listing.entries:
-        point, _, suffix = entry.name.partition(".")
-        if suffix in ("xva", "xva.checksum") and timestamp_of(point) is not None and point not in named:
-            message = "an image that no restore point names"
-            yield _finding("image-orphan", f"{root}/{entry.name}", message, Action.QUARANTINE)
+    yield from orphan_images(seen.vm, seen.listing, seen.noted)
 
 
 def _cache_findings(remote: Remote, seen: Survey) -> Iterator[CleanFinding]:
@@ -126,22 +114,29 @@ def _cache_findings(remote: Remote, seen: Survey) -> Iterator[CleanFinding]:
     try:
         cached = unpack_cache(remote.get(path, limit_bytes=PACKED_BYTES_MAX), vm=seen.vm)
     except RemoteError as error:
-        yield _finding("cache-unread", path, error.problem, Action.NONE, severity=Severity.UNKNOWN, certain=False)
+        yield clean_finding(
+            "cache-unread", path, error.problem, Action.NONE, severity=Severity.UNKNOWN, certain=False
+        )
         return
     true = {point.id: point.metadata for point in seen.listing.points}
     if cached is None:
-        yield _finding("cache-broken", path, "damaged, or of another directory", Action.REBUILD)
+        yield clean_finding("cache-broken", path, "damaged, or of another directory", Action.REBUILD)
     elif set(cached) != set(true):
         message = f"lists {len(cached)} restore points, {len(true)} are there"
-        yield _finding("cache-stale", path, message, Action.REBUILD)
+        yield clean_finding("cache-stale", path, message, Action.REBUILD)
     elif cached != true:
         wrong = sorted(point for point in true if cached[point] != true[point])
-        yield _finding("cache-stale", path, f"tells otherwise than the JSON of {', '.join(wrong)}", Action.REBUILD)
+        yield clean_finding(
+            "cache-stale", path, f"tells otherwise than the JSON of {', '.join(wrong)}", Action.REBUILD
+        )
 
 
 def _point_findings(seen: Survey) -> Iterator[CleanFinding]:
-    """Restore points that name disks which are not there, or are broken."""
+    """Restore points that name disks or an image which are not there, or are broken."""
     for point in seen.listing.points:
+        if point.xva is not None:
+            yield from lost_image(seen.vm, seen.listing, point)
+            continue
         bad = [disk.path for disk in point.disks if _lost(seen, disk.path)]
         if not bad:
             continue
@@ -149,7 +144,7 @@ def _point_findings(seen: Survey) -> Iterator[CleanFinding]:
         message = f"{len(bad)} of its {len(point.disks)} disks cannot be restored: {', '.join(bad)}"
         hopeless = whole == 0
         reason = "nothing of it can be restored" if hopeless else f"{whole} of its disks can still be restored"
-        yield _finding(
+        yield clean_finding(
             "point-incomplete",
             metadata_name(seen.vm, point.id),
             message,
@@ -187,23 +182,25 @@ def _lineage_findings(seen: Survey, path: str) -> Iterator[CleanFinding]:
     for step in plan.steps:
         (name, *_) = step.names
         if step.kind is StepKind.LITTER:
-            yield _finding("leftover", f"{root}/{name}", step.reason, Action.DELETE)
+            yield clean_finding("leftover", f"{root}/{name}", step.reason, Action.DELETE)
         elif step.kind is StepKind.DELETE:
-            yield _finding("disk-orphan", f"{root}/{name}", step.reason, Action.DELETE)
+            yield clean_finding("disk-orphan", f"{root}/{name}", step.reason, Action.DELETE)
         else:
             what = "a merge waits to be resumed" if step.kind is StepKind.RESUME else f"can be merged: {step.reason}"
-            yield _finding("merge-due", f"{root}/{name}", what, Action.NONE, reason="merging does it", certain=False)
+            yield clean_finding(
+                "merge-due", f"{root}/{name}", what, Action.NONE, reason="merging does it", certain=False
+            )
     for refusal in plan.refusals:
-        yield _finding(refusal.code, root, refusal.reason, Action.NONE, certain=False)
+        yield clean_finding(refusal.code, root, refusal.reason, Action.NONE, certain=False)
 
 
 def _unreferenced(lineage: Lineage, root: str) -> CleanFinding:
     """A whole directory that no restore point names: of a disk that was removed, or of a first run that failed."""
     if not lineage.members and not lineage.unreadable and not lineage.orphan_data:
         message = "no disk in it, and no restore point names it"
-        return _finding("vdi-directory-empty", root, message, Action.DELETE)
+        return clean_finding("vdi-directory-empty", root, message, Action.DELETE)
     message = f"{len(lineage.members) + len(lineage.unreadable)} disks that no restore point names"
-    return _finding("vdi-directory-unreferenced", root, message, Action.QUARANTINE)
+    return clean_finding("vdi-directory-unreferenced", root, message, Action.QUARANTINE)
 
 
 def _broken_disks(seen: Survey, lineage: Lineage, root: str) -> Iterator[CleanFinding]:
@@ -218,7 +215,7 @@ def _broken_disks(seen: Survey, lineage: Lineage, root: str) -> Iterator[CleanFi
             reason, action, certain = "a merge under way names it", Action.NONE, False
         else:
             reason, action, certain = "no restore point names it", Action.QUARANTINE, True
-        yield _finding(
+        yield clean_finding(
             "disk-broken",
             f"{root}/{name}",
             unreadable.message,
@@ -259,7 +256,7 @@ def _digest_findings(remote: Remote, seen: Survey, path: str) -> Iterator[CleanF
             continue  # merging settles them
         message = "its disk is gone" if full not in members else _digest_complaint(store, *members[full])
         if message:
-            yield _finding("digests-stale", full, message, Action.DELETE, severity=Severity.INFO)
+            yield clean_finding("digests-stale", full, message, Action.DELETE, severity=Severity.INFO)
 
 
 def _digest_complaint(store: DigestStore, disk: str, uuid: UUID) -> str | None:

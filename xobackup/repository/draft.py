@@ -33,22 +33,14 @@ KEYS_DELTA = (
     "tags",
     "size",
 )
+KEYS_FULL = ("jobId", "mode", "scheduleId", "timestamp", "version", "vm", "vmSnapshot", "xva", "size", "tags")
+_REQUIRED_FULL = ("jobId", "scheduleId", "timestamp", "vm", "vmSnapshot")
 _REQUIRED = ("jobId", "scheduleId", "timestamp", "vbds", "vdis", "vifs", "vhds", "vm", "vmSnapshot")
 
 
 def complete(draft: Mapping[str, Any], name: str, *, size: int, differencing: Mapping[str, bool]) -> dict[str, Any]:
     """The object to publish: defaults filled in, keys in order. :class:`BadMetadata` names what is missing."""
-    missing = [key for key in _REQUIRED if draft.get(key) is None]
-    if missing:
-        raise BadMetadata(name, f"cannot be published without {', '.join(missing)}")
-    unknown = sorted(set(draft) - set(KEYS_DELTA))
-    if unknown:
-        raise BadMetadata(name, f"cannot be published with unknown keys {', '.join(unknown)}")
-    if draft.get("mode", "delta") != "delta":
-        raise BadMetadata(name, f"expected mode delta, found {draft['mode']!r}")
-    snapshot = draft["vmSnapshot"]
-    if not isinstance(snapshot, dict) or "suspend_VDI" not in snapshot:
-        raise BadMetadata(name, "vmSnapshot needs suspend_VDI: Xen Orchestra cannot restore without it")
+    _check(draft, name, mode="delta", required=_REQUIRED, known=KEYS_DELTA)
     values: dict[str, Any] = {
         **draft,
         "includeNonNbdQcow2Fix": draft.get("includeNonNbdQcow2Fix", True),
@@ -60,6 +52,30 @@ def complete(draft: Mapping[str, Any], name: str, *, size: int, differencing: Ma
         "size": size,
     }
     return {key: values[key] for key in KEYS_DELTA}
+
+
+def complete_full(draft: Mapping[str, Any], name: str, *, image: str, size: int) -> dict[str, Any]:
+    """The object to publish for a full backup, whose image (a base name) has ``size`` bytes."""
+    _check(draft, name, mode="full", required=_REQUIRED_FULL, known=KEYS_FULL)
+    values = {**draft, "mode": "full", "version": VERSION, "xva": f"./{image}", "size": size}
+    values["tags"] = draft.get("tags") or []
+    return {key: values[key] for key in KEYS_FULL}
+
+
+def _check(
+    draft: Mapping[str, Any], name: str, *, mode: str, required: tuple[str, ...], known: tuple[str, ...]
+) -> None:
+    missing = [key for key in required if draft.get(key) is None]
+    if missing:
+        raise BadMetadata(name, f"cannot be published without {', '.join(missing)}")
+    unknown = sorted(set(draft) - set(known))
+    if unknown:
+        raise BadMetadata(name, f"cannot be published with unknown keys {', '.join(unknown)}")
+    if draft.get("mode", mode) != mode:
+        raise BadMetadata(name, f"expected mode {mode}, found {draft['mode']!r}")
+    snapshot = draft["vmSnapshot"]
+    if not isinstance(snapshot, dict) or "suspend_VDI" not in snapshot:
+        raise BadMetadata(name, "vmSnapshot needs suspend_VDI: Xen Orchestra cannot restore without it")
 
 
 def rewritten(metadata: Mapping[str, Any], *, size: int, differencing: Mapping[str, bool]) -> dict[str, Any] | None:

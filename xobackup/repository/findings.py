@@ -58,3 +58,18 @@ class CleanFinding:
     def __str__(self) -> str:
         doubt = "" if self.certain else " (not certain, left alone)"
         return f"{self.action}: {self.problem.path}: {self.reason}{doubt}"
+
+
+def clean_finding(
+    code: str,
+    path: str,
+    message: str,
+    action: Action,
+    *,
+    reason: str = "",
+    certain: bool = True,
+    severity: Severity = Severity.WARNING,
+) -> CleanFinding:
+    """A finding of a clean-up; the message is also the reason when none is given."""
+    problem = Problem(code=code, severity=severity, path=path, message=message)
+    return CleanFinding(problem=problem, action=action, certain=certain, reason=reason or message)

@@ -9,7 +9,8 @@
     xo-vm-backups/<vm>/vdis/<job>/<live vdi>/data/<ts>.vhd/        ... this (any name; only the alias knows)
     xo-vm-backups/<vm>/vdis/<job>/<live vdi>/.<base name>.merge.json   a merge in progress
     xo-vm-backups/<vm>/vdis/<job>/<live vdi>/.<ts>.vhd.part        ours: a disk being written (file or directory)
-    .xobackup/                                           ours: digests, lock holders, quarantine
+    xo-vm-backups/<vm>/.<ts>.xva.part                    ours: an image being written
+    .xobackup/                                           ours: digests, lock holders, notes on images, quarantine
 
 ``<ts>`` is ``%Y%m%dT%H%M%SZ``, UTC, of the restore point's milliseconds; it is also the point's id.
 Source: Xen Orchestra's repository format; it deletes unknown files at the root of a VM's directory, so nothing of
@@ -33,12 +34,15 @@ VHD_SUFFIX = ".vhd"
 ALIAS_SUFFIX = ".alias.vhd"
 PART_SUFFIX = ".part"
 STATE_SUFFIX = ".merge.json"
+XVA_SUFFIX = ".xva"
+CHECKSUM_SUFFIX = ".checksum"
 NAME_CHARACTERS_MAX = 200
 
 _TIMESTAMP = re.compile(r"\d{8}T\d{6}Z", re.ASCII)
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
 _RFC4122 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[1-5][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.ASCII)
 _PART = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", re.ASCII)
+_IMAGE_LEFTOVER = re.compile(r"\.(\d{1,20}\.)?(\d{8}T\d{6}Z)\.xva(\.part)?", re.ASCII)
 _TIMESTAMP_FORMAT = "%Y%m%dT%H%M%SZ"
 
 
@@ -113,6 +117,17 @@ def checked_xva_path(text: object) -> str:
     return name
 
 
+def is_image(name: str) -> bool:
+    """Whether ``name`` is a base name that a restore point may give its image."""
+    return is_part(name) and name.endswith(XVA_SUFFIX)
+
+
+def is_image_leftover(name: str) -> bool:
+    """Whether a crash of a full backup, ours or Xen Orchestra's, may have left this base name."""
+    found = _IMAGE_LEFTOVER.fullmatch(name)
+    return found is not None and bool(found[1]) != bool(found[3])
+
+
 def vm_directory(vm: str) -> str:
     return f"{VM_BACKUPS}/{checked_uuid('vm', vm)}"
 
@@ -144,6 +159,16 @@ def lineage_path(job: str, vdi: str) -> str:
 def disk_name(point: str, *, directory: bool) -> str:
     """The base name of the disk of a point."""
     return point_id(point) + (ALIAS_SUFFIX if directory else VHD_SUFFIX)
+
+
+def image_name(point: str) -> str:
+    """The base name of the image of a full backup."""
+    return point_id(point) + XVA_SUFFIX
+
+
+def image_part_name(point: str) -> str:
+    """Where an image is written before it is whole."""
+    return f".{image_name(point)}{PART_SUFFIX}"
 
 
 def part_name(disk: str) -> str:
@@ -197,3 +222,12 @@ def takeover_name(vm: str) -> str:
 
 def quarantine_directory(vm: str, stamp: str) -> str:
     return f"{PRIVATE}/quarantine/{checked_uuid('vm', vm)}/{stamp}"
+
+
+def image_notes_directory(vm: str) -> str:
+    return f"{PRIVATE}/images/{checked_uuid('vm', vm)}"
+
+
+def image_note_name(vm: str, image: str) -> str:
+    """The note on an image that is about to come or to go."""
+    return f"{image_notes_directory(vm)}/{checked_xva_path(image)}"

@@ -17,7 +17,15 @@ from xobackup.repository.cache import PACKED_BYTES_MAX, unpack_cache
 from xobackup.repository.errors import BadMetadata
 from xobackup.repository.findings import Problem, Severity
 from xobackup.repository.json_text import METADATA_BYTES_MAX
-from xobackup.repository.layout import CACHE, JSON_SUFFIX, VDIS, cache_name, timestamp_of, vm_directory
+from xobackup.repository.layout import (
+    CACHE,
+    JSON_SUFFIX,
+    VDIS,
+    cache_name,
+    is_image_leftover,
+    timestamp_of,
+    vm_directory,
+)
 from xobackup.repository.metadata import RestorePoint, parse_point, point_from
 from xobackup.repository.parallel import map_parallel
 
@@ -47,7 +55,7 @@ def list_points(remote: Remote, vm: str, *, use_cache: bool = True) -> PointList
         entries = remote.list(vm_directory(vm))
     except NotFound:
         return PointListing(points=(), problems=(), certain=True)
-    leftovers = tuple(entry.name for entry in entries if is_temporary(entry.name))
+    leftovers = tuple(entry.name for entry in entries if is_temporary(entry.name) or is_image_leftover(entry.name))
     entries = [entry for entry in entries if entry.name not in leftovers]
     names, problems, foreign, doubtful = _sorted_out(entries, vm)
     cached = _cached(remote, vm, entries, names) if use_cache else {}

@@ -25,6 +25,7 @@ from xobackup.repository.caching import drop_cache, rebuild_cache
 from xobackup.repository.codecs import CODECS
 from xobackup.repository.digest_store import DigestStore
 from xobackup.repository.draft import encode, rewritten
+from xobackup.repository.images.notes import take_back_images
 from xobackup.repository.layout import VDIS, metadata_name, split_disk_path, vm_directory
 from xobackup.repository.lineage import Lineage, read_lineage
 from xobackup.repository.listing import PointListing, list_points
@@ -101,6 +102,7 @@ def run_merges(
     for name in listing.leftovers:
         check()
         remote.delete(f"{vm_directory(vm)}/{name}", missing_ok=True)
+    take_back_images(remote, vm, listing, check)
     lineages: dict[str, Lineage] = {}
     for path in lineage_paths(remote, vm):
         merger = _Merger(remote, vm, path, clock=clock, check=check, progress=progress, digests=digests)

@@ -3,7 +3,9 @@
 *Structure*, always: every JSON reads; every disk it names opens, has the right uuid and size, and builds on parents
 that are there; no block lies where none may; every block object of a VHD directory exists. *Digests*, all of them or
 a fraction: blocks are read and compared with what was noted when they were written. Which blocks a fraction takes
-depends on the seed alone, so that runs with different seeds cover different blocks, and one can be repeated.
+depends on the seed alone, so that runs with different seeds cover different blocks, and one can be repeated. The
+image of a full backup is read whole or, for the images that a fraction leaves out, only looked at
+(:mod:`xobackup.repository.images.verify`).
 
 What could not be read is ``unknown``, not damage. A block without a digest (written by Xen Orchestra, or our digests
 were lost) is read all the same, and counted apart: the coverage says how much of the answer rests on digests.
@@ -15,11 +17,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from remotes.contract import Remote
-from remotes.errors import NotFound, RemoteError
+from remotes.errors import RemoteError
 from xobackup.repository.codecs import CODECS
 from xobackup.repository.digest_store import DigestStore
 from xobackup.repository.errors import PointNotFound
 from xobackup.repository.findings import Problem, Severity
+from xobackup.repository.images.verify import chosen, verify_image
 from xobackup.repository.layout import metadata_name, point_id, split_disk_path, vm_directory
 from xobackup.repository.lineage import Lineage, read_lineage
 from xobackup.repository.listing import list_points
@@ -108,8 +111,8 @@ class _Verification:
         paths = sorted({split_disk_path(disk.path)[0] for point in points for disk in point.disks})
         lineages = {path: self._lineage(path) for path in paths}
         for point in points:
-            full = point.mode == MODE_FULL
-            report.problems += _check_image(self._remote, point) if full else _check_point(point, lineages)
+            if point.mode != MODE_FULL:
+                report.problems += _check_point(point, lineages)
         verifiers = [
             verifier
             for path, lineage in lineages.items()
@@ -117,6 +120,9 @@ class _Verification:
             for verifier in self._verifiers(path, lineage, points)
         ]
         self._verify_disks(verifiers)
+        images = [point for point in points if point.mode == MODE_FULL]
+        for done, point in enumerate(images):
+            self._verify_image(point, len(verifiers) + done, len(verifiers) + len(images))
 
     def _workspace(self, path: str) -> RemoteWorkspace:
         return RemoteWorkspace(self._remote, f"{vm_directory(self._vm)}/{path}")
@@ -170,6 +176,29 @@ class _Verification:
                 )
             )
 
+    def _verify_image(self, point: RestorePoint, done: int, total: int) -> None:
+        options, report = self._options, self.report
+        before = report.coverage.bytes_read
+        read = 0
+
+        def told(count: int) -> None:
+            nonlocal read
+            read += count
+            options.progress(
+                VerifyProgress(vm=self._vm, disks_done=done, disks_total=total, bytes_read=before + read)
+            )
+
+        whole = chosen(point, options.fraction, options.seed)
+        verdict = verify_image(self._remote, point, whole=whole, told=told, check=options.check)
+        report.problems += verdict.problems
+        coverage = Coverage(
+            images=1,
+            images_compared=int(verdict.compared),
+            image_bytes=verdict.bytes_read,
+            unread=int(verdict.unread),
+        )
+        report.coverage = report.coverage.plus(coverage)
+
 
 def _check_point(point: RestorePoint, lineages: dict[str, Lineage | None]) -> list[Problem]:
     """The JSON against its disks' headers."""
@@ -214,21 +243,3 @@ def _check_point(point: RestorePoint, lineages: dict[str, Lineage | None]) -> li
 
 
 _NOTHING = Lineage(path="", members={})
-
-
-def _check_image(remote: Remote, point: RestorePoint) -> list[Problem]:
-    """A full backup's image: there, and as long as the JSON says."""
-    path = f"{vm_directory(point.vm_uuid)}/{point.xva}"
-
-    def problem(code: str, severity: Severity, message: str) -> list[Problem]:
-        return [Problem(code=code, severity=severity, path=path, message=message, points=(point.id,))]
-
-    try:
-        found = remote.stat(path).size_bytes
-    except NotFound:
-        return problem("image-missing", Severity.DAMAGE, "the image of this full backup is missing")
-    except RemoteError as error:
-        return problem("image-unread", Severity.UNKNOWN, error.problem)
-    if point.size and found != point.size:
-        return problem("image-size", Severity.DAMAGE, f"expected {point.size} bytes, found {found}")
-    return []

@@ -41,10 +41,16 @@ class Coverage:
     """Read and compared with a digest."""
     unread: int = 0
     """Chosen, but could not be read."""
+    images: int = 0
+    """Of full backups."""
+    images_compared: int = 0
+    """Read whole and compared with their checksum."""
+    image_bytes: int = 0
+    """Read of images."""
 
     @property
     def bytes_read(self) -> int:
-        return self.read * BLOCK_BYTES
+        return self.read * BLOCK_BYTES + self.image_bytes
 
     def plus(self, other: Coverage) -> Coverage:
         return Coverage(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(Coverage)})

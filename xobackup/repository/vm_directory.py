@@ -16,6 +16,9 @@ from xobackup.repository.codecs import CODECS
 from xobackup.repository.digest_store import DigestStore
 from xobackup.repository.errors import PointNotFound, Refused
 from xobackup.repository.findings import CleanFinding
+from xobackup.repository.images.notes import delete_image, forget_image, note_image
+from xobackup.repository.images.publish import publish_image
+from xobackup.repository.images.writer import ImageResult, ImageWriter
 from xobackup.repository.layout import (
     checked_uuid,
     disk_name,
@@ -114,6 +117,23 @@ class VmDirectory:
         digests = DigestStore(self._remote, self.vm, path) if self._options.digests else None
         return DiskWriter(workspace, spec, digests=digests, check=self.lock.check)
 
+    def begin_image(self, timestamp_ms: int) -> ImageWriter:
+        """Begin to write the image of the full backup of ``timestamp_ms``."""
+        self.lock.check()
+        point = timestamp_name(timestamp_ms)
+        refuse_taken(self._remote, self.vm, point)
+        return ImageWriter(self._remote, self.vm, point, check=self.lock.check)
+
+    def publish_image(self, draft: Mapping[str, Any], image: ImageResult) -> RestorePoint:
+        """Publish the full backup that ``draft`` describes; its image is finished. ``size`` and ``xva`` are taken
+        from it. Raises :class:`Refused` or :class:`BadMetadata`, before anything changed."""
+        return publish_image(self._remote, self.vm, draft, image, check=self.lock.check)
+
+    def free_bytes(self) -> int | None:
+        """Space left on the storage, where it knows."""
+        usage = self._remote.usage()
+        return None if usage is None else usage.free_bytes
+
     def publish(self, draft: Mapping[str, Any]) -> RestorePoint:
         """Publish the restore point that ``draft`` (Xen Orchestra's keys) describes; its disks are finished.
 
@@ -134,14 +154,18 @@ class VmDirectory:
             found.append(point)
         if not found:
             return []
+        shared = {point.xva for point in listing.points if point.id not in wanted}
         self.lock.check()
         drop_cache(self._remote, self.vm)
         for point in found:
             self.lock.check()
+            image = point.xva if point.xva not in shared else None
+            if image is not None:
+                note_image(self._remote, self.vm, image)
             self._remote.delete(metadata_name(self.vm, point.id), missing_ok=True)
-            if point.xva is not None:
-                self._remote.delete(f"{vm_directory(self.vm)}/{point.xva}", missing_ok=True)
-                self._remote.delete(f"{vm_directory(self.vm)}/{point.xva}.checksum", missing_ok=True)
+            if image is not None:
+                delete_image(self._remote, self.vm, image)
+                forget_image(self._remote, self.vm, image)
         rebuild_cache(self._remote, self.vm)
         return wanted
 

@@ -49,9 +49,12 @@ class Handler:
         path: str,
         query: Mapping[str, str],
         should_stop: StopAsked | None = None,
+        first_byte_s: float | None = None,
     ) -> None:
+        """``first_byte_s``: another limit than that of :class:`Timeouts`."""
         self.session = session
         self.what = what
+        self.first_byte_s = session.timeouts.first_byte_s if first_byte_s is None else first_byte_s
         self.endpoint = session.endpoint
         """The host that takes it: known after :meth:`open` followed the redirects."""
         self._method = method
@@ -83,7 +86,7 @@ class Handler:
     def wait(self, connection: Connection) -> None:
         """Wait until something arrives, at most ``first_byte_s``; :class:`TransferCancelled` when asked to stop."""
         timeouts = self.session.timeouts
-        deadline = time.monotonic() + timeouts.first_byte_s
+        deadline = time.monotonic() + self.first_byte_s
         while self._should_stop is not None and time.monotonic() < deadline:
             if self._should_stop():
                 raise TransferCancelled(self.what)
@@ -118,7 +121,7 @@ class Handler:
             headers["Content-Length"] = str(length_bytes)
         connection = Connection.open(self.endpoint, tls=self.session.tls, connect_s=timeouts.connect_s)
         try:
-            connection.set_timeout(timeouts.first_byte_s)
+            connection.set_timeout(self.first_byte_s)
             connection.request(self._method, f"{self._path}?{urlencode(query, quote_via=quote)}", headers)
             self.wait(connection)
             return connection, connection.read_head()

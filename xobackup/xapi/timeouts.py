@@ -27,6 +27,8 @@ class Timeouts:
     """How long a cancelled task gets to end."""
     first_byte_s: float = 600.0
     """From the request of a transfer to its first byte: the host attaches the disk meanwhile."""
+    vm_first_byte_s: float = 1800.0
+    """The same for a whole VM: all its disks are attached meanwhile (XO's value too)."""
     idle_s: float = 300.0
     """Silence within a transfer (XO's value too)."""
     drain_s: float = 60.0

@@ -1,9 +1,10 @@
-"""Disks out of and into a pool: ``GET /export_raw_vdi`` and ``PUT /import_raw_vdi``.
+"""Streams out of and into a pool; those of disks: ``GET /export_raw_vdi`` and ``PUT /import_raw_vdi``.
 
 A status of 200 means nothing: XAPI sends it before it starts, writes a second answer into the body when something
 goes wrong, and tells the truth only in the task. So an export is good when its reader found it whole (magic,
 computed length, trailing footer: the VHD layer), the connection ended right there, and the task ended with success:
-:meth:`VdiExport.finish`. An import is good when its task says so: :meth:`VdiImport.finish`.
+:meth:`Export.finish`. An import is good when its task says so: :meth:`Import.finish`. Whole VMs travel the same
+way (:mod:`xobackup.xapi.archives`).
 
 Both are context managers; leaving one without ``finish`` breaks the connection, cancels and destroys the task.
 ``cancel`` may be called from any thread. ``throttle`` is told the bytes of each piece and may sleep.
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
     from xobackup.xapi.session import Session
 
 
-class VdiExport:
-    """A disk on its way out; made by :func:`open_export`."""
+class Export:
+    """A stream on its way out; made by :func:`open_export`."""
 
     def __init__(self, running: Running) -> None:
         self._running = running
@@ -71,7 +72,7 @@ class VdiExport:
         if extra.startswith(INNER_MARK):
             raise running.refused_inside(bytes(extra[:count]))
         if count:
-            raise TransferBroken(running.handler.what, f"at least {count} bytes follow the end of the disk")
+            raise TransferBroken(running.handler.what, f"at least {count} bytes follow its end")
         running.connection.close()
         running.settle()
 
@@ -83,7 +84,7 @@ class VdiExport:
         """Stop it, from any thread; the reader gets :class:`TransferCancelled`."""
         self._running.cancel()
 
-    def __enter__(self) -> VdiExport:
+    def __enter__(self) -> Export:
         return self
 
     def __exit__(
@@ -97,8 +98,8 @@ class VdiExport:
             raise cause from error
 
 
-class VdiImport:
-    """A disk on its way in; made by :func:`open_import`."""
+class Import:
+    """A stream on its way in; made by :func:`open_import`."""
 
     def __init__(self, running: Running, length_bytes: int) -> None:
         self._running = running
@@ -132,6 +133,11 @@ class VdiImport:
 
     def finish(self) -> str | None:
         """Wait for the host to close and for the task's success; returns the task's result (the VDI)."""
+        result = self.result()
+        return result if isinstance(result, str) else None
+
+    def result(self) -> object:
+        """The same, with the task's result as it is."""
         running = self._running
         if running.bytes_done != self.length_bytes:
             problem = f"{running.bytes_done} bytes were sent, {self.length_bytes} were announced"
@@ -145,14 +151,13 @@ class VdiImport:
         running.connection.close()
         if said.startswith(INNER_MARK):
             raise running.refused_inside(said)
-        result = decode_result(running.settle().result)
-        return result if isinstance(result, str) else None
+        return decode_result(running.settle().result)
 
     def cancel(self) -> None:
         """Stop it, from any thread; the writer gets :class:`TransferCancelled`."""
         self._running.cancel()
 
-    def __enter__(self) -> VdiImport:
+    def __enter__(self) -> Import:
         return self
 
     def __exit__(
@@ -170,7 +175,7 @@ def open_export(
     task_label: str = "",
     throttle: Throttle | None = None,
     should_stop: StopAsked | None = None,
-) -> VdiExport:
+) -> Export:
     """Start to export a VDI (ref or uuid), whole or what differs from ``base_ref``; its first bytes are there.
 
     ``should_stop`` is asked while the host is still attaching the disk, which can take minutes; from then on
@@ -181,12 +186,17 @@ def open_export(
     if base_ref is not None:
         query["base"] = base_ref
     handler = Handler(session, label, method="GET", path="/export_raw_vdi", query=query, should_stop=should_stop)
+    return begin_export(handler, label, throttle)
+
+
+def begin_export(handler: Handler, label: str, throttle: Throttle | None) -> Export:
+    """Make the request, and wait until its first bytes are there."""
     running = _begin(handler, label, None, throttle)
     try:
         handler.wait(running.connection)
         if running.connection.peek(len(INNER_MARK)) == INNER_MARK:
             raise running.refused_inside(running.connection.text())
-        running.connection.set_timeout(session.timeouts.idle_s)
+        running.connection.set_timeout(handler.session.timeouts.idle_s)
     except TransportError as error:
         failed = running.broken(error)
         running.abort()
@@ -194,7 +204,7 @@ def open_export(
     except BaseException:
         running.abort()
         raise
-    return VdiExport(running)
+    return Export(running)
 
 
 def open_import(
@@ -206,15 +216,20 @@ def open_import(
     task_label: str = "",
     throttle: Throttle | None = None,
     should_stop: StopAsked | None = None,
-) -> VdiImport:
+) -> Import:
     """Start to import exactly ``length_bytes`` into a VDI; the host has said that it will read them."""
     label = task_label or f"import into VDI {vdi_ref}"
     query = {"format": format, "vdi": vdi_ref}
     handler = Handler(session, label, method="PUT", path="/import_raw_vdi", query=query, should_stop=should_stop)
+    return begin_import(handler, label, length_bytes, throttle)
+
+
+def begin_import(handler: Handler, label: str, length_bytes: int, throttle: Throttle | None) -> Import:
+    """Find the host that takes it, and make the request."""
     _probe(handler)
     running = _begin(handler, label, length_bytes, throttle)
-    running.connection.set_timeout(session.timeouts.idle_s)
-    return VdiImport(running, length_bytes)
+    running.connection.set_timeout(handler.session.timeouts.idle_s)
+    return Import(running, length_bytes)
 
 
 def _probe(handler: Handler) -> None:
@@ -248,4 +263,17 @@ def _begin(handler: Handler, label: str, length_bytes: int | None, throttle: Thr
         raise
 
 
-__all__ = ["Throttle", "VdiExport", "VdiImport", "open_export", "open_import"]
+VdiExport = Export
+VdiImport = Import
+
+__all__ = [
+    "Export",
+    "Import",
+    "Throttle",
+    "VdiExport",
+    "VdiImport",
+    "begin_export",
+    "begin_import",
+    "open_export",
+    "open_import",
+]
