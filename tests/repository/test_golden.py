@@ -182,7 +182,9 @@ def test_a_full_backup_is_listed_but_has_no_disks():
     assert (world.vm_directory / full[0].xva).stat().st_size == full[0].size
     with pytest.raises(DiskNotFound, match="inside the image"):
         repository.open_disk(full[0], VDIS[0])
-    assert repository.verify(world.vm).problems == []
+    (problem,) = repository.verify(world.vm).problems
+    assert (problem.code, problem.severity) == ("xva-header", "warning"), "its maker put no archive into it"
+    assert "its checksum agrees" in problem.message
 
 
 def test_deleting_a_full_backup_takes_its_image(tmp_path):

@@ -147,6 +147,8 @@ def _settings(section: JobSection) -> engine.Settings:
     from xobackup.engine import job as engine
 
     return engine.Settings(
+        mode=section.mode,
+        compression=section.compression or "zstd",
         retention=section.retention,
         full_interval=section.full_interval,
         unexpected_fulls_max=section.unexpected_fulls_max,

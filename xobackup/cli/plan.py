@@ -64,7 +64,13 @@ def _vm_rows(vm: dict[str, Any]) -> list[list[str]]:
     if vm["refusal"]:
         return [[name, "", "refused", "", "", vm["refusal"]]]
     rows: list[list[str]] = []
+    archive = vm["archive"]
+    if archive:
+        about = f"at most {size_text(archive['bound_bytes'])}"
+        rows.append([name, "", "full", ", ".join(archive["remotes"]), about, archive["reason"]])
     for disk in vm["disks"]:
+        if archive:
+            rows.append(["", f"{disk['device']} {disk['name']}".strip(), "", "", "", ""])
         for route in disk["routes"]:
             first = name if not rows else ""
             label = f"{disk['device']} {disk['name']}".strip()

@@ -33,7 +33,9 @@ class Teller:
 
 
 def _planned(event: Mapping[str, Any]) -> tuple[str, Style]:
-    disks = event["plan"]["disks"]
+    disks, archive = event["plan"]["disks"], event["plan"]["archive"]
+    if archive:
+        return f"full backup of {count_text(len(disks), 'disk')}: {archive['reason']}", None
     routes = [route for disk in disks for route in disk["routes"]]
     fulls = sum(route["mode"] == "full" for route in routes)
     told = [count_text(count, noun) for count, noun in ((fulls, "full"), (len(routes) - fulls, "delta")) if count]
@@ -48,6 +50,13 @@ def _transferred(event: Mapping[str, Any]) -> tuple[str, Style]:
     slow = f", bottleneck: {event['bottleneck']}" if event["bottleneck"] else ""
     took = f"{size_text(event['read_bytes'])} in {duration_text(event['duration_s'])}"
     return f"{what}: {took} ({size_text(rate)}/s{slow})", None
+
+
+def _archived(event: Mapping[str, Any]) -> tuple[str, Style]:
+    rate = event["read_bytes"] / event["duration_s"] if event["duration_s"] else 0
+    slow = f", bottleneck: {event['bottleneck']}" if event["bottleneck"] else ""
+    took = f"{size_text(event['read_bytes'])} in {duration_text(event['duration_s'])}"
+    return f"full of {count_text(event['disks'], 'disk')}: {took} ({size_text(rate)}/s{slow})", None
 
 
 def _fell_back(event: Mapping[str, Any]) -> tuple[str, Style]:
@@ -87,6 +96,7 @@ _SENTENCES: dict[str, Callable[[Mapping[str, Any]], tuple[str, Style]]] = {
     "vm-skipped": lambda event: (f"skipped: {event['reason']}", "yellow"),
     "vm-planned": _planned,
     "disk-transferred": _transferred,
+    "archive-transferred": _archived,
     "fell-back-to-full": _fell_back,
     "point-published": _published,
     "points-expired": _expired,

@@ -125,6 +125,10 @@ class JobSection(_Section):
     remotes: Annotated[tuple[str, ...], Field(min_length=1)]
     vms: VmSelection
     disks: DiskSelection = DiskSelection()
+    mode: Literal["delta", "full"] = "delta"
+    """``full``: the whole VM as one archive (XVA) each time."""
+    compression: Literal["zstd", "gzip", "none"] | None = None
+    """Of full backups, done by the host; zstd when absent."""
     retention: Annotated[int, Field(ge=1, le=100_000)] = 7
     """Restore points kept per VM."""
     full_interval: Annotated[int, Field(ge=0)] = 0
@@ -148,6 +152,14 @@ class JobSection(_Section):
     lock_wait_s: Annotated[float, Field(ge=0)] = 15
     """How long to wait for another program at work on the same VM's backups."""
     snapshot_name: str = "[xobackup {job}] {vm}"
+
+    @model_validator(mode="after")
+    def _compression_of_fulls(self) -> JobSection:
+        if self.compression is not None and self.mode != "full":
+            raise ValueError('compression: only for mode = "full"; disks of delta backups are stored as they are')
+        if self.full_interval and self.mode == "full":
+            raise ValueError('full_interval: only for mode = "delta"; every backup of this job is a full')
+        return self
 
     @field_validator("remotes")
     @classmethod

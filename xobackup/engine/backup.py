@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from xobackup.clock import utc
 from xobackup.engine import events
@@ -19,6 +20,8 @@ from xobackup.engine.active import Active, marked_active
 from xobackup.engine.cancel import CancelToken
 from xobackup.engine.context import RunContext
 from xobackup.engine.errors import VmRefused
+from xobackup.engine.full.backup import FullBackup
+from xobackup.engine.full.transfer import Exported
 from xobackup.engine.phases import phase
 from xobackup.engine.plan import VmPlan, plan_vm, vm_data
 from xobackup.engine.prepare import Preparation
@@ -33,6 +36,9 @@ from xobackup.engine.transferred import Transferred
 from xobackup.engine.view import VmView
 from xobackup.xapi.errors import XapiError
 
+if TYPE_CHECKING:
+    from xobackup.repository.metadata import RestorePoint
+
 CLOCK_BEHIND_MAX_S = 5.0
 """A newest point that much ahead is waited for; more means that a clock is wrong."""
 
@@ -46,6 +52,12 @@ class Done:
     warnings: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     merged_blocks: int = 0
+    exported: Exported = field(default_factory=Exported)
+    """The images of a full backup."""
+
+    @property
+    def read_bytes(self) -> int:
+        return self.transferred.read_bytes + self.exported.read_bytes
 
 
 class VmBackup:
@@ -59,11 +71,19 @@ class VmBackup:
         self._attempt = attempt
         self._announced = False
         self._cancel = CancelToken()
+        self.mode = self._job.settings.mode
         self.done = Done()
         self._targets = Targets(f"vm {vm.name}", self._fail)
         self._prepared = Preparation(
             context,
             vm,
+            targets=self._targets,
+            cancel=self._cancel,
+            warn=lambda message, remote: self._warn(message, remote=remote),
+        )
+        self._full = FullBackup(
+            context,
+            self.done.exported,
             targets=self._targets,
             cancel=self._cancel,
             warn=lambda message, remote: self._warn(message, remote=remote),
@@ -104,9 +124,15 @@ class VmBackup:
                     if None in taken.vtpms:
                         self._warn("the host does not give the contents of its virtual TPM: they are not backed up")
                 with self._phase("transfer"):
-                    self._transfer(plan, taken)
+                    if plan.archive is not None:
+                        self._full.export(plan.archive, taken, self._prepared.vm)
+                    else:
+                        self._transfer(plan, taken)
             with self._phase("publish"):
-                self._publish(taken, live_record)
+                if plan.archive is not None:
+                    self._full.publish(taken, live_record, self._published)
+                else:
+                    self._publish(taken, live_record)
         finally:
             if taken is not None and not self._announced:
                 self._drop_snapshot(taken)
@@ -114,7 +140,8 @@ class VmBackup:
             self._let_go()
 
     def _drop_snapshot(self, taken: Taken) -> None:
-        """No remote can have it: nothing will ever continue from this snapshot. The next run removes what stays.
+        """Nothing will ever continue from this snapshot: no remote can have it, or it was for a full backup. The next
+        run removes what stays.
 
         Once a remote was asked to publish, only a look at it tells whether it did (the connection may have broken
         right after): then the next run decides.
@@ -182,6 +209,13 @@ class VmBackup:
         self._targets.drop(transfer.outcome.dropped)
         self._targets.require()
 
+    def _published(self, target: Target, point: RestorePoint) -> None:
+        self.done.points[target.name] = point.id
+        event = events.PointPublished(
+            vm=self._prepared.vm.uuid, remote=target.name, point=point.id, size_bytes=point.size
+        )
+        self._world.journal.write(event)
+
     def _publish(self, taken: Taken, live_record: dict[str, object]) -> None:
         around = Surroundings(
             srs=self._session.records("SR"),
@@ -203,12 +237,7 @@ class VmBackup:
                 bases={live: disk.base_uuid for live, disk in disks.items()},
                 around=around,
             )
-            point = target.publish(described)
-            self.done.points[target.name] = point.id
-            event = events.PointPublished(
-                vm=self._prepared.vm.uuid, remote=target.name, point=point.id, size_bytes=point.size
-            )
-            self._world.journal.write(event)
+            self._published(target, target.publish(described))
 
         try:
             self._targets.each(publish)

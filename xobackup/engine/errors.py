@@ -7,6 +7,8 @@
     ├── RunLocked           another run works on the same VM or the same job
     ├── AllSinksFailed      every target of a transfer failed; carries each one's error
     ├── TransferMismatch    what arrived is not what was announced (size, kind of stream)
+    ├── BadArchive          the archive of a VM that the pool sent is not whole
+    ├── NoRoom              a remote has not enough space for what is to come
     ├── IntegrityError      bytes read from a repository are not those that were written
     ├── ProgramMissing      a program this needs is not installed; says how to install it
     └── Cancelled           somebody asked to stop
@@ -68,6 +70,16 @@ class TransferMismatch(EngineError):
         self.expected = expected
         self.found = found
         super().__init__(f"{what}: expected {expected}, found {found}")
+
+
+class BadArchive(EngineError):
+    """The pool's archive of a VM is not whole."""
+
+    transient = True
+
+
+class NoRoom(EngineError):
+    """It would not fit."""
 
 
 class IntegrityError(EngineError):

@@ -86,6 +86,21 @@ class DiskTransferred(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ArchiveTransferred(Event):
+    """A whole VM as one archive; ``mode`` is always ``full``."""
+
+    kind: ClassVar[str] = "archive-transferred"
+    vm: str
+    mode: str
+    compression: str
+    disks: int
+    remotes: list[str]
+    read_bytes: int
+    duration_s: float
+    bottleneck: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FellBackToFull(Event):
     """A disk is transferred whole although it was backed up before."""
 

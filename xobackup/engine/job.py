@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from xobackup.xapi.address import PoolAddress
 
 JOB_NAMESPACE = uuid.UUID("6f1b6d0a-6d0e-4c39-9d4e-5d2a7c0a9b11")
+DELTA, FULL = "delta", "full"
+MODES = (DELTA, FULL)
+COMPRESSIONS = ("zstd", "gzip", "none")
 DEFAULT_SNAPSHOT_NAME = "[xobackup {job}] {vm}"
 
 
@@ -80,6 +83,10 @@ class DiskRule:
 class Settings:
     """How a job works. Every bound has a name here."""
 
+    mode: str = DELTA
+    """``delta``: incremental backups of disks; ``full``: the whole VM as one archive (XVA) each time."""
+    compression: str = "zstd"
+    """Of full backups, by the host: one of :data:`COMPRESSIONS`."""
     retention: int = 7
     """Restore points kept per VM on each remote."""
     full_interval: int = 0
@@ -143,6 +150,12 @@ def check_job(job: Job) -> list[str]:
         "bases_max": settings.bases_max,
     }
     problems = [f"{key} must be at least 1, got {value}" for key, value in at_least_one.items() if value < 1]
+    for key, value, known in (
+        ("mode", settings.mode, MODES),
+        ("compression", settings.compression, COMPRESSIONS),
+    ):
+        if value not in known:
+            problems.append(f"{key} must be one of {', '.join(known)}, got {value!r}")
     if not job.name.strip():
         problems.append("it has no name")
     if not job.pools:

@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from xobackup.engine.base import RemoteTip, Route, plan_routes
-from xobackup.engine.job import Job
+from xobackup.engine.full.plan import ArchivePlan, archive_data, plan_archive
+from xobackup.engine.job import FULL, Job
 from xobackup.engine.select import MIGRATING, Skipped, Why, select_disks
 from xobackup.engine.view import DiskView, VmView
 
@@ -41,9 +42,13 @@ class VmPlan:
     skipped_disks: tuple[Skipped, ...] = ()
     refusal: str = ""
     warnings: tuple[str, ...] = ()
+    archive: ArchivePlan | None = None
+    """A full backup: all of it in one stream; then the disks have no routes."""
 
     @property
     def estimated_bytes(self) -> int:
+        if self.archive is not None:
+            return self.archive.bound_bytes
         return sum(disk.estimated_bytes for disk in self.disks)
 
     @property
@@ -71,16 +76,20 @@ def plan_vm(job: Job, vm: VmView, tips: TipsByDisk, *, warnings: tuple[str, ...]
     """Plan one VM from what the pool and the remotes have."""
     selection = select_disks(job.exclude_disks, vm.disks)
     refusal = refuse_vm(job, vm, selection.chosen)
-    disks = tuple(
-        DiskPlan(
-            disk=disk,
-            routes=plan_routes(
-                disk, tips.get(disk.vdi_uuid, {}), job_id=job.id, full_interval=job.settings.full_interval
-            ),
-        )
-        for disk in selection.chosen
+    if job.settings.mode == FULL:
+        disks = tuple(DiskPlan(disk=disk, routes=()) for disk in selection.chosen)
+        archive = plan_archive(job, selection.chosen)
+    else:
+        disks, archive = tuple(_disk_plan(job, disk, tips) for disk in selection.chosen), None
+    return VmPlan(
+        vm=vm, disks=disks, skipped_disks=selection.skipped, refusal=refusal, warnings=warnings, archive=archive
     )
-    return VmPlan(vm=vm, disks=disks, skipped_disks=selection.skipped, refusal=refusal, warnings=warnings)
+
+
+def _disk_plan(job: Job, disk: DiskView, tips: TipsByDisk) -> DiskPlan:
+    known = tips.get(disk.vdi_uuid, {})
+    routes = plan_routes(disk, known, job_id=job.id, full_interval=job.settings.full_interval)
+    return DiskPlan(disk=disk, routes=routes)
 
 
 def refuse_vm(job: Job, vm: VmView, disks: tuple[DiskView, ...]) -> str:
@@ -153,6 +162,7 @@ def vm_data(plan: VmPlan) -> dict[str, Any]:
         "refusal": plan.refusal,
         "warnings": list(plan.warnings),
         "estimated_bytes": plan.estimated_bytes,
+        "archive": None if plan.archive is None else archive_data(plan.archive),
         "disks": [_disk_data(disk) for disk in plan.disks],
         "skipped_disks": [asdict(skipped) for skipped in plan.skipped_disks],
     }

@@ -43,7 +43,8 @@ def groups_of(vm: VmView, job_id: str) -> list[Group]:
 
 
 def judge(groups: Iterable[Group], *, tips: Mapping[str, Iterable[str]], bases_max: int) -> list[Verdict]:
-    """Decide for every group, newest first. ``tips``: per remote, the snapshot uuids its lineages end with."""
+    """Decide for every group, newest first. ``tips``: per remote, the snapshot uuids its lineages end with;
+    ``bases_max`` 0: the job needs none."""
     verdicts: list[Verdict] = []
     kept = 0
     for group in sorted(groups, key=lambda group: group.datetime, reverse=True):
@@ -52,6 +53,9 @@ def judge(groups: Iterable[Group], *, tips: Mapping[str, Iterable[str]], bases_m
         needing = sorted(remote for remote, ends in tips.items() if uuids & set(ends))
         if not all(disk.usable for disk in group.disks):
             verdicts.append(Verdict(group=group, keep=True, reason="one of its disks is in use elsewhere"))
+        elif bases_max == 0:
+            reason = "the job makes full backups, which continue from nothing"
+            verdicts.append(Verdict(group=group, keep=False, reason=reason))
         elif exported and kept == 0:
             kept = 1
             verdicts.append(Verdict(group=group, keep=True, reason="the next delta continues from it"))

@@ -61,6 +61,19 @@ def draft(
     }
 
 
+def draft_full(job: Job, *, vm: Record, taken: Taken, timestamp_ms: int) -> Record:
+    """The restore point of a full backup, to be completed and written by the repository."""
+    return {
+        "jobId": job.id,
+        "mode": "full",
+        "scheduleId": job.schedule_id,
+        "timestamp": timestamp_ms,
+        "vm": without_our_blocks(vm),
+        "vmSnapshot": taken.record,
+        "tags": [],
+    }
+
+
 def without_our_blocks(vm: Record) -> Record:
     """The VM's record without operations that a backup had blocked: a restore must not inherit them."""
     blocked = vm.get("blocked_operations")

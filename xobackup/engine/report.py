@@ -22,6 +22,8 @@ class VmReport:
     duration_s: float = 0.0
     read_bytes: int = 0
     points: dict[str, str] = field(default_factory=dict)
+    mode: str = "delta"
+    """``full``: the whole VM as one archive, of which ``fulls`` counts the disks."""
     fulls: int = 0
     deltas: int = 0
     merged_blocks: int = 0

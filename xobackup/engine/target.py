@@ -9,18 +9,19 @@ from remotes.errors import RemoteError
 from schedules.retention import Entry
 from vhd.errors import VhdError
 from xobackup.engine.base import RemoteTip
-from xobackup.engine.errors import AllSinksFailed
+from xobackup.engine.errors import AllSinksFailed, NoRoom
 from xobackup.repository.base import BaseRefusal
 from xobackup.repository.errors import Refused, RepositoryError
 
 if TYPE_CHECKING:
+    from xobackup.repository.images.writer import ImageResult, ImageWriter
     from xobackup.repository.merging import MergeProgress, MergeReport
     from xobackup.repository.metadata import RestorePoint
     from xobackup.repository.vm_directory import VmDirectory
     from xobackup.repository.writer import DiskWriter
 
 
-SINK_ERRORS = (RemoteError, RepositoryError, VhdError, OSError, AllSinksFailed)
+SINK_ERRORS = (RemoteError, RepositoryError, VhdError, OSError, AllSinksFailed, NoRoom)
 """What makes a remote drop out instead of failing the VM."""
 
 
@@ -46,13 +47,29 @@ class Target:
         """Timestamp of the newest restore point of the VM, 0 when there is none."""
         return max((point.timestamp_ms for point in self._directory.points().points), default=0)
 
-    def entries(self, job_id: str, schedule_id: str) -> list[Entry]:
-        """What retention judges: the restore points of one schedule of the job."""
+    def entries(self, job_id: str, schedule_id: str, *, mode: str = "delta") -> list[Entry]:
+        """What retention judges: the restore points of one schedule of the job, fulls and deltas apart."""
         return [
             Entry(id=point.id, timestamp_ms=point.timestamp_ms)
             for point in self._directory.points().points
-            if point.schedule_id == schedule_id and point.job_id == job_id and point.mode == "delta"
+            if point.schedule_id == schedule_id and point.job_id == job_id and point.mode == mode
         ]
+
+    def free_bytes(self) -> int | None:
+        """Space left, where the storage knows."""
+        return self._directory.free_bytes()
+
+    def last_image_bytes(self, job_id: str) -> int | None:
+        """Length of the newest full backup of the job."""
+        points = [point for point in self._directory.points().points if point.xva and point.job_id == job_id]
+        return points[-1].size if points else None
+
+    def begin_image(self, *, timestamp_ms: int) -> ImageWriter:
+        """Begin the image of a full backup."""
+        return self._directory.begin_image(timestamp_ms)
+
+    def publish_image(self, draft: dict[str, Any], image: ImageResult) -> RestorePoint:
+        return self._directory.publish_image(draft, image)
 
     def begin_disk(
         self,

@@ -10,6 +10,7 @@ from schedules.retention import expired, newest
 from vhd.block import BLOCK_BYTES
 from xobackup.engine import events
 from xobackup.engine.cancel import CancelToken
+from xobackup.engine.job import FULL
 from xobackup.engine.prune import Group, groups_of, judge
 from xobackup.engine.removal import remove_snapshot
 from xobackup.engine.snapshot import vdis_of
@@ -40,7 +41,8 @@ def remove_served_snapshots(
     for remote in missed:
         last = next((group for group in groups if any(remote in disk.remotes for disk in group.disks)), None)
         known[remote] = [disk.vdi_uuid for disk in last.disks] if last else []
-    for verdict in judge(groups, tips=known, bases_max=context.job.settings.bases_max):
+    settings = context.job.settings
+    for verdict in judge(groups, tips=known, bases_max=0 if settings.mode == FULL else settings.bases_max):
         if verdict.keep:
             continue
         try:
@@ -70,7 +72,7 @@ def expire_points(
 ) -> int:
     """Apply retention to one remote and reclaim its disks; returns the blocks that were merged."""
     world, job = context.world, context.job
-    verdicts = newest(target.entries(job.id, job.schedule_id), job.settings.retention)
+    verdicts = newest(target.entries(job.id, job.schedule_id, mode=job.settings.mode), job.settings.retention)
     old = expired(verdicts)
     if old:
         target.delete_points([entry.id for entry in old])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from xobackup.engine.target import SINK_ERRORS
 
@@ -46,7 +46,13 @@ class Transferred:
                 abort(writer)
 
 
-def abort(writer: DiskWriter) -> None:
-    """Take a disk back. A remote that cannot even do that keeps a part that the next run takes back."""
+class Writer(Protocol):
+    """Of a disk or an image."""
+
+    def abort(self) -> None: ...
+
+
+def abort(writer: Writer) -> None:
+    """Take a disk or an image back. A remote that cannot even do that keeps a part that the next run takes back."""
     with contextlib.suppress(*SINK_ERRORS):
         writer.abort()

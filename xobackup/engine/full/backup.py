@@ -1,0 +1,82 @@
+"""The part of one VM's backup that differs when it is a full: the export and the publication."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from xobackup.engine.full.transfer import ArchiveTransfer, Exported
+from xobackup.engine.publish import draft_full
+
+if TYPE_CHECKING:
+    from xobackup.engine.cancel import CancelToken
+    from xobackup.engine.context import RunContext
+    from xobackup.engine.full.plan import ArchivePlan
+    from xobackup.engine.snapshot import Taken
+    from xobackup.engine.target import Target, Targets
+    from xobackup.engine.view import VmView
+    from xobackup.repository.metadata import RestorePoint
+
+
+class FullBackup:
+    """One attempt's. What it exports is whatever ``taken`` refers to: a snapshot, or a VM that is halted."""
+
+    def __init__(
+        self,
+        context: RunContext,
+        exported: Exported,
+        *,
+        targets: Targets,
+        cancel: CancelToken,
+        warn: Callable[[str, str], None],
+    ) -> None:
+        """``exported`` is filled as it goes."""
+        self._context = context
+        self._exported = exported
+        self._targets = targets
+        self._cancel = cancel
+        self._warn = warn
+
+    def export(self, plan: ArchivePlan, taken: Taken, vm: VmView) -> None:
+        """The whole VM as one archive, durable on the remotes that are still with us."""
+        job = self._context.job
+        transfer = ArchiveTransfer(
+            self._context.world,
+            self._context.session,
+            vm_uuid=vm.uuid,
+            vm_name=vm.name,
+            run_id=self._context.run_id,
+            timestamp_ms=_milliseconds(taken),
+            targets=self._targets.by_name(),
+            cancel=self._cancel,
+            warn=self._warn,
+            outcome=self._exported,
+        )
+        try:
+            transfer.run(plan, taken, job_id=job.id, buffers=job.settings.buffers_per_disk)
+        except BaseException:
+            self._exported.discard()
+            raise
+        finally:
+            self._targets.drop(self._exported.dropped)
+        self._targets.require()
+
+    def publish(
+        self, taken: Taken, live_record: dict[str, Any], published: Callable[[Target, RestorePoint], None]
+    ) -> None:
+        """A restore point on every remote that has the image."""
+
+        def publish(target: Target) -> None:
+            self._cancel.check()
+            self._exported.writers.pop(target.name, None)  # from here on it is the repository's to judge
+            draft = draft_full(self._context.job, vm=live_record, taken=taken, timestamp_ms=_milliseconds(taken))
+            published(target, target.publish_image(draft, self._exported.images[target.name]))
+
+        try:
+            self._targets.each(publish)
+        finally:
+            self._exported.discard()
+
+
+def _milliseconds(taken: Taken) -> int:
+    return int(taken.moment.timestamp()) * 1000
