@@ -276,10 +276,10 @@ class SimPool:
                 self.toolstack.change_logs.crashed(vdi)
 
     def restart_toolstack(self) -> None:
-        """All sessions and connections end; running transfers fail."""
-        self.toolstack.sessions.end_all()
+        """Connections, then sessions end, transfers fail: who finds an old session ended is through."""
         for server in self.servers:
             server.http.drop_connections()
+        self.toolstack.sessions.end_all()
 
     def restart_into(self, tables: dict[str, dict[str, Record]]) -> None:
         """Another database on the same storage; sessions, tasks and connections end."""
