@@ -3,8 +3,8 @@
 - ``write_at`` of 128 KiB or more whose offset, length and memory lie on 4 KiB goes past the page cache (O_DIRECT on a
   second descriptor, where the file system takes it); everything else is buffered.
 - ``written`` starts write-back of a buffered range at once and drops the range before it from the cache.
-- ``copy_range`` between files of file systems shares extents or copies on the server where that exists
-  (``copy_file_range``), else copies through one buffer.
+- ``copy_range`` between files of file systems shares extents, copies on the server or at least inside the kernel
+  (:mod:`remotes.range_copy`), else through one buffer.
 - ``sync`` is ``fsync``, and after ``create`` also makes the name durable.
 
 Direct and buffered writes may be mixed in one file, but at the same time only in different 4 KiB pages.
@@ -22,15 +22,12 @@ from collections.abc import Iterator
 
 from remotes import errors, posix
 from remotes.contract import Buffer, ReadableFile
+from remotes.range_copy import RangeCopy
 from remotes.write_behind import WriteBehind
 
 ALIGN_BYTES = 4096
 DIRECT_BYTES_MIN = 128 << 10
 COPY_BUFFER_BYTES = 2 << 20
-
-_NO_RANGE_COPY = frozenset(
-    {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EBADF, errno.ETXTBSY}
-)
 
 
 class LocalFile:
@@ -45,6 +42,7 @@ class LocalFile:
         self._writable = writable
         self._directory = directory
         self._behind = WriteBehind()
+        self._ranges = RangeCopy()
         self._direct: int | None = None
         self._direct_tried = not writable
         self._direct_refused = False
@@ -103,7 +101,7 @@ class LocalFile:
         done = 0
         if isinstance(source, LocalFile):
             with self._translated():
-                done = self._copy_in_kernel(source, source_offset, offset, length)
+                done = self._ranges.copy(source._descriptor, source_offset, self._descriptor, offset, length)
         if done < length:
             self._copy_through_memory(source, source_offset + done, offset + done, length - done)
 
@@ -173,23 +171,6 @@ class LocalFile:
     def _give_up_direct(self) -> None:
         with self._lock:
             self._direct_refused = True  # stays open until close: another thread may be writing through it
-
-    def _copy_in_kernel(self, source: LocalFile, source_offset: int, offset: int, length: int) -> int:
-        """Bytes copied; fewer than ``length`` where the kernel cannot go on."""
-        done = 0
-        while done < length:
-            try:
-                count = os.copy_file_range(
-                    source._descriptor, self._descriptor, length - done, source_offset + done, offset + done
-                )
-            except OSError as error:
-                if error.errno in _NO_RANGE_COPY:
-                    break
-                raise
-            if count == 0:
-                break
-            done += count
-        return done
 
     def _copy_through_memory(self, source: ReadableFile, source_offset: int, offset: int, length: int) -> None:
         buffer = memoryview(mmap.mmap(-1, min(COPY_BUFFER_BYTES, length)))  # freed with its last view
