@@ -15,7 +15,7 @@ from xobackup.engine.errors import Outcome
 from xobackup.engine.job import PoolTarget
 from xobackup.engine.run import run_job
 from xobackup.simpool import SimPool
-from xotest.lab import MIB, Lab, only
+from xotest.lab import MIB, TIMEOUTS, Lab, only
 
 
 def recovers(lab: Lab, *, deltas: int | None = None) -> None:
@@ -75,9 +75,9 @@ def test_a_failed_vm_is_tried_again_and_has_one_verdict(lab: Lab, pool: SimPool)
 def test_a_call_the_pool_refuses_fails_the_vm_and_leaves_nothing(
     lab: Lab, pool: SimPool, method: str, code: str, params: list[str], words: str
 ) -> None:
-    pool.faults.fail_call(method, code, params)
+    pool.faults.fail_call(method, code, params, times=TIMEOUTS.busy_tries if code == "VDI_IN_USE" else 1)
     vm = only(lab.run(expect="failed"))
-    assert words in vm.reason
+    assert words in vm.reason and vm.hint
     assert lab.snapshots() == []
     lab.assert_tidy()
     recovers(lab)

@@ -233,11 +233,18 @@ def test_a_session_that_ends_just_before_the_export_is_renewed(pool: SimPool, se
 
 
 def test_a_lost_answer_to_a_changing_call_is_said_to_be_unknown(pool: SimPool, session: Session) -> None:
-    pool.faults.lose_answer("VM.set_name_label")
+    pool.faults.lose_answer("VM.add_tags")
     with pytest.raises(errors.ConnectionLost) as caught:
-        session.call("VM.set_name_label", pool.vm_named("web"), "renamed")
+        session.call("VM.add_tags", pool.vm_named("web"), "tagged")
     assert caught.value.outcome_unknown
-    assert pool.vm_named("renamed")
+    assert "tagged" in pool.model.get("VM", pool.vm_named("web"))["tags"]
+
+
+def test_a_lost_answer_to_a_call_that_sets_a_value_is_asked_again(pool: SimPool, session: Session) -> None:
+    vm = pool.vm_named("web")
+    pool.faults.lose_answer("VM.set_name_label")
+    session.call("VM.set_name_label", vm, "renamed")
+    assert pool.vm_named("renamed") == vm and pool.journal.count("VM.set_name_label") == 2
 
 
 def test_a_lost_answer_to_a_reading_call_is_asked_again(pool: SimPool, session: Session) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from xobackup.clock import FakeClock, SystemClock
 from xobackup.xapi import errors
-from xobackup.xapi.session import Session, only_reads
+from xobackup.xapi.session import Session, repeatable
 from xotest.scripted_xapi import PASSWORD, QUICK, Drop, Fail, Raw, ScriptedXapi, Silence
 
 
@@ -159,11 +159,64 @@ def test_a_call_can_have_its_own_timeout(host: ScriptedXapi, session: Session) -
         session.call("VM.destroy", "x", timeout_s=0.2)
 
 
-def test_what_only_reads() -> None:
-    assert only_reads("VM.get_record")
-    assert only_reads("event.from")
-    assert not only_reads("VM.snapshot")
-    assert not only_reads("Async.VM.get_x")
+@pytest.mark.parametrize(
+    "method", ["VM.get_record", "event.from", "VDI.set_name_label", "VM.remove_from_other_config"]
+)
+def test_what_does_the_same_when_done_twice(method: str) -> None:
+    assert repeatable(method)
+
+
+@pytest.mark.parametrize("method", ["VM.snapshot", "Async.VM.get_x", "VM.add_to_other_config", "task.create"])
+def test_what_does_not(method: str) -> None:
+    assert not repeatable(method)
+
+
+@pytest.mark.parametrize("code", ["VDI_IN_USE", "OTHER_OPERATION_IN_PROGRESS", "TOO_MANY_PENDING_TASKS", "TOO_BUSY"])
+def test_a_busy_pool_is_asked_again(host: ScriptedXapi, session: Session, code: str) -> None:
+    host.queue("VM.destroy", Fail(code), Fail(code), "")
+    session.call("VM.destroy", "x")
+    assert len(host.called("VM.destroy")) == 3
+
+
+def test_a_pool_that_stays_busy_is_given_up(host: ScriptedXapi, session: Session) -> None:
+    host.methods["VM.destroy"] = lambda ref: (_ for _ in ()).throw(Fail("VDI_IN_USE", ref, "destroy"))
+    with pytest.raises(errors.Busy):
+        session.call("VM.destroy", "x")
+    assert len(host.called("VM.destroy")) == session.timeouts.busy_tries
+    with pytest.raises(errors.Busy):
+        session.call("VM.destroy", "x", patient=False)
+    assert len(host.called("VM.destroy")) == session.timeouts.busy_tries + 1
+
+
+@pytest.mark.parametrize("code", ["OPERATION_BLOCKED", "SR_BACKEND_FAILURE_44", "INTERNAL_ERROR", "VDI_IO_ERROR"])
+def test_what_does_not_pass_is_not_repeated(host: ScriptedXapi, session: Session, code: str) -> None:
+    host.queue("VM.destroy", Fail(code, "", "x", ""))
+    with pytest.raises(errors.XapiFailure):
+        session.call("VM.destroy", "x")
+    assert len(host.called("VM.destroy")) == 1
+
+
+def test_one_login_for_all_threads_whose_session_expired(host: ScriptedXapi, session: Session) -> None:
+    """Eight threads find their session gone at the same moment: one logs in, every call is made once."""
+    barrier, done, lock = threading.Barrier(8), list[str](), threading.Lock()
+
+    def write(ref: str, key: str, value: str) -> str:
+        with lock:
+            done.append(key)
+        return ""
+
+    host.methods["VM.add_to_other_config"] = write
+    host.sessions.clear()
+
+    def one(number: int) -> None:
+        barrier.wait(5)
+        session.call("VM.add_to_other_config", "x", f"key {number}", "v")
+
+    before = len(host.called("session.login_with_password"))
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(one, range(8)))
+    assert sorted(done) == [f"key {number}" for number in range(8)]
+    assert len(host.called("session.login_with_password")) == before + 1
 
 
 def test_the_list_of_methods_is_asked_once(host: ScriptedXapi, session: Session) -> None:

@@ -52,7 +52,7 @@ def destroy_vdi(session: Session, vdi_ref: str) -> None:
 
     with contextlib.suppress(NotFound):
         retry_transient(
-            lambda: session.call_async("VDI.destroy", vdi_ref),
+            lambda: session.call_async("VDI.destroy", vdi_ref, patient=False),
             clock=session.clock,
             tries=session.timeouts.busy_tries,
             pause_s=session.timeouts.busy_pause_s,

@@ -17,6 +17,7 @@ from xobackup.engine.cancel import CancelToken
 from xobackup.engine.errors import VmRefused
 from xobackup.engine.job import Job
 from xobackup.engine.removal import remove_disks, remove_snapshot
+from xobackup.engine.uncertain import snapshot_taken
 from xobackup.engine.view import VmView
 from xobackup.xapi.errors import NotFound, NotSupported, OperatorProblem, XapiError, XapiFailure
 from xobackup.xapi.other_config import block_operations, set_keys, unblock_operations
@@ -120,13 +121,19 @@ def _snapshot(session: Session, vm_ref: str, name: str, ignore: Sequence[str], c
     def stop() -> bool:
         return cancel.cancelled
 
+    args = [list(ignore)] if ignore else []
+    ref: str | None
     try:
-        args = [list(ignore)] if ignore else []
-        ref = session.call_async("VM.snapshot", vm_ref, name, *args, should_stop=stop)
-    except NotSupported as error:
-        if not ignore or error.code != "MESSAGE_PARAMETER_COUNT_MISMATCH":
+        try:
+            ref = session.call_async("VM.snapshot", vm_ref, name, *args, should_stop=stop)
+        except NotSupported as error:
+            if not ignore or error.code != "MESSAGE_PARAMETER_COUNT_MISMATCH":
+                raise
+            ref = session.call_async("VM.snapshot", vm_ref, name, should_stop=stop)  # an old host: all disks
+    except XapiError as error:
+        ref = snapshot_taken(session, vm_ref, name, should_stop=stop) if error.outcome_unknown else None
+        if ref is None:
             raise
-        ref = session.call_async("VM.snapshot", vm_ref, name, should_stop=stop)  # an old host: all disks
     if is_null(ref):
         raise VmRefused(f"the snapshot has no reference, found {ref!r}")
     return str(ref)

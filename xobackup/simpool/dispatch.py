@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 messages.load()
 _STRING = parse_type("string")
 ALWAYS = frozenset({"get_all_records_where"})
+AT_WORK = {"VM.snapshot": "snapshot", "VM.checkpoint": "checkpoint"}
+"""Messages that show in the VM's ``current_operations`` while their task runs."""
 NOT_ASYNC = ("get_", "set_", "add_", "remove_")
 
 
@@ -139,6 +141,7 @@ class Dispatcher:
 
     def _start(self, method: Method, call: Call, args: list[Any]) -> str:
         call.task = self._toolstack.tasks.create(f"Async.{method.name}")
+        self._mark(method, call, args, AT_WORK.get(method.name))
         thread = threading.Thread(target=self._finish, args=(method, call, args), name=method.name, daemon=True)
         self._threads = {one for one in self._threads if one.is_alive()} | {thread}
         thread.start()
@@ -152,9 +155,18 @@ class Dispatcher:
             self._toolstack.faults.check_call(method.name)
             value = self._execute(method, call, args)
         except Failure as failure:
+            self._mark(method, call, args, None)
             tasks.fail(call.task, failure)
         else:
+            self._mark(method, call, args, None)
             tasks.succeed(call.task, result_text(value, method.returns))
+
+    def _mark(self, method: Method, call: Call, args: list[Any], operation: str | None) -> None:
+        """Say on the VM that the operation is going on, or is over."""
+        database = self._toolstack.database
+        with database.lock:
+            if method.name in AT_WORK and database.exists("VM", args[0]):
+                database.set_key("VM", args[0], "current_operations", call.task, operation)
 
     def join(self, timeout_s: float) -> None:
         """Wait for asynchronous calls that are still running."""

@@ -125,7 +125,7 @@ def changed_between(session: Session, base: VdiRecord, snapshot: VdiRecord) -> C
     timeouts = session.timeouts
     try:
         text = retry_transient(
-            lambda: session.call("VDI.list_changed_blocks", base.ref, snapshot.ref),
+            lambda: session.call("VDI.list_changed_blocks", base.ref, snapshot.ref, patient=False),
             clock=session.clock,
             tries=timeouts.busy_tries,
             pause_s=timeouts.busy_pause_s,
@@ -146,7 +146,7 @@ def destroy_data(session: Session, snapshot_ref: str) -> None:
     """
     timeouts = session.timeouts
     retry_transient(
-        lambda: session.call("VDI.data_destroy", snapshot_ref),
+        lambda: session.call("VDI.data_destroy", snapshot_ref, patient=False),
         clock=session.clock,
         tries=timeouts.busy_tries,
         pause_s=timeouts.busy_pause_s,

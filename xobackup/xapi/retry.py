@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from xobackup.clock import Clock
-from xobackup.xapi.errors import XapiError
+from xobackup.xapi.errors import Busy, XapiError
+from xobackup.xapi.timeouts import Timeouts
 
 T = TypeVar("T")
 
@@ -42,3 +43,20 @@ def retry_transient(
                 on_retry(attempt, error)
         clock.sleep(min(pause_s * growth ** (attempt - 1), pause_max_s))
         attempt += 1
+
+
+def wait_while_busy(
+    action: Callable[[], T],
+    *,
+    clock: Clock,
+    timeouts: Timeouts,
+    should_stop: Callable[[], bool] | None = None,
+) -> T:
+    """Call ``action`` again, bounded, while the pool says that something is busy: that refusal has done nothing."""
+
+    def passes(error: XapiError) -> bool:
+        if not isinstance(error, Busy) or not is_transient(error) or error.code == "HOST_STILL_BOOTING":
+            return False  # a booting host is waited for by the session, longer
+        return should_stop is None or not should_stop()
+
+    return retry_transient(action, clock=clock, tries=timeouts.busy_tries, pause_s=timeouts.busy_pause_s, when=passes)

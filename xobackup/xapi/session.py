@@ -2,8 +2,9 @@
 
 Threads may share one. It follows HOST_IS_SLAVE, waits while a host boots, and logs in again once when the session
 has become invalid (a toolstack restart kills all sessions; object references survive). A call of which nothing was
-sent, or that only reads, is repeated after a broken connection; any other broken call is raised with
-``outcome_unknown``.
+sent, or that does the same when done twice, is repeated after a broken connection; any other broken call is raised
+with ``outcome_unknown``. A call that the pool refuses because something is busy is asked again, bounded: such a
+failure means that nothing was done.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from xobackup.xapi.errors import (
     Unreachable,
     XapiError,
 )
-from xobackup.xapi.retry import retry_transient
+from xobackup.xapi.retry import retry_transient, wait_while_busy
 from xobackup.xapi.rpc import RpcClient
 from xobackup.xapi.timeouts import Timeouts
 from xobackup.xapi.tls import CheckedContext, context_for
@@ -37,12 +38,13 @@ HOPS_MAX = 4
 """Hosts that may send us on to another one in a row; a pool needs one."""
 
 _WITHOUT_SESSION = frozenset({"system.listMethods"})
-_READING = frozenset({"event.from", "system.listMethods"})
+_REPEATABLE = frozenset({"event.from", "system.listMethods", "VM.update_allowed_operations"})
+_REPEATABLE_VERBS = ("get_", "set_", "remove_from_")
 
 
-def only_reads(method: str) -> bool:
-    """Whether doing the call twice is the same as doing it once."""
-    return method in _READING or method.partition(".")[2].startswith("get_")
+def repeatable(method: str) -> bool:
+    """Whether doing the call twice is the same as doing it once: it reads, sets one value, or removes one key."""
+    return method in _REPEATABLE or method.partition(".")[2].startswith(_REPEATABLE_VERBS)
 
 
 class Session:
@@ -120,17 +122,25 @@ class Session:
                     raise
                 self._login(self._configured)  # the master moved on: the configured host knows where to
 
-    def call(self, method: str, *args: Any, timeout_s: float | None = None) -> Any:
-        """Call ``method`` with the session first; returns the decoded result."""
-        reading = only_reads(method)
-        return retry_transient(
-            lambda: self._call_in_session(method, args, timeout_s),
-            clock=self.clock,
-            tries=self.timeouts.reconnect_tries,
-            pause_s=self.timeouts.reconnect_pause_s,
-            when=lambda error: isinstance(error, Unreachable) or (reading and isinstance(error, ConnectionLost)),
-            on_retry=self._go_home,
-        )
+    def call(self, method: str, *args: Any, timeout_s: float | None = None, patient: bool = True) -> Any:
+        """Call ``method`` with the session first; returns the decoded result.
+
+        ``patient``: a refusal because something is busy is waited out; those who do something about it themselves
+        take it at once.
+        """
+        again = repeatable(method)
+
+        def connected() -> Any:
+            return retry_transient(
+                lambda: self._call_in_session(method, args, timeout_s),
+                clock=self.clock,
+                tries=self.timeouts.reconnect_tries,
+                pause_s=self.timeouts.reconnect_pause_s,
+                when=lambda error: isinstance(error, Unreachable) or (again and isinstance(error, ConnectionLost)),
+                on_retry=self._go_home,
+            )
+
+        return wait_while_busy(connected, clock=self.clock, timeouts=self.timeouts) if patient else connected()
 
     def call_once(self, method: str, *args: Any, timeout_s: float | None = None) -> Any:
         """As :meth:`call`, but a broken connection is raised at once: for tidying up, which must not take long."""
@@ -143,12 +153,21 @@ class Session:
         timeout_s: float | None = None,
         progress: Callable[[float], None] | None = None,
         should_stop: Callable[[], bool] | None = None,
+        patient: bool = True,
     ) -> str | None:
         """Run ``method`` as a task and wait for it; returns its result as text, ``None`` for void.
 
         ``progress`` is told 0…1. When ``timeout_s`` is over or ``should_stop`` says so the task is cancelled.
+        ``patient`` as for :meth:`call`.
         """
-        result = tasks.run(self, method, args, timeout_s=timeout_s, progress=progress, should_stop=should_stop)
+
+        def once() -> Any:
+            return tasks.run(self, method, args, timeout_s=timeout_s, progress=progress, should_stop=should_stop)
+
+        if patient:
+            result = wait_while_busy(once, clock=self.clock, timeouts=self.timeouts, should_stop=should_stop)
+        else:
+            result = once()
         if result is not None and not isinstance(result, str):
             raise ProtocolError(method, f"expected one value as the task's result, found {type(result).__name__}")
         return result
@@ -258,4 +277,4 @@ class Session:
         return client
 
 
-__all__ = ["Endpoint", "PoolAddress", "Session", "Timeouts", "only_reads"]
+__all__ = ["Endpoint", "PoolAddress", "Session", "Timeouts", "repeatable"]

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from xobackup.xapi.errors import (
-    Busy,
     NotFound,
     NotSupported,
     OutcomeUnknown,
@@ -22,7 +21,6 @@ from xobackup.xapi.errors import (
     XapiFailure,
 )
 from xobackup.xapi.failures import failure, from_error_info
-from xobackup.xapi.retry import retry_transient
 from xobackup.xapi.values import decode_result, is_null
 
 if TYPE_CHECKING:
@@ -149,13 +147,7 @@ def discard(session: Session, task: str, *, adopted: bool) -> None:
 
 
 def _start(session: Session, method: str, args: Sequence[Any]) -> str:
-    task = retry_transient(
-        lambda: session.call(f"Async.{method}", *args),
-        clock=session.clock,
-        tries=session.timeouts.busy_tries,
-        pause_s=session.timeouts.busy_pause_s,
-        when=lambda error: isinstance(error, Busy) and error.code == "TOO_MANY_PENDING_TASKS",
-    )
+    task = session.call(f"Async.{method}", *args, patient=False)  # the whole is waited for, by who asks for it
     if is_null(task):
         raise ProtocolError(f"Async.{method}", f"expected a task, found {task!r}")
     return str(task)

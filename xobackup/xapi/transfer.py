@@ -25,6 +25,7 @@ from xobackup.xapi.errors import (
     XapiError,
 )
 from xobackup.xapi.handler import Handler, StopAsked
+from xobackup.xapi.retry import wait_while_busy
 from xobackup.xapi.running import INNER_MARK, Running, Throttle
 from xobackup.xapi.values import decode_result
 
@@ -185,8 +186,12 @@ def open_export(
     query = {"format": format, "vdi": vdi_ref}
     if base_ref is not None:
         query["base"] = base_ref
-    handler = Handler(session, label, method="GET", path="/export_raw_vdi", query=query, should_stop=should_stop)
-    return begin_export(handler, label, throttle)
+
+    def once() -> Export:
+        handler = Handler(session, label, method="GET", path="/export_raw_vdi", query=query, should_stop=should_stop)
+        return begin_export(handler, label, throttle)
+
+    return wait_while_busy(once, clock=session.clock, timeouts=session.timeouts, should_stop=should_stop)
 
 
 def begin_export(handler: Handler, label: str, throttle: Throttle | None) -> Export:
