@@ -57,6 +57,11 @@ class BufferPool:
         for _ in range(count):
             self._free.put(BlockBuffer())
 
+    @property
+    def free(self) -> int:
+        """Buffers nobody has at this moment."""
+        return self._free.qsize()
+
     def acquire(self, timeout_s: float | None = None) -> BlockBuffer:
         """Take a buffer, waiting for one to come back. Raises ``queue.Empty`` after ``timeout_s``."""
         return self._free.get(timeout=timeout_s)

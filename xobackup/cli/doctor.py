@@ -18,6 +18,7 @@ from xobackup.cli.output import Output, count_text, duration_text, size_text
 
 if TYPE_CHECKING:
     from xobackup.config.model import Configuration
+    from xobackup.xapi.session import Session
 
 CLOCK_SKEW_MAX_S = 60
 FREE_SHARE_MIN = 0.05
@@ -166,10 +167,40 @@ def _pool(configuration: Configuration, name: str) -> Iterator[Verdict]:
         if skew_s > CLOCK_SKEW_MAX_S:
             told = f"its clock differs from ours by {duration_text(skew_s)}"
             yield Verdict(subject=subject, state="warning", message=told, hint="synchronise both with NTP")
+        yield from _reading(session, subject)
         for host in hosts.values():
             if not host.get("enabled", True):
                 told = f"host {host['name_label']} is disabled"
                 yield Verdict(subject=subject, state="warning", message=told)
+
+
+def _reading(session: Session, subject: str) -> Iterator[Verdict]:
+    """Whether the pool's disks can be read by NBD, and on which SRs changed blocks are tracked."""
+    from xobackup.xapi.cbt import SM_FEATURE
+    from xobackup.xapi.nbd.target import NbdMode, nbd_mode
+    from xobackup.xapi.records import SmRecord
+    from xobackup.xapi.vm_records import NetworkRecord
+
+    networks = [NetworkRecord.parse(ref, raw) for ref, raw in session.records("network").items()]
+    mode = nbd_mode(networks)
+    named = ", ".join(one.name_label for one in networks if {"nbd", "insecure_nbd"} & set(one.purpose))
+    told = f"NBD: {mode.value}" + (f" ({named})" if named else "")
+    hint = {
+        NbdMode.OFF: "NBD reads disks faster: xe network-param-add param-name=purpose param-key=nbd uuid=NETWORK",
+        NbdMode.PLAIN: "jobs need nbd_plain_allowed = true, and backups travel in clear; better give purpose nbd",
+        NbdMode.CONFLICT: "remove one of the purposes",
+    }.get(mode)
+    state: Literal["ok", "warning"] = "warning" if mode in (NbdMode.PLAIN, NbdMode.CONFLICT) else "ok"
+    yield Verdict(subject=subject, state=state, message=told, hint=hint)
+    able = {
+        sm.type
+        for sm in (SmRecord.parse(ref, raw) for ref, raw in session.records("SM").items())
+        if SM_FEATURE in sm.features
+    }
+    srs = [sr for sr in session.records("SR").values() if sr.get("content_type") != "iso"]
+    unable = sorted(f"{sr['name_label']} ({sr['type']})" for sr in srs if sr.get("type") not in able)
+    told = f"CBT: {len(srs) - len(unable)} of {count_text(len(srs), 'SR')} can track changed blocks"
+    yield Verdict(subject=subject, state="ok", message=told + (f", not {', '.join(unable)}" if unable else ""))
 
 
 def _job(configuration: Configuration, name: str) -> Iterator[Verdict]:

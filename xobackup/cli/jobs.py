@@ -145,6 +145,7 @@ def _disk_rule(rule: DiskRule) -> engine.DiskRule:
 
 def _settings(section: JobSection) -> engine.Settings:
     from xobackup.engine import job as engine
+    from xobackup.engine.reading.ladder import CbtUse, NbdUse
 
     return engine.Settings(
         mode=section.mode,
@@ -159,6 +160,11 @@ def _settings(section: JobSection) -> engine.Settings:
         merge_in_run=section.merge == "now",
         check_chains=section.check_chains,
         chain_wait_s=section.chain_wait_s,
+        nbd=NbdUse(section.nbd),
+        nbd_connections=section.nbd_connections,
+        nbd_plain_allowed=section.nbd_plain_allowed,
+        cbt=CbtUse(section.cbt),
+        purge_snapshot_data=section.purge_snapshot_data,
         lock_wait_s=section.lock_wait_s,
         snapshot_name=section.snapshot_name,
     )

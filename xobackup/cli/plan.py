@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -54,9 +55,20 @@ def _show(output: Output, made: RunPlan) -> None:
         output.table(f"job {made.job}: {vms}, about {size_text(made.estimated_bytes)} to read", columns, rows)
     else:
         output.say(f"job {made.job}: no VM is selected")
+    for line in _ways(data):
+        output.say(line)
     for skipped in data["skipped"]:
         if skipped["matched"]:
             output.say(f"skipped {skipped['name'] or skipped['uuid']}: {skipped['reason']}")
+
+
+def _ways(data: dict[str, Any]) -> list[str]:
+    """By which ways disks will be read, and why not by better ones: each sentence once, with how often."""
+    routes = [route for vm in data["vms"] if not vm["refusal"] for disk in vm["disks"] for route in disk["routes"]]
+    ways = Counter(route["via"] for route in routes if route["via"])
+    reasons = Counter(reason for route in routes for reason in route["not_via"])
+    told = [f"{count_text(count, 'transfer')} by {via}" for via, count in ways.most_common()]
+    return [*told, *(f"{reason} ({count_text(count, 'transfer')})" for reason, count in reasons.most_common())]
 
 
 def _vm_rows(vm: dict[str, Any]) -> list[list[str]]:

@@ -107,7 +107,7 @@ def show_report(output: Output, report: RunReport, *, remotes: int) -> None:
         [
             vm.name or vm.uuid,
             str(vm.outcome),
-            _disks(vm.fulls, vm.deltas),
+            _disks(vm.fulls, vm.deltas, vm.vias),
             size_text(vm.read_bytes) if vm.read_bytes else "",
             duration_text(vm.duration_s),
             _points(vm.points, remotes),
@@ -123,8 +123,10 @@ def show_report(output: Output, report: RunReport, *, remotes: int) -> None:
         output.say(f"job {report.job}: {outcome}: no VM was selected")
 
 
-def _disks(fulls: int, deltas: int) -> str:
-    return ", ".join(f"{count} {mode}" for count, mode in ((fulls, "full"), (deltas, "delta")) if count)
+def _disks(fulls: int, deltas: int, vias: tuple[str, ...]) -> str:
+    """How many of which kind; and by which ways, when that was not the export stream alone."""
+    told = ", ".join(f"{count} {mode}" for count, mode in ((fulls, "full"), (deltas, "delta")) if count)
+    return f"{told} ({', '.join(vias)})" if any("nbd" in via for via in vias) else told
 
 
 def _points(points: dict[str, str], remotes: int) -> str:

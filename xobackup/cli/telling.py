@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 Style = str | None
 
 
+WAYS = {"cbt-nbd": "CBT and NBD", "list-nbd": "block list and NBD", "nbd-full": "NBD"}
+"""Ways to read a disk that are worth a word; the export stream goes without saying."""
+
+
 class Teller:
     """Turns events into ``(sentence, style)``; remembers the names of VMs it has heard of."""
 
@@ -43,7 +47,8 @@ def _planned(event: Mapping[str, Any]) -> tuple[str, Style]:
 
 
 def _transferred(event: Mapping[str, Any]) -> tuple[str, Style]:
-    what = f"{event['mode']} of {event['disk_name'] or event['disk']}"
+    way = f" by {WAYS[event['via']]}" if event["via"] in WAYS else ""
+    what = f"{event['mode']} of {event['disk_name'] or event['disk']}{way}"
     if not event["read_bytes"]:
         return f"{what}: {'no data' if event['mode'] == 'full' else 'nothing changed'}", None
     rate = event["read_bytes"] / event["duration_s"] if event["duration_s"] else 0
@@ -61,6 +66,18 @@ def _archived(event: Mapping[str, Any]) -> tuple[str, Style]:
 
 def _fell_back(event: Mapping[str, Any]) -> tuple[str, Style]:
     return f"full instead of a delta for {event['disk_name'] or event['disk']}: {event['reason']}", "yellow"
+
+
+def _stepped_down(event: Mapping[str, Any]) -> tuple[str, Style]:
+    name = event["disk_name"] or event["disk"]
+    return f"{name} cannot be read by {event['via']}, goes on by {event['to']}: {event['reason']}", "yellow"
+
+
+def _tracked(event: Mapping[str, Any]) -> tuple[str, Style]:
+    name = event["disk_name"] or event["disk"]
+    if event["lost"]:
+        return f"changed block tracking of {name} was lost and is on again: {event['lost']}", "yellow"
+    return f"changed block tracking of {name} switched on", None
 
 
 def _published(event: Mapping[str, Any]) -> tuple[str, Style]:
@@ -98,6 +115,13 @@ _SENTENCES: dict[str, Callable[[Mapping[str, Any]], tuple[str, Style]]] = {
     "disk-transferred": _transferred,
     "archive-transferred": _archived,
     "fell-back-to-full": _fell_back,
+    "stepped-down": _stepped_down,
+    "cbt-switched-on": _tracked,
+    "snapshot-data-kept": lambda event: (f"the snapshot keeps its data: {event['reason']}", None),
+    "snapshot-data-purged": lambda event: (
+        f"{count_text(event['disks'], 'disk')} of the snapshot purged: only change logs stay on the pool",
+        None,
+    ),
     "point-published": _published,
     "points-expired": _expired,
     "merged": _merged,

@@ -149,6 +149,16 @@ class JobSection(_Section):
     """Refuse VMs whose disks wait for the storage to coalesce."""
     chain_wait_s: Annotated[float, Field(ge=0)] = 0
     """How long to wait for that before refusing."""
+    nbd: Literal["auto", "require", "off"] = "auto"
+    """Read disks by NBD: where the pool offers it, always (or refuse the VM), never."""
+    nbd_connections: Annotated[int, Field(ge=1, le=12)] = 4
+    """NBD connections per disk; all disks of a pool together get twelve."""
+    nbd_plain_allowed: bool = False
+    """Read by NBD without TLS where the pool offers nothing else (purpose ``insecure_nbd``)."""
+    cbt: Literal["auto", "use", "off"] = "auto"
+    """Changed block tracking: switch it on where NBD is offered and use it; only use it where it is on; never."""
+    purge_snapshot_data: bool = False
+    """Keep only the change log of a snapshot on the pool once its delta came by CBT and NBD."""
     lock_wait_s: Annotated[float, Field(ge=0)] = 15
     """How long to wait for another program at work on the same VM's backups."""
     snapshot_name: str = "[xobackup {job}] {vm}"

@@ -10,9 +10,10 @@ newest snapshot, instead of dragging all of them into a full.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from xobackup.engine.reading.ladder import STREAM_ONLY, STREAMS, Ladder, Terms, ladder_of, only_by_cbt
 from xobackup.engine.view import DiskView, PoolSnapshot
 
 
@@ -69,14 +70,18 @@ class Route:
     remotes: tuple[str, ...]
     full: Full | None
     reason: str
+    ladder: Ladder = STREAM_ONLY
+    """By which way it is read."""
 
     @property
     def delta(self) -> bool:
         return self.base is not None
 
 
-def choose_base(disk: DiskView, remote: str, tip: RemoteTip, *, job_id: str, full_interval: int = 0) -> Choice:
-    """Decide for one disk and one remote."""
+def choose_base(
+    disk: DiskView, remote: str, tip: RemoteTip, *, job_id: str, full_interval: int = 0, terms: Terms = STREAMS
+) -> Choice:
+    """Decide for one disk and one remote; ``terms`` say whether a snapshot without data can still serve."""
 
     def full(why: Full, reason: str) -> Choice:
         return Choice(remote=remote, base=None, full=why, reason=reason)
@@ -94,7 +99,7 @@ def choose_base(disk: DiskView, remote: str, tip: RemoteTip, *, job_id: str, ful
     if base is None:
         reason = f"snapshot {tip.snapshot_uuid}, the newest on remote {remote}, is gone from the pool"
         return full(Full.SNAPSHOT_GONE, reason)
-    refusal = _refuse(disk, base, tip, job_id)
+    refusal = _refuse(disk, base, tip, job_id, terms)
     if refusal is not None:
         return full(*refusal)
     if full_interval and full_interval <= base.chain_length + 1:
@@ -103,13 +108,16 @@ def choose_base(disk: DiskView, remote: str, tip: RemoteTip, *, job_id: str, ful
     return Choice(remote=remote, base=base, full=None, reason=f"continues from snapshot {base.vdi_uuid}")
 
 
-def _refuse(disk: DiskView, base: PoolSnapshot, tip: RemoteTip, job_id: str) -> tuple[Full, str] | None:
+def _refuse(disk: DiskView, base: PoolSnapshot, tip: RemoteTip, job_id: str, terms: Terms) -> tuple[Full, str] | None:
     if base.job_id != job_id:
         return Full.SNAPSHOT_UNUSABLE, f"snapshot {base.vdi_uuid} belongs to job {base.job_id or '(none)'}"
     if not base.usable:
-        return Full.SNAPSHOT_UNUSABLE, f"snapshot {base.vdi_uuid} is in use elsewhere or has no data any more"
+        return Full.SNAPSHOT_UNUSABLE, f"snapshot {base.vdi_uuid} is in use elsewhere or its data are missing"
     if base.sr_uuid != disk.sr_uuid:
         return Full.MOVED, f"the disk moved from SR {base.sr_uuid} to {disk.sr_uuid}"
+    if not base.has_data and (problem := only_by_cbt(terms, disk, base)):
+        reason = f"the data of snapshot {base.vdi_uuid} were purged, and changed blocks cannot be used: {problem}"
+        return Full.SNAPSHOT_UNUSABLE, reason
     size = disk.virtual_size_bytes
     if size < max(base.virtual_size_bytes, tip.virtual_size_bytes):
         found = max(base.virtual_size_bytes, tip.virtual_size_bytes)
@@ -140,9 +148,16 @@ def _route(group: Sequence[Choice]) -> Route:
 
 
 def plan_routes(
-    disk: DiskView, tips: Mapping[str, RemoteTip], *, job_id: str, full_interval: int = 0
+    disk: DiskView,
+    tips: Mapping[str, RemoteTip],
+    *,
+    job_id: str,
+    full_interval: int = 0,
+    terms: Terms = STREAMS,
 ) -> tuple[Route, ...]:
     """All transfers that ``disk`` needs to reach every remote in ``tips``."""
-    return routes_of(
-        choose_base(disk, remote, tip, job_id=job_id, full_interval=full_interval) for remote, tip in tips.items()
+    routes = routes_of(
+        choose_base(disk, remote, tip, job_id=job_id, full_interval=full_interval, terms=terms)
+        for remote, tip in tips.items()
     )
+    return tuple(replace(route, ladder=ladder_of(terms, disk, route.base)) for route in routes)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from xobackup.engine.fulls import FullsLimit
 from xobackup.engine.job import Job
+from xobackup.engine.reading.means import Means
 from xobackup.engine.world import World
 
 if TYPE_CHECKING:
@@ -25,3 +27,6 @@ class RunContext:
     pool: str
     pool_uuid: str
     repositories: Mapping[str, Repository]
+    means: Means = field(default_factory=Means)
+    fulls: FullsLimit = field(default_factory=lambda: FullsLimit(None))
+    """Shared by all pools of the run."""

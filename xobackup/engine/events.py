@@ -80,9 +80,61 @@ class DiskTransferred(Event):
     base: str
     remotes: list[str]
     blocks: int
+    """Written to each remote."""
     read_bytes: int
+    """Moved from the pool."""
     duration_s: float
     bottleneck: str
+    via: str
+    """By which rung of :mod:`xobackup.engine.reading.ladder` it was read."""
+    not_via: list[str]
+    """Why not by a better one."""
+    notes: list[str]
+    """What went wrong on the way and was got past."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SteppedDown(Event):
+    """A way to read a disk turned out not to work; the disk begins again on the next one."""
+
+    kind: ClassVar[str] = "stepped-down"
+    vm: str
+    disk: str
+    disk_name: str
+    via: str
+    to: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CbtSwitchedOn(Event):
+    """``lost``: it had been on before, and this is what is known about why it is not any more."""
+
+    kind: ClassVar[str] = "cbt-switched-on"
+    vm: str
+    disk: str
+    disk_name: str
+    lost: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotDataPurged(Event):
+    """Of the newest snapshot only the change logs are left on the pool."""
+
+    kind: ClassVar[str] = "snapshot-data-purged"
+    vm: str
+    snapshot: str
+    disks: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotDataKept(Event):
+    """The job purges snapshot data, but not of this one."""
+
+    kind: ClassVar[str] = "snapshot-data-kept"
+    vm: str
+    snapshot: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from xobackup.engine.errors import UsageError
+from xobackup.engine.reading.ladder import CbtUse, NbdUse
 
 if TYPE_CHECKING:
     from xobackup.xapi.address import PoolAddress
@@ -113,6 +114,16 @@ class Settings:
     """Links of such a chain that are still healthy."""
     chain_wait_s: float = 0.0
     """How long to wait for the storage to coalesce before refusing."""
+    nbd: NbdUse = NbdUse.AUTO
+    """Whether disks are read by NBD: where the pool offers it, always (or the VM is refused), never."""
+    nbd_connections: int = 4
+    """NBD connections per disk."""
+    nbd_plain_allowed: bool = False
+    """Read by NBD without TLS too, on pools whose networks have the purpose ``insecure_nbd`` only."""
+    cbt: CbtUse = CbtUse.AUTO
+    """Whether changed block tracking is used, and switched on where it is off."""
+    purge_snapshot_data: bool = False
+    """Destroy the data of a snapshot once its delta came by CBT and NBD: only its change log stays on the pool."""
     lock_wait_s: float = 15.0
     """How long to wait for a VM's lock: that of a process that was killed is stale after ten seconds."""
     snapshot_name: str = DEFAULT_SNAPSHOT_NAME
@@ -148,6 +159,7 @@ def check_job(job: Job) -> list[str]:
         "vms_max": settings.vms_max,
         "disks_max": settings.disks_max,
         "bases_max": settings.bases_max,
+        "nbd_connections": settings.nbd_connections,
     }
     problems = [f"{key} must be at least 1, got {value}" for key, value in at_least_one.items() if value < 1]
     for key, value, known in (
@@ -156,6 +168,10 @@ def check_job(job: Job) -> list[str]:
     ):
         if value not in known:
             problems.append(f"{key} must be one of {', '.join(known)}, got {value!r}")
+    if settings.purge_snapshot_data and settings.nbd is NbdUse.OFF:
+        problems.append("purge_snapshot_data needs NBD, but nbd is off: every backup would be a full")
+    if settings.purge_snapshot_data and settings.cbt is CbtUse.OFF:
+        problems.append("purge_snapshot_data needs changed block tracking, but cbt is off")
     if not job.name.strip():
         problems.append("it has no name")
     if not job.pools:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 from xobackup.engine import events
 from xobackup.engine.context import RunContext
 from xobackup.engine.errors import EngineError
+from xobackup.engine.fulls import FullsLimit
 from xobackup.engine.job import Job
+from xobackup.engine.reading.means import means_of
 from xobackup.engine.recover import recover_interrupted
 from xobackup.engine.select import Skipped, Why, select_vms
 from xobackup.engine.survey import survey
@@ -47,6 +49,7 @@ def open_all(job: Job, world: World, run_id: str, held: ExitStack, *, recover: b
     if not repositories:
         return opened
     views: list[tuple[RunContext, VmView]] = []
+    fulls = FullsLimit(job.settings.unexpected_fulls_max)
     for pool in job.pools:
         try:
             session = world.connect(pool.address)
@@ -54,6 +57,7 @@ def open_all(job: Job, world: World, run_id: str, held: ExitStack, *, recover: b
             seen = survey(session, pool.name)
             if recover and recover_interrupted(session, world.active_directory, seen.pool_uuid, world.journal):
                 seen = survey(session, pool.name)
+            means = means_of(session, job.settings)
         except XapiError as error:
             _problem(world, opened, f"pool {pool.name}: {error}", error)
             continue
@@ -65,6 +69,8 @@ def open_all(job: Job, world: World, run_id: str, held: ExitStack, *, recover: b
             pool=pool.name,
             pool_uuid=seen.pool_uuid,
             repositories=repositories,
+            means=means,
+            fulls=fulls,
         )
         opened.contexts.append(context)
         views += [(context, view) for view in seen.vm_views()]

@@ -13,6 +13,7 @@ from typing import Any
 from xobackup.engine.base import RemoteTip, Route, plan_routes
 from xobackup.engine.full.plan import ArchivePlan, archive_data, plan_archive
 from xobackup.engine.job import FULL, Job
+from xobackup.engine.reading.ladder import STREAMS, Terms, told
 from xobackup.engine.select import MIGRATING, Skipped, Why, select_disks
 from xobackup.engine.view import DiskView, VmView
 
@@ -72,24 +73,25 @@ class RunPlan:
         return sum(vm.estimated_bytes for vm in self.vms)
 
 
-def plan_vm(job: Job, vm: VmView, tips: TipsByDisk, *, warnings: tuple[str, ...] = ()) -> VmPlan:
+def plan_vm(
+    job: Job, vm: VmView, tips: TipsByDisk, *, terms: Terms = STREAMS, warnings: tuple[str, ...] = ()
+) -> VmPlan:
     """Plan one VM from what the pool and the remotes have."""
     selection = select_disks(job.exclude_disks, vm.disks)
-    refusal = refuse_vm(job, vm, selection.chosen)
     if job.settings.mode == FULL:
         disks = tuple(DiskPlan(disk=disk, routes=()) for disk in selection.chosen)
         archive = plan_archive(job, selection.chosen)
     else:
-        disks, archive = tuple(_disk_plan(job, disk, tips) for disk in selection.chosen), None
+        disks, archive = tuple(_disk_plan(job, disk, tips, terms) for disk in selection.chosen), None
+    refusal = refuse_vm(job, vm, selection.chosen) or _no_way(disks)
     return VmPlan(
         vm=vm, disks=disks, skipped_disks=selection.skipped, refusal=refusal, warnings=warnings, archive=archive
     )
 
 
-def _disk_plan(job: Job, disk: DiskView, tips: TipsByDisk) -> DiskPlan:
-    known = tips.get(disk.vdi_uuid, {})
-    routes = plan_routes(disk, known, job_id=job.id, full_interval=job.settings.full_interval)
-    return DiskPlan(disk=disk, routes=routes)
+def _disk_plan(job: Job, disk: DiskView, tips: TipsByDisk, terms: Terms) -> DiskPlan:
+    known, interval = tips.get(disk.vdi_uuid, {}), job.settings.full_interval
+    return DiskPlan(disk=disk, routes=plan_routes(disk, known, job_id=job.id, full_interval=interval, terms=terms))
 
 
 def refuse_vm(job: Job, vm: VmView, disks: tuple[DiskView, ...]) -> str:
@@ -102,6 +104,15 @@ def refuse_vm(job: Job, vm: VmView, disks: tuple[DiskView, ...]) -> str:
             return f"disk {disk.name or disk.vdi_uuid}: {disk.problem}"
     if job.settings.check_chains:
         return unhealthy(disks, job.settings.uncoalesced_max)
+    return ""
+
+
+def _no_way(disks: tuple[DiskPlan, ...]) -> str:
+    """A disk that cannot be read on the job's terms, as a sentence; ``""`` when all can."""
+    for disk in disks:
+        for route in disk.routes:
+            if route.ladder.first is None:
+                return f"disk {disk.disk.name or disk.disk.vdi_uuid}: {'; '.join(told(route.ladder.passed))}"
     return ""
 
 
@@ -182,6 +193,8 @@ def _disk_data(plan: DiskPlan) -> dict[str, Any]:
                 "full": route.full.value if route.full else None,
                 "expected": route.full is None or route.full.expected,
                 "reason": route.reason,
+                "via": route.ladder.first.value if route.ladder.first else None,
+                "not_via": told(route.ladder.passed),
                 "estimated_bytes": estimate(plan.disk, route),
             }
             for route in plan.routes

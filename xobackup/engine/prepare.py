@@ -83,7 +83,7 @@ class Preparation:
                 seen, vm = self.look()
         deadline_s = self._world.clock.monotonic_s() + self._job.settings.chain_wait_s
         while True:
-            plan = plan_vm(self._job, vm, tips)
+            plan = plan_vm(self._job, vm, tips, terms=self._context.means.terms)
             skipped = no_disks(plan)
             if skipped is not None:
                 raise VmSkipped(skipped.reason)

@@ -26,6 +26,8 @@ class VmReport:
     """``full``: the whole VM as one archive, of which ``fulls`` counts the disks."""
     fulls: int = 0
     deltas: int = 0
+    vias: tuple[str, ...] = ()
+    """By which ways its disks were read (:mod:`xobackup.engine.reading.ladder`)."""
     merged_blocks: int = 0
     warnings: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()

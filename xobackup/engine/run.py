@@ -120,7 +120,7 @@ def _plans(job: Job, opened: Opened) -> tuple[list[VmPlan], list[Skipped]]:
     skipped: list[Skipped] = []
     for context, vm in opened.vms:
         tips, warnings = tips_of(context, vm)
-        plan = plan_vm(job, vm, tips, warnings=tuple(warnings))
+        plan = plan_vm(job, vm, tips, terms=context.means.terms, warnings=tuple(warnings))
         without = no_disks(plan)
         if without is None:
             plans.append(plan)
@@ -207,7 +207,7 @@ def _report(
     vm: VmView, backup: VmBackup, outcome: Outcome, error: Exception | None, *, attempt: int, duration_s: float
 ) -> VmReport:
     done = backup.done
-    disks = {(disk.live_uuid, disk.delta) for disk in done.transferred.done}
+    disks = {(disk.live_uuid, disk.via) for disk in done.transferred.done}
     told = str(error) or type(error).__name__ if error is not None else "; ".join(done.errors)
     return VmReport(
         uuid=vm.uuid,
@@ -220,8 +220,9 @@ def _report(
         read_bytes=done.read_bytes,
         points=dict(done.points),
         mode=backup.mode,
-        fulls=sum(1 for _, delta in disks if not delta) + done.exported.disks,
-        deltas=sum(1 for _, delta in disks if delta),
+        fulls=sum(1 for _, via in disks if not via.delta) + done.exported.disks,
+        deltas=sum(1 for _, via in disks if via.delta),
+        vias=tuple(sorted({via.value for _, via in disks})),
         merged_blocks=done.merged_blocks,
         warnings=tuple(done.warnings),
         errors=tuple(done.errors) if error is None else (*done.errors, told),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from xobackup.engine import keys
 from xobackup.engine.view import DiskView, PoolSnapshot, VmView
+from xobackup.xapi.cbt import METADATA_TYPE
 from xobackup.xapi.values import is_null
 
 if TYPE_CHECKING:
@@ -123,6 +124,7 @@ class _Viewer:
             sr_name=_text(sr, "name_label"),
             tags=tuple(vdi.get("tags") or ()),
             snapshots=tuple(sorted(snapshots, key=lambda one: (one.datetime, one.vdi_uuid), reverse=True)),
+            cbt=bool(vdi["cbt_enabled"]) if "cbt_enabled" in vdi else None,
             uncoalesced=self._uncoalesced(vdi),
             problem=problem,
         )
@@ -131,7 +133,7 @@ class _Viewer:
         config = _map(vdi, "other_config")
         ours = config.get(keys.VM) == vm_uuid and keys.COPY_OF not in config
         holders = [vm for vm in self._vms_of_vdi[ref] if not self._vms.get(vm, {}).get("is_control_domain")]
-        usable = bool(vdi.get("managed", True)) and not vdi.get("missing") and vdi.get("type") != "cbt_metadata"
+        usable = bool(vdi.get("managed", True)) and not vdi.get("missing")
         if len(holders) > 1 or any(not self._vms.get(vm, {}).get("is_a_snapshot") for vm in holders):
             usable = False
         return PoolSnapshot(
@@ -147,6 +149,8 @@ class _Viewer:
             remotes=tuple(name for name in config.get(keys.REMOTES, "").split(",") if name),
             vm_snapshot_ref=holders[0] if holders else "",
             usable=usable,
+            has_data=vdi.get("type") != METADATA_TYPE,
+            cbt=bool(vdi.get("cbt_enabled")),
         )
 
     def _uncoalesced(self, vdi: Record) -> int:

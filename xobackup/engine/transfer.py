@@ -1,45 +1,47 @@
 """The disks of a VM on their way from its snapshot into the remotes.
 
-Per disk and route: one export stream is parsed as it arrives and every remote of the route gets each block. A stream
-counts only when it was whole (length, trailing footer), the pool's task says success, and a remote's disk is durable.
-When the pool cannot compute a delta the disk is read again as a full, and says why. A remote that fails drops out of
-this VM's backup; the others go on.
+Per disk and route the pool is read once, by the best way there is (:mod:`xobackup.engine.reading.ladder`), and every
+remote of the route gets each block. A rung that does not work is said, what it wrote is taken back, and the disk
+begins again on the next one. A disk counts only when what was read was whole and a remote's disk is durable. A remote
+that fails drops out of this VM's backup; the others go on.
 """
 
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vhd.block import BLOCK_BYTES, BufferPool
-from vhd.footer import DiskType
-from vhd.stream import VhdStream
+from vhd.block import BufferPool
 from xobackup.engine import events, keys
 from xobackup.engine.base import Full, Route
 from xobackup.engine.cancel import CancelToken
-from xobackup.engine.errors import AllSinksFailed, Cancelled, TransferMismatch
+from xobackup.engine.errors import AllSinksFailed, Cancelled, VmRefused
+from xobackup.engine.fulls import FullsLimit
 from xobackup.engine.plan import DiskPlan
 from xobackup.engine.progress import Meter
 from xobackup.engine.pump import pump
+from xobackup.engine.reading.choice import source_of
+from xobackup.engine.reading.ladder import Ladder, Via, below, told
+from xobackup.engine.reading.slots import NbdSlots
+from xobackup.engine.reading.source import Source, Subject, closed
+from xobackup.engine.reading.trouble import STEPPING, trouble_of
 from xobackup.engine.target import SINK_ERRORS
 from xobackup.engine.transferred import DiskDone, Transferred, abort
 from xobackup.engine.world import World
-from xobackup.xapi.errors import TransferCancelled, XapiError
-from xobackup.xapi.failures import full_needed
-from xobackup.xapi.transfer import VdiExport, open_export
+from xobackup.xapi.errors import TransferCancelled
+from xobackup.xapi.nbd.errors import NbdCancelled
 
 if TYPE_CHECKING:
     from xobackup.engine.snapshot import Taken
     from xobackup.engine.target import Target
-    from xobackup.engine.view import PoolSnapshot
+    from xobackup.repository.base_disk import BaseDisk
     from xobackup.repository.writer import DiskWriter
+    from xobackup.xapi.nbd.options import NbdOptions
     from xobackup.xapi.session import Session
-
-KIND_OF_STREAM = "kind of stream"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,15 @@ class _Work:
         return self.plan.disk.name or self.plan.disk.vdi_uuid
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Moved:
+    """What went through on one rung."""
+
+    blocks: int
+    received_bytes: int
+    notes: list[str]
+
+
 class Transfer:
     """Moves one VM's disks; make one per attempt and :meth:`run` it."""
 
@@ -70,8 +81,17 @@ class Transfer:
         timestamp_ms: int,
         targets: Mapping[str, Target],
         cancel: CancelToken,
+        nbd: NbdOptions,
+        slots: NbdSlots,
+        fulls: FullsLimit,
+        warn: Callable[[str, str], None],
     ) -> None:
+        """``warn`` hears a message and the remote it is about."""
         self._world = world
+        self._nbd = nbd
+        self._slots = slots
+        self._fulls = fulls
+        self._warn = warn
         self._session = session
         self._vm_uuid = vm_uuid
         self._job_id = job_id
@@ -111,7 +131,7 @@ class Transfer:
     def _one(self, work: _Work, buffers: int) -> None:
         meter = self._world.progress.meter(work.name, stage="waiting")
         try:
-            self._route(work, BufferPool(buffers), meter)
+            self._route(work, buffers, meter)
         except AllSinksFailed as error:
             for remote, cause in error.failures.items():
                 if not isinstance(cause, SINK_ERRORS):
@@ -122,53 +142,97 @@ class Transfer:
         finally:
             self._world.progress.drop(meter)
 
-    def _route(self, work: _Work, pool: BufferPool, meter: Meter) -> None:
-        base = work.route.base
-        if base is not None:
-            try:
-                self._move(work, pool, meter, base_ref=base.vdi_ref)
-            except (XapiError, TransferMismatch) as error:
-                if not _delta_impossible(error, base):
-                    raise
-                self._say_full(work, Full.DELTA_FAILED, f"the pool cannot compute the delta: {error}")
-            else:
-                return
-        elif work.route.full is not None and not work.route.full.expected:
+    def _route(self, work: _Work, buffers: int, meter: Meter) -> None:
+        """Down the ladder, until a rung works."""
+        if work.route.full is not None and not work.route.full.expected:
             self._say_full(work, work.route.full, work.route.reason)
-        self._move(work, pool, meter, base_ref=None)
+        ladder = work.route.ladder
+        while (via := ladder.first) is not None:
+            try:
+                self._move(work, ladder, buffers, meter)
+                return
+            except STEPPING as error:
+                self._cancel.check()
+                trouble = trouble_of(error, via, work.route.base)
+                lower = below(ladder, trouble, str(error)) if trouble is not None else None
+                if lower is None:
+                    raise
+                self._say_lower(work, via, lower, str(error))
+                ladder = lower
+        raise VmRefused(f"disk {work.name}: {'; '.join(told(ladder.passed))}")
+
+    def _say_lower(self, work: _Work, via: Via, lower: Ladder, reason: str) -> None:
+        assert lower.first is not None
+        self._world.journal.write(
+            events.SteppedDown(
+                vm=self._vm_uuid,
+                disk=work.plan.disk.vdi_uuid,
+                disk_name=work.name,
+                via=via.value,
+                to=lower.first.value,
+                reason=reason,
+            )
+        )
+        if via.delta and not lower.first.delta:
+            self._say_full(work, Full.DELTA_FAILED, f"the pool cannot compute the delta: {reason}")
 
     def _say_full(self, work: _Work, why: Full, reason: str) -> None:
+        self._fulls.claim(self._vm_uuid, f"disk {work.name}: {reason}")
         self._world.journal.write(
             events.FellBackToFull(
                 vm=self._vm_uuid, disk=work.plan.disk.vdi_uuid, disk_name=work.name, why=why.value, reason=reason
             )
         )
 
-    def _move(self, work: _Work, pool: BufferPool, meter: Meter, *, base_ref: str | None) -> None:
+    def _move(self, work: _Work, ladder: Ladder, buffers: int, meter: Meter) -> None:
+        """One rung: read the disk that way, and write it to every remote of the route."""
+        via = ladder.first
+        assert via is not None
         started_s = self._world.clock.monotonic_s()
-        writers = self._begin(work, delta=base_ref is not None)
+        source = source_of(via, self._subject(work, meter))
+        source.prepare()
+        writers = self._begin(work, delta=via.delta)
         try:
-            blocks = self._receive(work, writers, pool, meter, base_ref=base_ref)
+            pool = BufferPool(source.buffers or buffers)
+            moved = self._receive(work, source, writers, pool, meter)
             for remote in list(writers):
-                self._finish(work, remote, writers, delta=base_ref is not None)
+                self._finish(work, remote, writers, via=via)
         finally:
             for writer in writers.values():
                 abort(writer)
         with self._lock:
-            self.outcome.read_bytes += blocks * BLOCK_BYTES
+            self.outcome.read_bytes += moved.received_bytes
         self._world.journal.write(
             events.DiskTransferred(
                 vm=self._vm_uuid,
                 disk=work.plan.disk.vdi_uuid,
                 disk_name=work.name,
-                mode="full" if base_ref is None else "delta",
-                base=work.route.base.vdi_uuid if base_ref is not None and work.route.base else "",
+                mode="delta" if via.delta else "full",
+                via=via.value,
+                not_via=told(ladder.passed),
+                base=work.route.base.vdi_uuid if via.delta and work.route.base else "",
                 remotes=[one for one in work.route.remotes if one not in self.outcome.dropped],
-                blocks=blocks,
-                read_bytes=blocks * BLOCK_BYTES,
+                blocks=moved.blocks,
+                read_bytes=moved.received_bytes,
                 duration_s=self._world.clock.monotonic_s() - started_s,
                 bottleneck=meter.snapshot().bottleneck,
+                notes=moved.notes,
             )
+        )
+
+    def _subject(self, work: _Work, meter: Meter) -> Subject:
+        return Subject(
+            session=self._session,
+            vdi_ref=work.vdi_ref,
+            vdi=work.vdi,
+            live_ref=work.plan.disk.vdi_ref,
+            name=work.name,
+            task_label=keys.task_label(self._run_id, f"export of {work.name}"),
+            base=work.route.base,
+            nbd=self._nbd,
+            slots=self._slots,
+            cancel=self._cancel,
+            meter=meter,
         )
 
     def _begin(self, work: _Work, *, delta: bool) -> dict[str, DiskWriter]:
@@ -204,42 +268,26 @@ class Transfer:
             self.outcome.dropped.setdefault(remote, error)
 
     def _receive(
-        self,
-        work: _Work,
-        writers: dict[str, DiskWriter],
-        pool: BufferPool,
-        meter: Meter,
-        *,
-        base_ref: str | None,
-    ) -> int:
-        label = keys.task_label(self._run_id, f"export of {work.name}")
+        self, work: _Work, source: Source, writers: dict[str, DiskWriter], pool: BufferPool, meter: Meter
+    ) -> _Moved:
         self._cancel.check()
+        opened = ExitStack()
         try:
-            with (
-                open_export(
-                    self._session,
-                    work.vdi_ref,
-                    base_ref=base_ref,
-                    task_label=label,
-                    should_stop=lambda: self._cancel.cancelled,
-                ) as export,
-                self._cancel.waking(export.cancel),
-            ):
-                stream = VhdStream(_timed(export, meter), name=f"export of disk {work.name}")
-                stream.begin()
-                check_stream(stream, work.vdi, delta=base_ref is not None)
-                meter.begin("transfer", total_bytes=len(stream.block_indexes()) * BLOCK_BYTES)
-                pumped = pump(
-                    stream.blocks(pool),
-                    list(writers.items()),
-                    pool=pool,
-                    meter=meter,
-                    throttle=self._world.throttle,
-                    cancel=self._cancel,
-                    what=f"disk {work.name}",
-                )
-                export.finish()
-        except TransferCancelled:
+            with opened, source.opened(lambda: self._parents(writers, opened)) as flow:
+                meter.begin("transfer", total_bytes=flow.total_bytes)
+                blocks = flow.blocks(pool)
+                with closed(blocks):
+                    pumped = pump(
+                        blocks,
+                        list(writers.items()),
+                        pool=pool,
+                        meter=meter,
+                        throttle=self._world.throttle,
+                        cancel=self._cancel,
+                        what=f"disk {work.name}",
+                    )
+                flow.finish()
+        except (TransferCancelled, NbdCancelled):
             self._cancel.check()
             raise
         for remote, error in pumped.failures.items():
@@ -247,9 +295,23 @@ class Transfer:
                 raise error
             self._drop(remote, error)
             abort(writers.pop(remote))
-        return pumped.blocks
+        for remote, message in flow.warnings:
+            self._warn(f"disk {work.name}: {message}", remote)
+        return _Moved(blocks=pumped.blocks, received_bytes=flow.received_bytes(), notes=flow.notes())
 
-    def _finish(self, work: _Work, remote: str, writers: dict[str, DiskWriter], *, delta: bool) -> None:
+    def _parents(self, writers: Mapping[str, DiskWriter], opened: ExitStack) -> dict[str, BaseDisk | None]:
+        """What the delta continues, on every remote; one where it cannot be opened is told of."""
+        parents: dict[str, BaseDisk | None] = {}
+        for remote, writer in writers.items():
+            try:
+                parents[remote] = parent = writer.open_base()
+                opened.callback(parent.close)
+            except SINK_ERRORS as error:
+                parents[remote] = None
+                self._warn(f"the disk to continue cannot be read, blocks come from elsewhere: {error}", remote)
+        return parents
+
+    def _finish(self, work: _Work, remote: str, writers: dict[str, DiskWriter], *, via: Via) -> None:
         """Make one remote's disk durable; its failure drops the remote."""
         try:
             result = writers[remote].finish()
@@ -257,11 +319,12 @@ class Transfer:
             self._drop(remote, error)
             abort(writers.pop(remote))
             return
-        base = work.route.base if delta else None
+        base = work.route.base if via.delta else None
         done = DiskDone(
             live_uuid=work.plan.disk.vdi_uuid,
+            disk_name=work.name,
             remote=remote,
-            delta=delta,
+            via=via,
             base_uuid=base.vdi_uuid if base else "",
             chain_length=base.chain_length + 1 if base else 0,
             result=result,
@@ -269,33 +332,3 @@ class Transfer:
         with self._lock:
             self.outcome.done.append(done)
             self.outcome.writers.setdefault(remote, []).append(writers.pop(remote))
-
-
-def _delta_impossible(error: XapiError | TransferMismatch, base: PoolSnapshot) -> bool:
-    """Whether the pool refuses the delta but would give a full."""
-    if isinstance(error, TransferMismatch):
-        return error.what == KIND_OF_STREAM
-    return full_needed(error, base=(base.vdi_ref, base.vdi_uuid))
-
-
-def check_stream(stream: VhdStream, vdi: Mapping[str, Any], *, delta: bool) -> None:
-    """Whether what the pool sends is what was asked for: the size, and a delta only when there is a base."""
-    expected = int(vdi["virtual_size"])
-    rounded = -(-expected // BLOCK_BYTES) * BLOCK_BYTES  # how raw sources are announced
-    if stream.virtual_size_bytes not in (expected, rounded):
-        raise TransferMismatch("virtual size", expected, stream.virtual_size_bytes)
-    kind = DiskType.DIFFERENCING if delta else DiskType.DYNAMIC
-    if stream.footer.disk_type != kind:
-        raise TransferMismatch(KIND_OF_STREAM, kind.name.lower(), DiskType(stream.footer.disk_type).name.lower())
-
-
-def _timed(export: VdiExport, meter: Meter) -> Callable[[memoryview], int]:
-    """The export's ``readinto``, counting the time it takes as the source's."""
-
-    def read_into(buffer: memoryview) -> int:
-        before = time.perf_counter()
-        count = export.readinto(buffer)
-        meter.busy("source", time.perf_counter() - before)
-        return count
-
-    return read_into

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from xobackup.engine.reading.ladder import Via
 from xobackup.engine.target import SINK_ERRORS
 
 if TYPE_CHECKING:
@@ -18,11 +19,16 @@ class DiskDone:
     """One disk on one remote, durable there."""
 
     live_uuid: str
+    disk_name: str
     remote: str
-    delta: bool
+    via: Via
     base_uuid: str
     chain_length: int
     result: DiskResult
+
+    @property
+    def delta(self) -> bool:
+        return self.via.delta
 
 
 @dataclass(slots=True, kw_only=True)

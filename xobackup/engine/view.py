@@ -29,7 +29,11 @@ class PoolSnapshot:
     remotes: tuple[str, ...] = ()
     """Those that published it, as far as it was noted."""
     usable: bool = True
-    """Its data is there and it hangs on nothing but its own VM snapshot."""
+    """It is not missing, and hangs on nothing but its own VM snapshot."""
+    has_data: bool = True
+    """``False``: purged, only its change log is left."""
+    cbt: bool = False
+    """Changes were tracked when it was taken."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +52,8 @@ class DiskView:
     tags: tuple[str, ...] = ()
     snapshots: tuple[PoolSnapshot, ...] = ()
     """Of this disk, newest first."""
+    cbt: bool | None = None
+    """Whether its changes are tracked; ``None``: the host does not know tracking."""
     uncoalesced: int = 0
     """Links in its chain that the storage still has to coalesce (see facts on ``unhealthy VDI chain``)."""
     problem: str = ""

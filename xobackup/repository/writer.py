@@ -23,6 +23,7 @@ from vhd.file import VhdFileWriter
 from vhd.footer import DiskType, new_footer
 from vhd.layout import ParentLink
 from vhd.timestamps import to_vhd
+from xobackup.repository.base_disk import BaseDisk
 from xobackup.repository.codecs import codec_of
 from xobackup.repository.digest_store import DigestStore
 from xobackup.repository.digests import DigestRecorder
@@ -134,6 +135,11 @@ class DiskWriter:
             uuid=self.spec.snapshot_uuid,
             virtual_size_bytes=self.spec.virtual_size_bytes,
         )
+
+    def open_base(self) -> BaseDisk:
+        """The disk this one continues, to complete blocks from; to be closed by the caller."""
+        assert self.spec.base is not None
+        return BaseDisk.open(self._workspace, self.spec.base.name, self._digests)
 
     def abort(self) -> None:
         """Take back what was written. Errors of the remote pass through; the next run would take it back too.

@@ -83,9 +83,20 @@ class ChangedBlocks:
     def bitmap(self, index: int) -> Bitmap:
         """The changed sectors of block ``index``, 128 at a time; ``None`` when all are."""
         at = index * _BYTES_PER_BLOCK
-        found = b"".join(_SPREAD[byte] for byte in self.bits[at : at + _BYTES_PER_BLOCK])
+        bits = self.bits[at : at + _BYTES_PER_BLOCK]
+        ranges = -(-min(BLOCK_BYTES, self.virtual_size_bytes - index * BLOCK_BYTES) // RANGE_BYTES)
+        if int.from_bytes(bits, "big").bit_count() == ranges:  # all that the disk has of it
+            return None
+        found = b"".join(_SPREAD[byte] for byte in bits)
         assert len(found) == BITMAP_BYTES
         return bitmap_of(found)
+
+    def widened(self, indexes: Iterable[int]) -> ChangedBlocks:
+        """With all of blocks ``indexes`` changed."""
+        bits = bytearray(self.bits)
+        for index in indexes:
+            bits[index * _BYTES_PER_BLOCK : (index + 1) * _BYTES_PER_BLOCK] = b"\xff" * _BYTES_PER_BLOCK
+        return ChangedBlocks.of_bits(bytes(bits), virtual_size_bytes=self.virtual_size_bytes)
 
     def union(self, other: ChangedBlocks) -> ChangedBlocks:
         """What changed in either; the larger size counts."""

@@ -1,0 +1,92 @@
+"""Which rungs there are, and why not the better ones: decisions alone."""
+
+import pytest
+
+from xobackup.engine.reading.ladder import (
+    CbtUse,
+    Ladder,
+    NbdUse,
+    Passed,
+    Terms,
+    Trouble,
+    Via,
+    below,
+    ladder_of,
+    only_by_cbt,
+    told,
+)
+from xotest.views import a_disk, a_snapshot
+
+ALL = Terms(nbd=NbdUse.AUTO, cbt=CbtUse.AUTO)
+TRACKED = a_disk(cbt=True)
+BASE = a_snapshot(cbt=True)
+CBT, LISTED, STREAM_DELTA, NBD_FULL, STREAM_FULL = Via
+
+
+def rungs(terms: Terms, disk=TRACKED, base=BASE) -> tuple[Via, ...]:
+    ladder = ladder_of(terms, disk, base)
+    assert set(ladder.rungs) | {one.via for one in ladder.passed} == (set(Via) if base else {NBD_FULL, STREAM_FULL})
+    assert all(one.reason for one in ladder.passed)
+    return ladder.rungs
+
+
+@pytest.mark.parametrize(
+    ("terms", "disk", "base", "expected"),
+    [
+        (ALL, TRACKED, BASE, tuple(Via)),
+        (ALL, TRACKED, None, (NBD_FULL, STREAM_FULL)),
+        (Terms(nbd=NbdUse.AUTO, cbt=CbtUse.OFF), TRACKED, BASE, (LISTED, STREAM_DELTA, NBD_FULL, STREAM_FULL)),
+        (Terms(nbd=NbdUse.AUTO, cbt=CbtUse.USE), TRACKED, BASE, tuple(Via)),
+        (ALL, a_disk(cbt=False), BASE, (LISTED, STREAM_DELTA, NBD_FULL, STREAM_FULL)),
+        (ALL, a_disk(cbt=None), BASE, (LISTED, STREAM_DELTA, NBD_FULL, STREAM_FULL)),
+        (ALL, TRACKED, a_snapshot(cbt=False), (LISTED, STREAM_DELTA, NBD_FULL, STREAM_FULL)),
+        (ALL, TRACKED, a_snapshot(cbt=True, has_data=False), (CBT, NBD_FULL, STREAM_FULL)),
+        (Terms(nbd=NbdUse.OFF, cbt=CbtUse.AUTO), TRACKED, BASE, (STREAM_DELTA, STREAM_FULL)),
+        (Terms(nbd=NbdUse.AUTO, nbd_problem="none"), TRACKED, BASE, (STREAM_DELTA, STREAM_FULL)),
+        (Terms(nbd=NbdUse.REQUIRE, cbt=CbtUse.AUTO), TRACKED, BASE, (CBT, LISTED, NBD_FULL)),
+        (Terms(nbd=NbdUse.REQUIRE, nbd_problem="none"), TRACKED, BASE, ()),
+    ],
+)
+def test_the_rungs_there_are(terms, disk, base, expected) -> None:
+    assert rungs(terms, disk, base) == expected
+
+
+def test_a_snapshot_without_data_serves_only_where_changes_and_nbd_can_be_had() -> None:
+    purged = a_snapshot(cbt=True, has_data=False)
+    assert not only_by_cbt(ALL, TRACKED, purged)
+    assert only_by_cbt(Terms(nbd=NbdUse.AUTO, cbt=CbtUse.AUTO, nbd_problem="no server"), TRACKED, purged)
+    assert only_by_cbt(ALL, a_disk(cbt=False), purged)
+    assert only_by_cbt(Terms(nbd=NbdUse.AUTO, cbt=CbtUse.OFF), TRACKED, purged)
+
+
+@pytest.mark.parametrize(
+    ("ladder", "trouble", "expected"),
+    [
+        (tuple(Via), Trouble.RUNG, (LISTED, STREAM_DELTA, NBD_FULL, STREAM_FULL)),
+        (tuple(Via), Trouble.NBD, (STREAM_DELTA, STREAM_FULL)),
+        ((LISTED, STREAM_DELTA, NBD_FULL, STREAM_FULL), Trouble.DELTA, (NBD_FULL, STREAM_FULL)),
+        ((LISTED, STREAM_DELTA, NBD_FULL, STREAM_FULL), Trouble.RUNG, (STREAM_DELTA, NBD_FULL, STREAM_FULL)),
+        ((STREAM_DELTA, STREAM_FULL), Trouble.DELTA, (STREAM_FULL,)),
+        ((STREAM_DELTA, STREAM_FULL), Trouble.RUNG, None),
+        ((LISTED, NBD_FULL), Trouble.RUNG, None),
+        ((CBT, LISTED, NBD_FULL), Trouble.NBD, None),
+        ((NBD_FULL, STREAM_FULL), Trouble.NBD, (STREAM_FULL,)),
+        ((STREAM_FULL,), Trouble.RUNG, None),
+    ],
+)
+def test_only_a_no_to_the_delta_leads_to_a_full(ladder, trouble, expected) -> None:
+    lower = below(Ladder(rungs=ladder), trouble, "why")
+    assert (lower.rungs if lower else None) == expected
+    if lower:
+        assert {one.via for one in lower.passed} == set(ladder) - set(lower.rungs)
+
+
+def test_a_base_without_data_falls_to_a_full_whatever_went_wrong() -> None:
+    ladder = Ladder(rungs=(CBT, NBD_FULL, STREAM_FULL), base_has_data=False)
+    assert below(ladder, Trouble.RUNG, "why").rungs == (NBD_FULL, STREAM_FULL)
+    assert below(ladder, Trouble.NBD, "why").rungs == (STREAM_FULL,)
+
+
+def test_reasons_are_told_once_for_the_rungs_that_share_them() -> None:
+    passed = [Passed(via=CBT, reason="no NBD"), Passed(via=LISTED, reason="no NBD"), Passed(via=NBD_FULL, reason="x")]
+    assert told(passed) == ["not cbt-nbd, list-nbd: no NBD", "not nbd-full: x"]

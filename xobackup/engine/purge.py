@@ -1,0 +1,61 @@
+"""Giving back the space of a snapshot on the pool: its data go, its change log stays as the base of the next delta.
+
+Only when the delta that has just been published really came by CBT and NBD, for every disk and on every remote of the
+job: then the next one most likely can as well. From a snapshot without data no other way leads to a delta, so after a
+run that had to take another way the data stay.
+
+Order: the restore points are published and the snapshot marked; the VM's snapshot goes, its disks stay; their data
+go. Whatever stops this in between leaves disks of which some still have their data: all of them serve as bases, and
+the next run that can purge removes them together.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING
+
+from xobackup.engine.reading.ladder import Via
+from xobackup.engine.removal import detach_from_control_domains
+from xobackup.xapi.cbt import destroy_data
+from xobackup.xapi.errors import Busy, NotFound
+from xobackup.xapi.values import is_null
+
+if TYPE_CHECKING:
+    from xobackup.engine.snapshot import Taken
+    from xobackup.engine.transferred import DiskDone
+    from xobackup.xapi.session import Session
+
+
+def keep_reason(
+    *, disks: Collection[str], done: Iterable[DiskDone], remotes: Collection[str], published: Collection[str]
+) -> str:
+    """Why the data of the snapshot stay; ``""``: they can go. Pure.
+
+    ``disks``: live uuids in the snapshot; ``remotes``: of the job; ``published``: those that have its restore point.
+    """
+    missing = sorted(set(remotes) - set(published))
+    if missing:
+        return f"{', '.join(missing)} did not get this restore point"
+    ways = {(one.live_uuid, one.remote): one.via for one in done}
+    for disk in disks:
+        for remote in remotes:
+            via = ways.get((disk, remote))
+            if via is not Via.CBT:
+                return f"disk {disk} came to {remote} by {via.value if via else 'no way'}, not by {Via.CBT.value}"
+    return ""
+
+
+def purge_data(session: Session, taken: Taken) -> int:
+    """Remove the VM's snapshot and the data of its disks; returns how many disks. Calling it again continues."""
+    with contextlib.suppress(NotFound):
+        if session.call("VM.get_is_a_snapshot", taken.ref):
+            session.call_async("VM.destroy", taken.ref)
+    for vdi_ref, vdi in taken.vdis.values():
+        assert vdi.get("is_a_snapshot") and not is_null(vdi.get("snapshot_of"))
+        try:
+            destroy_data(session, vdi_ref)
+        except Busy:
+            detach_from_control_domains(session, vdi_ref)
+            destroy_data(session, vdi_ref)
+    return len(taken.vdis)
