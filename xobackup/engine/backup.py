@@ -26,13 +26,13 @@ from xobackup.engine.phases import phase
 from xobackup.engine.plan import VmPlan, plan_vm, vm_data
 from xobackup.engine.prepare import Preparation
 from xobackup.engine.publish import Surroundings, draft
-from xobackup.engine.purge import keep_reason, purge_data
-from xobackup.engine.reading.tracking import switch_on, wanted
+from xobackup.engine.purge import purge
 from xobackup.engine.removal import remove_snapshot
 from xobackup.engine.snapshot import Taken, mark_exported, migration_blocked, reset_marks, take_snapshot
 from xobackup.engine.survey import Survey
 from xobackup.engine.target import SINK_ERRORS, Target, Targets
 from xobackup.engine.tidy import expire_points, remove_served_snapshots
+from xobackup.engine.tracking import track_changes
 from xobackup.engine.transfer import Transfer
 from xobackup.engine.transferred import Transferred
 from xobackup.engine.view import VmView
@@ -140,7 +140,9 @@ class VmBackup:
                 self._drop_snapshot(taken)
         if self._job.settings.purge_snapshot_data:
             with self._phase("purge"):
-                self._purge(taken)
+                done, points = self.done.transferred.done, self.done.points
+                vm_uuid = self._prepared.vm.uuid
+                purge(self._context, vm_uuid, taken, done=done, published=points, warn=self._warn)
         with self._phase("retention"):
             self._let_go()
 
@@ -156,7 +158,7 @@ class VmBackup:
 
     def _snapshot(self, plan: VmPlan) -> Taken:
         reset_marks(self._session, self._prepared.vm)
-        self._track(plan)
+        track_changes(self._context, self._prepared.vm, plan, self._warn, self.done.warnings)
         left_out = {disk.uuid for disk in plan.skipped_disks}
         return take_snapshot(
             self._session,
@@ -167,19 +169,6 @@ class VmBackup:
             ignore_vdi_refs=[disk.vdi_ref for disk in self._prepared.vm.disks if disk.vdi_uuid in left_out],
             cancel=self._cancel,
         )
-
-    def _track(self, plan: VmPlan) -> None:
-        """Changed block tracking, where it is off and should not be, from this snapshot on."""
-        disks = wanted(self._context.means.terms, [disk.disk for disk in plan.disks])
-        for one in switch_on(self._session, disks, self._job.id, self._warn):
-            self._world.journal.write(
-                events.CbtSwitchedOn(
-                    vm=self._prepared.vm.uuid, disk=one.disk.vdi_uuid, disk_name=one.disk.name, lost=one.lost
-                )
-            )
-            if one.lost:
-                name = one.disk.name or one.disk.vdi_uuid
-                self.done.warnings.append(f"changed block tracking of {name} was lost and is on again: {one.lost}")
 
     def _moment(self) -> datetime:
         """Now, in whole seconds, and later than every restore point there is: names must grow."""
@@ -267,27 +256,6 @@ class VmBackup:
         finally:
             self.done.transferred.discard(list(self.done.transferred.writers))
         mark_exported(self._session, taken, self._chain_lengths(), self.done.points)
-
-    def _purge(self, taken: Taken) -> None:
-        """The snapshot's data, where only its change log will be needed. Failing here costs space, not backups."""
-        reason = keep_reason(
-            disks=taken.vdis,
-            done=self.done.transferred.done,
-            remotes=[remote.name for remote in self._job.remotes],
-            published=self.done.points,
-        )
-        if reason:
-            self._world.journal.write(
-                events.SnapshotDataKept(vm=self._prepared.vm.uuid, snapshot=taken.datetime_key, reason=reason)
-            )
-            return
-        try:
-            disks = purge_data(self._session, taken)
-        except XapiError as error:
-            self._warn(f"the snapshot's data stay on the pool for now: {error}")
-            return
-        event = events.SnapshotDataPurged(vm=self._prepared.vm.uuid, snapshot=taken.datetime_key, disks=disks)
-        self._world.journal.write(event)
 
     def _chain_lengths(self) -> dict[str, int]:
         lengths: dict[str, int] = {}

@@ -12,19 +12,45 @@ the next run that can purge removes them together.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING
 
+from xobackup.engine import events
 from xobackup.engine.reading.ladder import Via
 from xobackup.engine.removal import detach_from_control_domains
 from xobackup.xapi.cbt import destroy_data
-from xobackup.xapi.errors import Busy, NotFound
+from xobackup.xapi.errors import Busy, NotFound, XapiError
 from xobackup.xapi.values import is_null
 
 if TYPE_CHECKING:
+    from xobackup.engine.context import RunContext
     from xobackup.engine.snapshot import Taken
     from xobackup.engine.transferred import DiskDone
     from xobackup.xapi.session import Session
+
+
+def purge(
+    context: RunContext,
+    vm_uuid: str,
+    taken: Taken,
+    *,
+    done: Iterable[DiskDone],
+    published: Collection[str],
+    warn: Callable[[str], None],
+) -> None:
+    """The snapshot's data, where only its change log will be needed. Failing here costs space, not backups."""
+    journal, moment = context.world.journal, taken.datetime_key
+    remotes = [remote.name for remote in context.job.remotes]
+    reason = keep_reason(disks=taken.vdis, done=done, remotes=remotes, published=published)
+    if reason:
+        journal.write(events.SnapshotDataKept(vm=vm_uuid, snapshot=moment, reason=reason))
+        return
+    try:
+        disks = purge_data(context.session, taken)
+    except XapiError as error:
+        warn(f"the snapshot's data stay on the pool for now: {error}")
+        return
+    journal.write(events.SnapshotDataPurged(vm=vm_uuid, snapshot=moment, disks=disks))
 
 
 def keep_reason(

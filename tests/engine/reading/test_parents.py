@@ -149,6 +149,7 @@ def test_what_is_written_again_is_stored_where_two_remotes_would_share_the_proof
 
 def test_many_damaged_blocks_are_counted_not_listed(lab: Lab) -> None:
     root = lab.on_disk()
+    lab.write(0, 7 * MIB, b"the fourth block, too")
     lab.run()
     disk = VhdFile.open(LocalRemote(root).open(system_disk(lab, root)))
     indexes = disk.block_indexes()

@@ -12,7 +12,7 @@ from xobackup.engine import events
 from xobackup.engine.journal import MemoryJournal
 from xobackup.engine.reading.ladder import CbtUse, NbdUse
 from xobackup.engine.run import plan_job
-from xobackup.simpool import DiskSpec, PoolSpec, SimPool, VmSpec
+from xobackup.simpool import DiskSpec, HostSpec, PoolSpec, SimPool, SrSpec, VmSpec
 from xotest.lab import MIB, SMALL, Lab, only
 
 KIB = 1024
@@ -401,12 +401,6 @@ def test_two_remotes_are_completed_from_one_reading(lab: Lab) -> None:
     lab.check()
 
 
-ONE_DISK = PoolSpec(
-    nbd="nbd",
-    vms=(VmSpec(name="guest", disks=(DiskSpec(name="system", size_bytes=64 * MIB, filled_bytes=64 * MIB),)),),
-)
-
-
 def test_more_disks_than_a_host_has_connections_wait_for_one_another(tmp_path) -> None:
     disks = tuple(DiskSpec(name=f"disk {n}", size_bytes=2 * MIB, filled_bytes=2 * MIB) for n in range(7))
     spec = PoolSpec(nbd="nbd", vms=(VmSpec(name="guest", disks=disks),))
@@ -415,4 +409,29 @@ def test_more_disks_than_a_host_has_connections_wait_for_one_another(tmp_path) -
         lab.with_settings(disks_max=7, nbd_connections=12)
         lab.run()
         assert ways(lab) == ["nbd-full"] * 7 and not lab.journal.of(events.SteppedDown)
+        lab.check()
+
+
+def test_a_disk_that_only_another_host_sees_is_read_there(tmp_path) -> None:
+    spec = PoolSpec(
+        nbd="nbd",
+        hosts=(HostSpec(name="host-1"), HostSpec(name="host-2")),
+        srs=(SrSpec(name="here"), SrSpec(name="there", hosts=(1,))),
+        vms=(
+            VmSpec(
+                name="guest",
+                power_state="Halted",
+                disks=(DiskSpec(name="far", sr="there", size_bytes=8 * MIB, filled_bytes=3 * MIB),),
+            ),
+        ),
+    )
+    with SimPool.start(tmp_path / "pool", spec=spec) as pool:
+        lab = Lab(tmp_path, pool)
+        lab.run()
+        pool.write_disk(pool.vdis_of(lab.vm)[0], 0, b"x", force=True)
+        lab.run()
+        assert [one.via for one in lab.journal.of(events.DiskTransferred)] == ["nbd-full", "cbt-nbd"]
+        lab.with_settings(cbt=CbtUse.OFF)
+        lab.run()
+        assert ways(lab) == ["list-nbd"] and not lab.journal.of(events.SteppedDown)
         lab.check()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from xobackup.engine.reading.ladder import STREAMS, NbdUse, Terms
 from xobackup.engine.reading.slots import NbdSlots
+from xobackup.xapi.errors import BadRecord
 from xobackup.xapi.nbd.options import NbdOptions
 from xobackup.xapi.nbd.target import NbdMode, nbd_mode
 from xobackup.xapi.vm_records import NetworkRecord
@@ -31,8 +32,11 @@ def means_of(session: Session, settings: Settings) -> Means:
     """Look at the pool's networks, unless the job wants no NBD."""
     problem = ""
     if settings.nbd is not NbdUse.OFF:
-        networks = [NetworkRecord.parse(ref, raw) for ref, raw in session.records("network").items()]
-        problem = nbd_problem(nbd_mode(networks), plain_allowed=settings.nbd_plain_allowed)
+        try:
+            networks = [NetworkRecord.parse(ref, raw) for ref, raw in session.records("network").items()]
+            problem = nbd_problem(nbd_mode(networks), plain_allowed=settings.nbd_plain_allowed)
+        except BadRecord as error:
+            problem = str(error)
     return Means(
         terms=Terms(nbd=settings.nbd, cbt=settings.cbt, nbd_problem=problem),
         nbd=NbdOptions(connections=settings.nbd_connections, plain_allowed=settings.nbd_plain_allowed),

@@ -8,30 +8,24 @@ backup.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from xobackup.engine import events
 from xobackup.engine.reading.ladder import CbtUse, Terms
-from xobackup.engine.view import DiskView
+from xobackup.engine.view import DiskView, VmView
 from xobackup.xapi.cbt import enable
 from xobackup.xapi.errors import XapiError
 from xobackup.xapi.records import SmRecord, VdiRecord
 from xobackup.xapi.values import is_null
 
 if TYPE_CHECKING:
+    from xobackup.engine.context import RunContext
+    from xobackup.engine.plan import VmPlan
     from xobackup.xapi.session import Session
 
 EPOCH = "19700101T00:00:00Z"
 MESSAGES = ("VDI_CBT_METADATA_INCONSISTENT", "VDI_CBT_SNAPSHOT_FAILED", "VDI_CBT_RESIZE_FAILED")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SwitchedOn:
-    """A disk whose changes are tracked from now on. ``lost``: they had been before, and why they were not."""
-
-    disk: DiskView
-    lost: str = ""
 
 
 def wanted(terms: Terms, disks: Iterable[DiskView]) -> list[DiskView]:
@@ -47,26 +41,28 @@ def was_tracked(disk: DiskView, job_id: str) -> bool:
     return bool(ours) and ours[0].cbt
 
 
-def switch_on(
-    session: Session, disks: Iterable[DiskView], job_id: str, warn: Callable[[str], None]
-) -> Iterator[SwitchedOn]:
-    """Switch tracking on for ``disks``; disks for which it cannot be are left out, with a word if it had been on."""
-    sms: dict[str, SmRecord] | None = None
-    for disk in disks:
-        lost = ""
+def track_changes(
+    context: RunContext, vm: VmView, plan: VmPlan, warn: Callable[[str], None], remarks: list[str]
+) -> None:
+    """Switch tracking on for the disks of ``plan`` that want it; ``remarks`` gets what the report should tell."""
+    session, sms = context.session, dict[str, SmRecord]()
+    for disk in wanted(context.means.terms, [one.disk for one in plan.disks if one.routes]):
+        name, lost = disk.name or disk.vdi_uuid, ""
         try:
-            if was_tracked(disk, job_id):
+            if was_tracked(disk, context.job.id):
                 lost = _reason(session, disk.vdi_uuid)
-            sms = _managers(session) if sms is None else sms
+            sms = sms or _managers(session)
             live = VdiRecord.parse(disk.vdi_ref, session.record("VDI", disk.vdi_ref))
             refusal = enable(session, live, _manager_of(session, live, sms))
         except XapiError as error:
-            warn(f"disk {disk.name or disk.vdi_uuid}: changed block tracking could not be switched on: {error}")
+            warn(f"disk {name}: changed block tracking could not be switched on: {error}")
             continue
         if refusal is None:
-            yield SwitchedOn(disk=disk, lost=lost)
+            event = events.CbtSwitchedOn(vm=vm.uuid, disk=disk.vdi_uuid, disk_name=disk.name, lost=lost)
+            context.world.journal.write(event)
+            if lost:
+                remarks.append(f"changed block tracking of {name} was lost and is on again: {lost}")
         elif lost:
-            name = disk.name or disk.vdi_uuid
             warn(f"disk {name}: changed block tracking was lost ({lost}) and cannot be switched on again: {refusal}")
 
 
