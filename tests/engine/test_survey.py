@@ -83,7 +83,7 @@ def test_a_snapshot_marked_for_another_vm_or_copied_is_not_ours() -> None:
         assert see(VDI={"OpaqueRef:ds": {"other_config": changed}}).disks[0].snapshots[0].job_id == ""
 
 
-def test_a_snapshot_is_usable_only_with_its_data_and_on_nothing_but_its_own_snapshot() -> None:
+def test_a_snapshot_is_usable_only_when_it_is_there_and_on_nothing_but_its_own_snapshot() -> None:
     def usable(**changes: dict[str, dict[str, Any]]) -> bool:
         return see(**changes).disks[0].snapshots[0].usable
 
@@ -92,7 +92,16 @@ def test_a_snapshot_is_usable_only_with_its_data_and_on_nothing_but_its_own_snap
 
     assert usable() and usable(VBD=held_by("dom0"))
     assert not usable(VBD=held_by("v"))
-    assert not usable(VDI={"OpaqueRef:ds": {"type": "cbt_metadata"}})
+    assert not usable(VDI={"OpaqueRef:ds": {"missing": True}})
+
+
+def test_a_purged_snapshot_is_one_without_data_and_tracking_is_known_where_the_host_knows_it() -> None:
+    disk = see().disks[0]
+    assert disk.cbt is None and disk.snapshots[0].has_data and not disk.snapshots[0].cbt
+    purged = {"OpaqueRef:ds": {"type": "cbt_metadata", "cbt_enabled": True}, "OpaqueRef:d": {"cbt_enabled": False}}
+    disk = see(VDI=purged).disks[0]
+    assert disk.cbt is False and not disk.snapshots[0].has_data
+    assert disk.snapshots[0].cbt and disk.snapshots[0].usable
     assert not usable(VDI={"OpaqueRef:ds": {"managed": False}})
     assert not usable(VDI={"OpaqueRef:ds": {"missing": True}})
     orphan = {"OpaqueRef:bs": {"VDI": "OpaqueRef:NULL"}}

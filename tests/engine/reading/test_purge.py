@@ -127,7 +127,7 @@ class Unplugged:
         def refuse(*_args: object, **_fields: object):
             from remotes.errors import Unavailable
 
-            raise Unavailable("unplugged:", "", "unplugged")
+            raise Unavailable("unplugged:", "", "unplugged", transient=False)
 
         return MemoryRemote().capabilities if name == "capabilities" else refuse
 
