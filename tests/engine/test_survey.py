@@ -93,6 +93,9 @@ def test_a_snapshot_is_usable_only_when_it_is_there_and_on_nothing_but_its_own_s
     assert usable() and usable(VBD=held_by("dom0"))
     assert not usable(VBD=held_by("v"))
     assert not usable(VDI={"OpaqueRef:ds": {"missing": True}})
+    assert not usable(VDI={"OpaqueRef:ds": {"managed": False}})
+    orphan = {"OpaqueRef:bs": {"VDI": "OpaqueRef:NULL"}}
+    assert usable(VBD=orphan) and see(VBD=orphan).disks[0].snapshots[0].vm_snapshot_ref == ""
 
 
 def test_a_purged_snapshot_is_one_without_data_and_tracking_is_known_where_the_host_knows_it() -> None:
@@ -102,10 +105,6 @@ def test_a_purged_snapshot_is_one_without_data_and_tracking_is_known_where_the_h
     disk = see(VDI=purged).disks[0]
     assert disk.cbt is False and not disk.snapshots[0].has_data
     assert disk.snapshots[0].cbt and disk.snapshots[0].usable
-    assert not usable(VDI={"OpaqueRef:ds": {"managed": False}})
-    assert not usable(VDI={"OpaqueRef:ds": {"missing": True}})
-    orphan = {"OpaqueRef:bs": {"VDI": "OpaqueRef:NULL"}}
-    assert usable(VBD=orphan) and see(VBD=orphan).disks[0].snapshots[0].vm_snapshot_ref == ""
 
 
 def test_links_that_wait_to_be_coalesced_are_counted() -> None:
