@@ -36,13 +36,13 @@ def clean(
             found += len(findings)
             proposed += sum(finding.certain and finding.action != "none" for finding in findings)
             if not apply or not findings:
-                _show(output, name, "found", findings)
+                show_findings(output, name, "found", findings)
                 continue
             with repository.lock(uuid, timeout_s=LOCK_WAIT_S, purpose="clean") as directory:
                 report = directory.clean_apply(findings)
-            _show(output, name, "done", report.done)
-            _show(output, name, "left", report.left)
-            _show(output, name, "noted", [one for one in findings if one.action == "none"])
+            show_findings(output, name, "done", report.done)
+            show_findings(output, name, "left", report.left)
+            show_findings(output, name, "noted", [one for one in findings if one.action == "none"])
             if report.quarantine:
                 output.say(f"moved to {report.quarantine}: move it back, or delete it when it is not needed")
     if not found:
@@ -68,7 +68,8 @@ def _told(finding: CleanFinding, state: str) -> str:
     return f"{what} {problem.path}: {problem.message}{reason}"
 
 
-def _show(output: Output, remote: str, state: str, findings: list[CleanFinding]) -> None:
+def show_findings(output: Output, remote: str, state: str, findings: list[CleanFinding]) -> None:
+    """Each finding with what becomes of it: ``state`` is ``found``, ``done``, ``left`` or ``noted``."""
     for finding in findings:
         problem = finding.problem
         output.record(

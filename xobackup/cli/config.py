@@ -44,7 +44,7 @@ def check(
         raise ConfigError(problems)
     output = Output(as_json=as_json)
     files = [str(file) for file in files_of(configuration_path(config))]
-    for name, job in configuration.jobs.items():
+    for name in configuration.job_names:
         built = jobs.job_of(configuration, name, with_secrets=False)
         output.record(
             "job",
@@ -52,15 +52,17 @@ def check(
                 "name": name,
                 "id": str(built.id),
                 "schedule_id": str(built.schedule_id),
-                "pool": job.pool,
-                "remotes": job.remotes,
-                "retention": job.retention,
+                "mode": built.settings.mode,
+                "pool": built.pools[0].name,
+                "pools": [pool.name for pool in built.pools],
+                "remotes": [remote.name for remote in built.remotes],
+                "retention": built.settings.retention,
             },
         )
     names = {
         "pools": sorted(configuration.pools),
         "remotes": sorted(configuration.remotes),
-        "jobs": sorted(configuration.jobs),
+        "jobs": sorted(configuration.job_names),
     }
     output.record("configuration", {"files": files, **names})
     output.say(f"{', '.join(files)}: good")

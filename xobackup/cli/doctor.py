@@ -73,6 +73,12 @@ def _verdicts(configuration: Configuration) -> Iterator[Verdict]:
             yield Verdict(subject=f"job {name}", state="failed", message=f"it needs pool {job.pool}, see above")
             continue
         yield from _explained(f"job {name}", lambda name=name: _job(configuration, name))  # type: ignore[misc]
+    for name, metadata in configuration.metadata_jobs.items():
+        if lost := [pool for pool in metadata.pools if pool in failed]:
+            told = f"it needs pool {', '.join(lost)}, see above"
+            yield Verdict(subject=f"job {name}", state="failed", message=told)
+            continue
+        yield from _explained(f"job {name}", lambda name=name: _job(configuration, name))  # type: ignore[misc]
 
 
 def _explained(subject: str, look: Callable[[], Iterator[Verdict]]) -> Iterator[Verdict]:
@@ -221,5 +227,8 @@ def _job(configuration: Configuration, name: str) -> Iterator[Verdict]:
             f"{count_text(len(plan.vms) - len(refused), 'VM')}, about {size_text(plan.estimated_bytes)} to read now"
         )
         yield Verdict(subject=subject, state="ok", message=told)
-    elif not plan.problems:
+    if plan.pools:
+        told = f"{count_text(len(plan.pools), 'database')} of pools to back up"
+        yield Verdict(subject=subject, state="ok", message=told)
+    if not plan.vms and not plan.pools and not plan.problems:
         yield Verdict(subject=subject, state="warning", message="it selects no VM", hint="see vms.include")

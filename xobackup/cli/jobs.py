@@ -22,13 +22,14 @@ def job_names(configuration: Configuration, given: list[str] | None) -> list[str
     """The jobs ``given``, all of them when none is."""
     from xobackup.config.errors import ConfigError
 
-    unknown = [name for name in given or [] if name not in configuration.jobs]
-    known = ", ".join(sorted(configuration.jobs)) or "none"
+    names = configuration.job_names
+    unknown = [name for name in given or [] if name not in names]
+    known = ", ".join(sorted(names)) or "none"
     if unknown:
         raise ConfigError([f"there is no job {name!r} (known: {known})" for name in unknown])
-    if not configuration.jobs:
+    if not names:
         raise ConfigError(["the configuration defines no job"], hint="add a [jobs.NAME] table; see README.md")
-    return list(dict.fromkeys(given)) if given else list(configuration.jobs)
+    return list(dict.fromkeys(given)) if given else names
 
 
 def jobs_for(
@@ -46,7 +47,10 @@ def jobs_for(
         if not any(narrowed(job.selector, [vm]).include for job in jobs):
             told = ", ".join(job.name for job in jobs)
             raise ConfigError([f"no rule of {told} can match a VM {vm!r}"], hint="see vms.include of the job")
-    narrow = [replace(job, selector=narrowed(job.selector, vms)) for job in jobs]
+    narrow = [
+        replace(job, selector=narrowed(job.selector, vms), settings=replace(job.settings, pool_metadata=False))
+        for job in jobs
+    ]
     return [job for job in narrow if job.selector.include]
 
 
@@ -67,6 +71,8 @@ def job_of(configuration: Configuration, name: str, *, with_secrets: bool = True
     """The engine's view of the job called ``name``. Without secrets it can be shown, not run."""
     from xobackup.engine import job as engine
 
+    if name in configuration.metadata_jobs:
+        return _metadata_job(configuration, name, with_secrets=with_secrets)
     section = configuration.jobs[name]
     return engine.Job(
         name=name,
@@ -86,6 +92,32 @@ def job_of(configuration: Configuration, name: str, *, with_secrets: bool = True
         ),
         exclude_disks=tuple(_disk_rule(rule) for rule in section.disks.exclude),
         settings=_settings(section),
+    )
+
+
+def _metadata_job(configuration: Configuration, name: str, *, with_secrets: bool) -> engine.Job:
+    from xobackup.engine import job as engine
+
+    section = configuration.metadata_jobs[name]
+    return engine.Job(
+        name=name,
+        id=str(section.id or ""),
+        schedule_id=str(section.schedule_id or ""),
+        pools=tuple(
+            engine.PoolTarget(name=pool, address=pool_address(configuration, pool, with_secret=with_secrets))
+            for pool in section.pools
+        ),
+        remotes=tuple(
+            engine.RemoteTarget(name=remote, url=configuration.remotes[remote].url) for remote in section.remotes
+        ),
+        settings=engine.Settings(
+            mode=engine.METADATA,
+            retention=section.retention,
+            pool_metadata=True,
+            pool_metadata_retention=section.retention,
+            rate_bytes_s=section.rate_limit_mib_s * MIB if section.rate_limit_mib_s else None,
+            retries=section.retries,
+        ),
     )
 
 
@@ -167,4 +199,6 @@ def _settings(section: JobSection) -> engine.Settings:
         purge_snapshot_data=section.purge_snapshot_data,
         lock_wait_s=section.lock_wait_s,
         snapshot_name=section.snapshot_name,
+        pool_metadata=section.pool_metadata,
+        pool_metadata_retention=section.pool_metadata_retention,
     )

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from xobackup.cli import backups, clean, config, doctor, merge, plan, remote, restore, simpool, verify
+from xobackup.cli import backups, clean, config, doctor, merge, metadata, plan, remote, restore, simpool, verify
 from xobackup.cli import run as run_command
 from xobackup.cli.demo import command as demo
 from xobackup.cli.exits import Exit
@@ -30,6 +30,7 @@ for module in (demo, simpool, doctor, plan, run_command, verify, merge, clean):
 for name, group in (
     ("backups", backups.app),
     ("config", config.app),
+    ("metadata", metadata.app),
     ("remote", remote.app),
     ("restore", restore.app),
 ):

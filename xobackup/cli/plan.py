@@ -36,7 +36,7 @@ def plan(options: JobOptions) -> None:
             watch.face.defer_failures = True
             made = plan_job(job, watched_world(watch, configuration.state_directory))
         output.record("plan", as_data(made))
-        if made.vms or not made.problems:
+        if made.vms or made.pools or not made.problems:
             _show(output, made)
         failures.extend(watch.face.failures)
     if failures:
@@ -51,9 +51,11 @@ def _show(output: Output, made: RunPlan) -> None:
     rows = [row for vm in data["vms"] for row in _vm_rows(vm)]
     columns = ["VM", "disk", "mode!", "to", "about>!", "because"]
     vms = count_text(len(made.vms), "VM")
+    if made.pools:
+        _show_pools(output, made)
     if rows:
         output.table(f"job {made.job}: {vms}, about {size_text(made.estimated_bytes)} to read", columns, rows)
-    else:
+    elif not made.pools:
         output.say(f"job {made.job}: no VM is selected")
     for line in _ways(data):
         output.say(line)
@@ -69,6 +71,21 @@ def _ways(data: dict[str, Any]) -> list[str]:
     reasons = Counter(reason for route in routes for reason in route["not_via"])
     told = [f"{count_text(count, 'transfer')} by {via}" for via, count in ways.most_common()]
     return [*told, *(f"{reason} ({count_text(count, 'transfer')})" for reason, count in reasons.most_common())]
+
+
+def _show_pools(output: Output, made: RunPlan) -> None:
+    rows = [
+        [
+            pool.name,
+            ", ".join(pool.remotes),
+            "\n".join(f"{remote}: {point or 'none'}" for remote, point in pool.newest.items()),
+            "\n".join(f"{remote}: {', '.join(points)}" for remote, points in pool.expires.items()),
+            pool.reason,
+        ]
+        for pool in made.pools
+    ]
+    columns = ["pool", "to", "newest", "expires", "because"]
+    output.table(f"job {made.job}: {count_text(len(rows), 'database')} of pools", columns, rows)
 
 
 def _vm_rows(vm: dict[str, Any]) -> list[list[str]]:

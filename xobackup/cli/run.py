@@ -10,12 +10,12 @@ import typer
 from xobackup.cli.errors import NotThere, Outcome
 from xobackup.cli.exits import Exit
 from xobackup.cli.options import JobOptions, job_command, read_configuration
-from xobackup.cli.output import Output, duration_text, size_text
+from xobackup.cli.output import Output, count_text, duration_text, size_text
 
 if TYPE_CHECKING:
     from xobackup.cli.live import Watch
     from xobackup.engine.job import Job
-    from xobackup.engine.report import RunReport
+    from xobackup.engine.report import PoolReport, RunReport
 
 
 def register(app: typer.Typer) -> None:
@@ -82,9 +82,15 @@ def _end_of(job: Job, report: RunReport, watch: Watch) -> End:
         return End(code=stopped_by(watch.cancel), vms=len(report.vms), complaint=told)
     code = _CODES.get(outcome, Exit.FAILED)
     failures = watch.face.failures
-    if not report.vms and failures and all(failure.error_class in _OUT_OF_REACH for failure in failures):
+    if (
+        not report.vms
+        and not report.pools
+        and failures
+        and all(failure.error_class in _OUT_OF_REACH for failure in failures)
+    ):
         code = Exit.UNREACHABLE
-    hints = dict.fromkeys([failure.hint for failure in failures] + [vm.hint for vm in report.vms])
+    said = [failure.hint for failure in failures]
+    hints = dict.fromkeys([*said, *(vm.hint for vm in report.vms), *(pool.hint for pool in report.pools)])
     hint = next((text for text in hints if text), "")
     return End(code=code, vms=len(report.vms), complaint=_complaint(report), hint=hint)
 
@@ -117,10 +123,33 @@ def show_report(output: Output, report: RunReport, *, remotes: int) -> None:
     ]
     columns = ["VM", "outcome!", "disks!", "read>!", "time>!", "restore point!", "remarks"]
     outcome = _TOLD.get(str(report.outcome), str(report.outcome))
+    title = f"job {report.job}: {outcome} in {duration_text(report.duration_s)}"
     if rows:
-        output.table(f"job {report.job}: {outcome} in {duration_text(report.duration_s)}", columns, rows)
-    else:
+        output.table(title, columns, rows)
+    elif not report.pools:
         output.say(f"job {report.job}: {outcome}: no VM was selected")
+    if report.pools:
+        _show_pools(output, "databases of pools" if rows else title, report, remotes=remotes)
+
+
+def _show_pools(output: Output, title: str, report: RunReport, *, remotes: int) -> None:
+    rows = [
+        [
+            pool.name,
+            str(pool.outcome),
+            size_text(pool.size_bytes) if pool.size_bytes else "",
+            duration_text(pool.duration_s),
+            _points(pool.points, remotes),
+            pool.reason or "; ".join(pool.warnings) or _held(pool),
+        ]
+        for pool in report.pools
+    ]
+    columns = ["pool", "outcome!", "database>!", "time>!", "backup!", "remarks"]
+    output.table(title, columns, rows)
+
+
+def _held(pool: PoolReport) -> str:
+    return f"{count_text(pool.hosts, 'host')}, {count_text(pool.vms, 'VM')}"
 
 
 def _disks(fulls: int, deltas: int, vias: tuple[str, ...]) -> str:
@@ -139,5 +168,6 @@ def _points(points: dict[str, str], remotes: int) -> str:
 def _complaint(report: RunReport) -> str:
     """One line per VM that failed and per problem of a whole pool or remote."""
     failed = [f"{vm.name or vm.uuid}: {vm.reason}" for vm in report.vms if str(vm.outcome) == "failed"]
+    failed += [f"pool {pool.name}: {pool.reason}" for pool in report.pools if str(pool.outcome) == "failed"]
     told = [*report.problems, *failed] or [str(report.outcome)]
     return "\n".join(f"job {report.job}: {line}" for line in told)

@@ -84,6 +84,34 @@ def _published(event: Mapping[str, Any]) -> tuple[str, Style]:
     return f"restore point {event['point']} on {event['remote']} ({size_text(event['size_bytes'])})", "green"
 
 
+def _pool_saved(event: Mapping[str, Any]) -> tuple[str, Style]:
+    size = size_text(event["size_bytes"])
+    return f"database of pool {event['pool_name']}: {event['point']} on {event['remote']} ({size})", "green"
+
+
+def _pool_expired(event: Mapping[str, Any]) -> tuple[str, Style]:
+    points = count_text(len(event["points"]), "backup")
+    return f"{points} of a pool's database expired on {event['remote']}: {event['reason']}", None
+
+
+def _pool_ended(event: Mapping[str, Any]) -> tuple[str, Style]:
+    told, style = _ended(event)
+    return f"database of pool {event['pool_name']}: {told}", style
+
+
+def _pool_tried(event: Mapping[str, Any]) -> tuple[str, Style]:
+    if event["ok"]:
+        return f"the pool would take {event['point']}", "green"
+    return f"the pool would not take {event['point']}: {event['reason']}", "red"
+
+
+def _pool_restored(event: Mapping[str, Any]) -> tuple[str, Style]:
+    told = f"the pool took {event['point']} as its database"
+    if event["answers"]:
+        return f"{told} and answers again", "green"
+    return f"{told}, but does not answer yet: {event['reason']}", "yellow"
+
+
 def _expired(event: Mapping[str, Any]) -> tuple[str, Style]:
     points = count_text(len(event["points"]), "restore point")
     return f"{points} expired on {event['remote']}: {event['reason']}", None
@@ -124,6 +152,11 @@ _SENTENCES: dict[str, Callable[[Mapping[str, Any]], tuple[str, Style]]] = {
     ),
     "point-published": _published,
     "points-expired": _expired,
+    "pool-saved": _pool_saved,
+    "pool-points-expired": _pool_expired,
+    "pool-ended": _pool_ended,
+    "pool-tried": _pool_tried,
+    "pool-restored": _pool_restored,
     "merged": _merged,
     "leftover-cleaned": lambda event: (f"cleaned up {event['what']}: {event['reason']}", None),
     "warning": lambda event: (f"warning: {event['message']}", "yellow"),

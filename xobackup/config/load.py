@@ -18,6 +18,8 @@ from xobackup.config.model import Configuration
 
 DEFAULT_PATH = Path("/etc/xobackup/xobackup.toml")
 ENVIRONMENT_VARIABLE = "XOBACKUP_CONFIG"
+METADATA_JOBS = "metadata_jobs"
+"""Where the model keeps the jobs of that mode; the file has one table for all."""
 FILE_BYTES_MAX = 4 * 1024 * 1024
 
 
@@ -47,6 +49,11 @@ def load_configuration(path: Path) -> Configuration:
     origin: dict[tuple[str, ...], Path] = {}
     for file in files_of(path):
         _merge(merged, _read(file), origin, file, ())
+    if METADATA_JOBS in merged:
+        where = _origin((METADATA_JOBS,), origin, path)
+        raise ConfigError(
+            [f"{where}: {METADATA_JOBS}: there is no such key"], 'write [jobs.NAME] with mode = "metadata"'
+        )
     try:
         return Configuration.model_validate(merged)
     except ValidationError as error:
@@ -95,6 +102,8 @@ def _sentences(error: ValidationError, origin: dict[tuple[str, ...], Path], path
         if problem["type"] == "too_short" and any(_below(other["loc"], problem["loc"]) for other in problems):
             continue  # too short only because its members were refused
         keys = tuple(str(part) for part in problem["loc"])
+        if keys and keys[0] == METADATA_JOBS:
+            keys = ("jobs", *keys[1:])
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
             message = "there is no such key"

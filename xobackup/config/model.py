@@ -115,7 +115,7 @@ class DiskSelection(_Section):
 
 
 class JobSection(_Section):
-    """One backup job."""
+    """A job that backs up VMs."""
 
     id: uuids.UUID | None = None
     """A path component of the repository; derived from the name when absent (a renamed job is a new job)."""
@@ -162,6 +162,10 @@ class JobSection(_Section):
     lock_wait_s: Annotated[float, Field(ge=0)] = 15
     """How long to wait for another program at work on the same VM's backups."""
     snapshot_name: str = "[xobackup {job}] {vm}"
+    pool_metadata: bool = False
+    """Also back up the pool's own database, after the VMs."""
+    pool_metadata_retention: Annotated[int, Field(ge=1, le=100_000)] = 7
+    """Backups of the database kept on each remote."""
 
     @model_validator(mode="after")
     def _compression_of_fulls(self) -> JobSection:
@@ -174,9 +178,40 @@ class JobSection(_Section):
     @field_validator("remotes")
     @classmethod
     def _distinct(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(value)) != len(value):
-            raise ValueError("a remote is named twice")
-        return value
+        return _distinct(value, "remote")
+
+
+class MetadataSection(_Section):
+    """A job that backs up the databases of pools and no VM: ``mode = "metadata"``."""
+
+    mode: Literal["metadata"]
+    id: uuids.UUID | None = None
+    schedule_id: uuids.UUID | None = None
+    """A path component of the repository; retention counts by it."""
+    pools: Annotated[tuple[str, ...], Field(min_length=1)]
+    remotes: Annotated[tuple[str, ...], Field(min_length=1)]
+    retention: Annotated[int, Field(ge=1, le=100_000)] = 7
+    """Backups kept per pool."""
+    rate_limit_mib_s: Annotated[float, Field(gt=0)] | None = None
+    """All transfers of the job together."""
+    retries: Annotated[int, Field(ge=0, le=10)] = 1
+    """Times a pool that failed for a passing reason is tried again."""
+
+    @field_validator("pools")
+    @classmethod
+    def _distinct_pools(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return _distinct(value, "pool")
+
+    @field_validator("remotes")
+    @classmethod
+    def _distinct_remotes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return _distinct(value, "remote")
+
+
+def _distinct(names: tuple[str, ...], what: str) -> tuple[str, ...]:
+    if len(set(names)) != len(names):
+        raise ValueError(f"a {what} is named twice")
+    return names
 
 
 class Configuration(_Section):
@@ -186,8 +221,28 @@ class Configuration(_Section):
     pools: dict[str, PoolSection] = {}
     remotes: dict[str, RemoteSection] = {}
     jobs: dict[str, JobSection] = {}
+    """Those that back up VMs."""
+    metadata_jobs: dict[str, MetadataSection] = {}
+    """Those tables of ``jobs`` that say ``mode = "metadata"``. Not a key of the file."""
 
-    @field_validator("pools", "remotes", "jobs")
+    @model_validator(mode="before")
+    @classmethod
+    def _sorted_out(cls, value: object) -> object:
+        """Every kind of job to its own section."""
+        if not isinstance(value, dict) or not isinstance(value.get("jobs"), dict):
+            return value
+        kinds: dict[str, dict[str, object]] = {"jobs": {}, "metadata_jobs": {}}
+        for name, job in value["jobs"].items():
+            is_metadata = isinstance(job, dict) and job.get("mode") == "metadata"
+            kinds["metadata_jobs" if is_metadata else "jobs"][name] = job
+        return {**value, **kinds}
+
+    @property
+    def job_names(self) -> list[str]:
+        """Of both kinds."""
+        return [*self.jobs, *self.metadata_jobs]
+
+    @field_validator("pools", "remotes", "jobs", "metadata_jobs")
     @classmethod
     def _names(cls, value: dict[str, object]) -> dict[str, object]:
         for name in value:
@@ -206,9 +261,21 @@ class Configuration(_Section):
                 for remote in job.remotes
                 if remote not in self.remotes
             )
+        for name, metadata in self.metadata_jobs.items():
+            for kind, named, known in (
+                ("pool", metadata.pools, self.pools),
+                ("remote", metadata.remotes, self.remotes),
+            ):
+                missing.extend(
+                    f"jobs.{name}.{kind}s: there is no {kind} {one!r} (known: {', '.join(sorted(known)) or 'none'})"
+                    for one in named
+                    if one not in known
+                )
         ids: dict[uuids.UUID, str] = {}
-        for name, job in self.jobs.items():
-            if job.id is not None and (other := ids.setdefault(job.id, name)) != name:
+        given = [(name, job.id) for name, job in self.jobs.items()]
+        given += [(name, metadata.id) for name, metadata in self.metadata_jobs.items()]
+        for name, job_id in given:
+            if job_id is not None and (other := ids.setdefault(job_id, name)) != name:
                 missing.append(f"jobs.{name}.id: the same as that of job {other!r}")
         if missing:
             raise ValueError("; ".join(missing))

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 SUFFIX = ".active.json"
+POOL_BACKUP = "pool-backup"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +30,7 @@ class Active:
     vm_uuid: str
     since_s: float
     kind: str = "backup"
-    """``backup`` or ``restore``."""
+    """``backup``, ``restore`` or :data:`POOL_BACKUP`; for the latter ``vm_uuid`` is the pool's."""
 
 
 @contextmanager

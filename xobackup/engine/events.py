@@ -247,6 +247,66 @@ class VmEnded(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PoolSaved(Event):
+    """The database of a pool is on a remote."""
+
+    kind: ClassVar[str] = "pool-saved"
+    durable: ClassVar[bool] = True
+    pool: str
+    pool_name: str
+    remote: str
+    point: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolPointsExpired(Event):
+    kind: ClassVar[str] = "pool-points-expired"
+    pool: str
+    remote: str
+    points: list[str]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolEnded(Event):
+    """The one final word on the backup of a pool's database."""
+
+    kind: ClassVar[str] = "pool-ended"
+    durable: ClassVar[bool] = True
+    pool: str
+    pool_name: str
+    outcome: str
+    attempts: int
+    duration_s: float
+    size_bytes: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolTried(Event):
+    """A pool said whether a dump could be restored to it; nothing was changed."""
+
+    kind: ClassVar[str] = "pool-tried"
+    pool: str
+    point: str
+    ok: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolRestored(Event):
+    """A pool took a dump as its database and restarts into it."""
+
+    kind: ClassVar[str] = "pool-restored"
+    durable: ClassVar[bool] = True
+    pool: str
+    point: str
+    answers: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunEnded(Event):
     kind: ClassVar[str] = "run-ended"
     durable: ClassVar[bool] = True

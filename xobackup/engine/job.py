@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from xobackup.xapi.address import PoolAddress
 
 JOB_NAMESPACE = uuid.UUID("6f1b6d0a-6d0e-4c39-9d4e-5d2a7c0a9b11")
-DELTA, FULL = "delta", "full"
-MODES = (DELTA, FULL)
+DELTA, FULL, METADATA = "delta", "full", "metadata"
+MODES = (DELTA, FULL, METADATA)
 COMPRESSIONS = ("zstd", "gzip", "none")
 DEFAULT_SNAPSHOT_NAME = "[xobackup {job}] {vm}"
 
@@ -85,7 +85,8 @@ class Settings:
     """How a job works. Every bound has a name here."""
 
     mode: str = DELTA
-    """``delta``: incremental backups of disks; ``full``: the whole VM as one archive (XVA) each time."""
+    """``delta``: incremental backups of disks; ``full``: the whole VM as one archive (XVA) each time;
+    ``metadata``: the databases of the pools, and no VM."""
     compression: str = "zstd"
     """Of full backups, by the host: one of :data:`COMPRESSIONS`."""
     retention: int = 7
@@ -126,6 +127,10 @@ class Settings:
     """Destroy the data of a snapshot once its delta came by CBT and NBD: only its change log stays on the pool."""
     lock_wait_s: float = 15.0
     """How long to wait for a VM's lock: that of a process that was killed is stale after ten seconds."""
+    pool_metadata: bool = False
+    """Also back up the database of each pool."""
+    pool_metadata_retention: int = 7
+    """Backups of a pool's database kept on each remote."""
     snapshot_name: str = DEFAULT_SNAPSHOT_NAME
     """Fields: ``{job}``, ``{vm}``."""
 
@@ -144,6 +149,14 @@ class Job:
     id: str = ""
     schedule_id: str = ""
 
+    @property
+    def selects_vms(self) -> bool:
+        return self.settings.mode != METADATA
+
+    @property
+    def saves_pools(self) -> bool:
+        return self.settings.mode == METADATA or self.settings.pool_metadata
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "id", _uuid("job id", self.id or job_id_of(self.name)))
         object.__setattr__(self, "schedule_id", _uuid("schedule id", self.schedule_id or schedule_id_of(self.name)))
@@ -160,6 +173,7 @@ def check_job(job: Job) -> list[str]:
         "disks_max": settings.disks_max,
         "bases_max": settings.bases_max,
         "nbd_connections": settings.nbd_connections,
+        "pool_metadata_retention": settings.pool_metadata_retention,
     }
     problems = [f"{key} must be at least 1, got {value}" for key, value in at_least_one.items() if value < 1]
     for key, value, known in (

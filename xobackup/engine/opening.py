@@ -74,7 +74,8 @@ def open_all(job: Job, world: World, run_id: str, held: ExitStack, *, recover: b
         )
         opened.contexts.append(context)
         views += [(context, view) for view in seen.vm_views()]
-    _choose(job, world, opened, views)
+    if job.selects_vms:
+        _choose(job, world, opened, views)
     return opened
 
 

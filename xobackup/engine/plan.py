@@ -59,6 +59,19 @@ class VmPlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PoolPlan:
+    """The backup of one pool's database. ``newest`` and ``expires``: by remote."""
+
+    pool: str
+    uuid: str
+    name: str
+    remotes: tuple[str, ...]
+    newest: dict[str, str]
+    expires: dict[str, list[str]]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunPlan:
     """A whole run's plan."""
 
@@ -67,6 +80,8 @@ class RunPlan:
     skipped: tuple[Skipped, ...]
     problems: tuple[str, ...] = field(default=())
     """Pools and remotes that could not be looked at."""
+    pools: tuple[PoolPlan, ...] = ()
+    """Databases to back up."""
 
     @property
     def estimated_bytes(self) -> int:
@@ -161,6 +176,7 @@ def as_data(plan: RunPlan) -> dict[str, Any]:
         "problems": list(plan.problems),
         "vms": [vm_data(vm) for vm in plan.vms],
         "skipped": [asdict(skipped) for skipped in plan.skipped],
+        "pools": [asdict(pool) for pool in plan.pools],
     }
 
 

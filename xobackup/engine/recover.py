@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from xobackup.engine import events, keys
-from xobackup.engine.active import Active, interrupted
+from xobackup.engine.active import POOL_BACKUP, Active, interrupted
 from xobackup.engine.removal import detach_from_control_domains, remove_snapshot
 from xobackup.engine.restore_vm import remove_restored
 from xobackup.engine.snapshot import unblock_migration, vdis_of, write_marks
@@ -56,6 +56,8 @@ def clean_run(session: Session, active: Active, journal: Sink) -> None:
         for what in remove_restored(session, active.run_id):
             _tell(journal, active.vm_uuid, what, "a restore was interrupted")
         return
+    if active.kind == POOL_BACKUP:
+        return  # it changes nothing on a pool but its own tasks
     try:
         vm_ref = session.by_uuid("VM", active.vm_uuid)
     except NotFound:

@@ -38,6 +38,30 @@ class VmReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PoolReport:
+    """The backup of one pool's database. ``points``: what was published on each remote."""
+
+    uuid: str
+    name: str
+    pool: str
+    """What the configuration calls it."""
+    outcome: Outcome
+    reason: str = ""
+    attempts: int = 1
+    duration_s: float = 0.0
+    size_bytes: int = 0
+    points: dict[str, str] = field(default_factory=dict)
+    expired: dict[str, list[str]] = field(default_factory=dict)
+    hosts: int = 0
+    vms: int = 0
+    """What the dump names."""
+    warnings: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()
+    hint: str = ""
+    locked: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunReport:
     """The run."""
 
@@ -48,9 +72,12 @@ class RunReport:
     duration_s: float
     problems: tuple[str, ...] = ()
     """What concerned no single VM: a pool that could not be reached, a remote that could not be opened."""
+    pools: tuple[PoolReport, ...] = ()
+    """Backups of the pools' own databases."""
 
     def count(self, outcome: Outcome) -> int:
-        return sum(1 for vm in self.vms if vm.outcome is outcome)
+        outcomes = [*(vm.outcome for vm in self.vms), *(pool.outcome for pool in self.pools)]
+        return outcomes.count(outcome)
 
     @property
     def read_bytes(self) -> int:
@@ -61,17 +88,17 @@ class RunReport:
         return asdict(self)
 
 
-def outcome_of(vms: Iterable[VmReport], *, problems: bool, cancelled: bool) -> Outcome:
-    """The verdict on a run from those on its VMs."""
-    found = list(vms)
-    failed = [vm for vm in found if vm.outcome is Outcome.FAILED]
-    good = [vm for vm in found if vm.outcome is Outcome.OK]
+def outcome_of(parts: Iterable[VmReport | PoolReport], *, problems: bool, cancelled: bool) -> Outcome:
+    """The verdict on a run from those on its VMs and pools."""
+    found = list(parts)
+    failed = [one for one in found if one.outcome is Outcome.FAILED]
+    good = [one for one in found if one.outcome is Outcome.OK]
     if cancelled:
         return Outcome.CANCELLED
     if not failed:
         if problems:
             return Outcome.SOME_FAILED if good else Outcome.FAILED
         return Outcome.OK if good or not found else Outcome.SKIPPED
-    if failed and all(vm.locked for vm in failed) and not good:
+    if failed and all(one.locked for one in failed) and not good:
         return Outcome.LOCKED
     return Outcome.SOME_FAILED if good else Outcome.FAILED

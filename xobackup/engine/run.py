@@ -23,6 +23,7 @@ from xobackup.engine.job import Job
 from xobackup.engine.journal import JsonLinesJournal, Tee, close_interrupted, journal_path
 from xobackup.engine.opening import Opened, open_all
 from xobackup.engine.plan import RunPlan, VmPlan, limit_fulls, no_disks, plan_vm
+from xobackup.engine.pools.run import plan_pools, save_pools
 from xobackup.engine.report import RunReport, VmReport, outcome_of
 from xobackup.engine.select import Skipped, Why
 from xobackup.engine.throttle import Throttle
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
 
 
 def run_job(job: Job, outside: World) -> RunReport:
-    """Back up every VM the job selects. Never raises for what happens to single VMs, pools or remotes."""
+    """Back up every VM the job selects, then the pools' own databases if it says so. Never raises for what happens to
+    single VMs, pools or remotes."""
     began_s = outside.clock.monotonic_s()
     run_id = outside.new_id()
     with _journalled(job, outside, run_id, "run") as world:
@@ -44,11 +46,14 @@ def run_job(job: Job, outside: World) -> RunReport:
             opened = open_all(job, world, run_id, held, recover=True)
             reports += [_skipped_report(one) for one in opened.skipped if one.matched]
             reports += _work_off(job, world, opened)
+            pools = save_pools(job, world, opened.contexts)
+        cancelled = world.cancel.cancelled
         report = RunReport(
             run_id=run_id,
             job=job.name,
-            outcome=outcome_of(reports, problems=bool(opened.problems), cancelled=world.cancel.cancelled),
+            outcome=outcome_of([*reports, *pools], problems=bool(opened.problems), cancelled=cancelled),
             vms=tuple(reports),
+            pools=tuple(pools),
             duration_s=world.clock.monotonic_s() - began_s,
             problems=tuple(opened.problems),
         )
@@ -76,6 +81,7 @@ def plan_job(job: Job, world: World) -> RunPlan:
             vms=tuple(plans),
             skipped=(*opened.skipped, *skipped),
             problems=tuple(opened.problems),
+            pools=tuple(plan_pools(job, opened.contexts)),
         )
 
 

@@ -23,6 +23,7 @@ from xobackup.repository.lock import DirectoryLock
 from xobackup.repository.merging import plan_merges
 from xobackup.repository.metadata import RestorePoint
 from xobackup.repository.options import RepositoryOptions
+from xobackup.repository.pools.backups import PoolBackups
 from xobackup.repository.reclaim import ReclaimPlan
 from xobackup.repository.verify import VerifyOptions, VerifyReport, verify_vm
 from xobackup.repository.vm_directory import VmDirectory
@@ -108,6 +109,11 @@ class Repository:
         )
         with lock:
             yield VmDirectory(self.remote, vm, lock, clock=self._clock, options=self.options)
+
+    def pools(self) -> PoolBackups:
+        """Backups of pools' own databases, and what Xen Orchestra keeps beside them."""
+        self._refuse_encrypted()
+        return PoolBackups(self.remote, clock=self._clock)
 
     def usage(self) -> Usage | None:
         return self.remote.usage()

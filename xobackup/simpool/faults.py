@@ -126,7 +126,7 @@ class Faults:
     def break_transfer(
         self, direction: str, *, after_bytes: int, how: Break = "drop", times: int = 1, skip: int = 0
     ) -> Fault:
-        """An ``export``, ``import`` or ``nbd`` connection breaks once that many bytes of its body have passed."""
+        """An ``export``, ``import``, ``dump`` or ``nbd`` breaks once that many bytes of its body have passed."""
         return self.plan(
             Fault(kind="break", pattern=direction, after_bytes=after_bytes, how=how, times=times, skip=skip)
         )

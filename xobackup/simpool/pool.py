@@ -282,8 +282,14 @@ class SimPool:
         self.toolstack.sessions.end_all()
 
     def restart_into(self, tables: dict[str, dict[str, Record]]) -> None:
-        """Another database on the same storage; sessions, tasks and connections end."""
+        """Another database on the same storage: the master boots into it; sessions, tasks and connections end."""
         replace_tables(self.toolstack, tables)
+        toolstack = self.toolstack
+        with toolstack.database.lock:
+            now = f"{toolstack.clock.now_s():.6f}"
+            config = toolstack.database.get("host", toolstack.master)["other_config"]
+            booted = {**config, "agent_start_time": now, "boot_time": now}
+            toolstack.database.update("host", toolstack.master, other_config=booted)
         self.restart_toolstack()
 
     # -- the end

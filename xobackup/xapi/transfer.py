@@ -229,9 +229,12 @@ def open_import(
     return begin_import(handler, label, length_bytes, throttle)
 
 
-def begin_import(handler: Handler, label: str, length_bytes: int, throttle: Throttle | None) -> Import:
-    """Find the host that takes it, and make the request."""
-    _probe(handler)
+def begin_import(
+    handler: Handler, label: str, length_bytes: int, throttle: Throttle | None, *, probe: bool = True
+) -> Import:
+    """Find the host that takes it, by an empty request where that does no harm, and make the request."""
+    if probe:
+        _probe(handler)
     running = _begin(handler, label, length_bytes, throttle)
     running.connection.set_timeout(handler.session.timeouts.idle_s)
     return Import(running, length_bytes)

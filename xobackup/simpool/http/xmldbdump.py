@@ -2,6 +2,9 @@
 
 GET has no length, no type, and contains secrets. PUT needs a length; ``dry_run=true`` only says whether it would
 work, otherwise the master restarts into what it was given: sessions and connections end.
+
+Rows carry xapi's own columns: ``ref``, ``__ctime``, ``__mtime``, and ``name__label`` for the field ``name_label``.
+Sets and maps are JSON here.
 """
 
 from __future__ import annotations
@@ -12,7 +15,9 @@ from xml.parsers import expat
 from xml.sax.saxutils import quoteattr
 
 from xobackup.simpool.failures import Failure
+from xobackup.simpool.faults import ConnectionLost
 from xobackup.simpool.http import transfer
+from xobackup.simpool.http.wire import Disconnected
 from xobackup.simpool.model import load_model
 from xobackup.simpool.state import NOT_KEPT
 
@@ -23,6 +28,10 @@ if TYPE_CHECKING:
 
 BODY_MAX_BYTES = 64 << 20
 SCHEMA = "5"
+SCHEMA_MINOR = "785"
+COLUMNS = {"name_label": "name__label", "name_description": "name__description"}
+FIELDS = {column: name for name, column in COLUMNS.items()}
+PIECE_BYTES = 64 << 10
 Tables = dict[str, dict[str, dict[str, Any]]]
 
 
@@ -44,9 +53,27 @@ class DumpDatabase:
             return False
         task = transfer.adopt_task(toolstack, request, "Dumping the database")
         connection.answer("200 OK", transfer.CLOSING)
-        connection.send(dump(toolstack))
-        toolstack.tasks.succeed(task, "")
+        try:
+            self._send(connection, dump(toolstack))
+            toolstack.tasks.succeed(task, "")
+        except Failure as failure:
+            toolstack.tasks.fail(task, failure)
+            transfer.say_inside_body(connection, failure)
+        except (Disconnected, ConnectionLost) as error:
+            toolstack.tasks.fail(task, Failure("INTERNAL_ERROR", "Unix.Unix_error(Unix.EPIPE, write, )"))
+            if isinstance(error, ConnectionLost):
+                connection.reset()
         return False
+
+    def _send(self, connection: Connection, body: bytes) -> None:
+        fault = self._toolstack.faults.take("break", "dump")
+        connection.begin_body()
+        for start in range(0, len(body), PIECE_BYTES):
+            piece = body[start : start + PIECE_BYTES]
+            if fault is not None and start + len(piece) > fault.after_bytes:
+                transfer.break_off(connection, piece[: max(0, fault.after_bytes - start)], fault)
+                return
+            connection.send(piece)
 
 
 class RestoreDatabase:
@@ -87,15 +114,21 @@ def dump(toolstack: Toolstack) -> bytes:
     database = toolstack.database
     lines = ['<?xml version="1.0" encoding="UTF-8"?>', "<database>"]
     with database.lock:
-        pairs = (
-            f'<pair key="schema_major_vsn" value="{SCHEMA}"/><pair key="generation" value="{database.generation}"/>'
-        )
+        manifest = {
+            "schema_major_vsn": SCHEMA,
+            "schema_minor_vsn": SCHEMA_MINOR,
+            "generation_count": str(database.generation),
+        }
+        pairs = "".join(f'<pair key="{key}" value="{value}"/>' for key, value in manifest.items())
         lines.append(f"<manifest>{pairs}</manifest>")
         for cls, rows in database.rows.items():
             lines.append(f"<table name={quoteattr(cls)}>")
-            for ref, row in rows.items():
-                fields = " ".join(f"{name}={quoteattr(_text(value))}" for name, value in row.record.items())
-                lines.append(f"<row ref={quoteattr(ref)} {fields}/>")
+            for ref, row in rows.items() if cls not in NOT_KEPT else ():
+                fields = " ".join(
+                    f"{COLUMNS.get(name, name)}={quoteattr(_text(value))}" for name, value in row.record.items()
+                )
+                times = f'__ctime="{row.created}" __mtime="{row.modified}"'
+                lines.append(f"<row ref={quoteattr(ref)} {times} {fields}/>")
             lines.append("</table>")
     lines.append("</database>")
     return "\n".join(lines).encode()
@@ -137,7 +170,8 @@ class _Reader:
             self.tables[self._table] = {}
         elif tag == "row" and self._table not in NOT_KEPT:
             fields = load_model()[self._table].fields
-            record = {name: _value(text, fields[name].type) for name, text in attributes.items() if name in fields}
+            named = {FIELDS.get(column, column): text for column, text in attributes.items()}
+            record = {name: _value(text, fields[name].type) for name, text in named.items() if name in fields}
             if len(record) != len(fields):
                 raise ValueError(f"a {self._table} has {len(fields)} fields, found {len(record)}")
             self.tables[self._table][attributes["ref"]] = record

@@ -1,0 +1,1 @@
+"""Backup and restore of a pool's own database ("pool metadata")."""
