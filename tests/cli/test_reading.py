@@ -20,7 +20,7 @@ def fast(tmp_path: Path) -> Iterator[Site]:
 
 def test_plan_run_and_journal_tell_the_way(fast: Site) -> None:
     assert "3 transfers by nbd-full" in fast.xobackup("plan").out
-    out = fast.xobackup("run").out
+    out = fast.xobackup("run").err
     assert "changed block tracking of web system switched on" in out and "full of web data by NBD: " in out
     fast.write("web", 0, b"x")
     told = fast.xobackup("plan").out
@@ -59,9 +59,9 @@ def test_the_job_says_which_ways_it_wants(fast: Site) -> None:
 
 def test_purging_from_the_command_line(fast: Site) -> None:
     fast.configure("purge_snapshot_data = true")
-    assert "the snapshot keeps its data" in fast.xobackup("run").out
+    assert "the snapshot keeps its data" in fast.xobackup("run").err
     fast.write("db", 0, b"x")
-    assert "1 disk of the snapshot purged" in fast.xobackup("run").out
+    assert "1 disk of the snapshot purged" in fast.xobackup("run").err
     assert {vdi["type"] for _, vdi in fast.pool.model.where("VDI", is_a_snapshot=True)} == {"cbt_metadata"}
 
 

@@ -9,6 +9,7 @@ files, even ones for directories; ``XOTEST_SWEEP=full`` takes them all.
 import os
 import random
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -27,11 +28,12 @@ PROFILE = Profile(small_writes=2, small_max_bytes=4096, sequential_every=1000)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stored", ["files", "directories"])
+@pytest.mark.parametrize("stored", ["files", "directories", "by nbd, data purged"])
 def test_a_run_survives_power_cuts(tmp_path, stored: str, seed: int = 20261121) -> None:
-    with SimPool.start(tmp_path / "pool", spec=ONE_DISK) as pool:
+    by_nbd = stored == "by nbd, data purged"
+    with SimPool.start(tmp_path / "pool", spec=replace(ONE_DISK, nbd="nbd" if by_nbd else "")) as pool:
         lab = Lab(tmp_path, pool, vhd_directory=stored == "directories")
-        lab.with_settings(retention=2)
+        lab.with_settings(retention=2, purge_snapshot_data=by_nbd)
         workload = pool.workload(lab.vm, seed=2, profile=PROFILE)
         for _ in range(3):
             workload.step()
@@ -39,7 +41,7 @@ def test_a_run_survives_power_cuts(tmp_path, stored: str, seed: int = 20261121) 
         lab.check()
         kinds: Counter[str] = Counter()
         full = os.environ.get("XOTEST_SWEEP") == "full"
-        for turn, number in enumerate(range(1 + lab.vhd_directory, 1000, 1 if full else 2)):
+        for turn, number in enumerate(range(1 + lab.vhd_directory, 1000, 1 if full else 3 if by_nbd else 2)):
             workload.step()
             faults = cut_run(lab, number, Moment.DURING if turn % 2 else Moment.BEFORE, seed)
             if faults is None:
@@ -49,10 +51,11 @@ def test_a_run_survives_power_cuts(tmp_path, stored: str, seed: int = 20261121) 
             workload.step()
             vm = only(lab.run())
             assert vm.deltas == 1, f"cut at change {number} ({faults.cut_operation}) led to a full"
+            assert vm.vias == ("cbt-nbd" if by_nbd else "stream-delta",)
             lab.check()
             lab.assert_tidy()
             assert len(lab.points()) == 2
-        assert sum(kinds.values()) > 12 and {"rename", "put", "delete"} <= set(kinds), kinds
+        assert sum(kinds.values()) > (8 if by_nbd else 12) and {"rename", "put", "delete"} <= set(kinds), kinds
 
 
 def cut_run(lab: Lab, number: int, moment: Moment, seed: int) -> Faults | None:

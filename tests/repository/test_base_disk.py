@@ -1,5 +1,6 @@
 """What a delta's blocks may be completed from: only what is proven."""
 
+from contextlib import closing
 from uuid import UUID
 
 import pytest
@@ -36,7 +37,7 @@ class Store:
         kind = DiskType.DIFFERENCING if parent else DiskType.DYNAMIC
         footer = new_footer(size_bytes=len(picture) * BLOCK_BYTES, disk_type=kind, uuid=IDS[name], timestamp=1)
         recorder = DigestRecorder()
-        with self.workspace.create(name) as file:
+        with closing(self.workspace.create(name)) as file:
             writer = VhdFileWriter.create(file, footer=footer, parent=parent)
             for index, letter in enumerate(picture):
                 if letter != "-":
@@ -87,14 +88,14 @@ def test_damage_is_found() -> None:
     disk = store.open()
     member = disk._chain.layer_of(0)
     at = member.block_span(0)[1] + 5
-    with store.workspace.update(ROOT) as file:
+    with closing(store.workspace.update(ROOT)) as file:
         file.write_at(at, b"x")
     assert read(disk) == "!b-D"
 
 
 def test_a_block_that_fell_out_of_the_table_is_neither_zeros_nor_the_one_below() -> None:
     store = Store("AB--", "-b-D")
-    with store.workspace.update(TIP) as file:
+    with closing(store.workspace.update(TIP)) as file:
         file.write_at(2048 + 4, b"\xff" * 4)
         file.write_at(2048 + 12, b"\xff" * 4)
     assert read(store.open()) == "A?-?"

@@ -86,5 +86,6 @@ def test_ranges_come_back_as_they_were(pages: int, ranges: set[int], longer: int
         assert (bitmap is None) == (here == min(32, count - index * 32)), "whole: all that the disk has of it"
         sectors = sum(sector_count for _first, sector_count in runs(bitmap)) if bitmap is not None else 0
         assert bitmap is None or sectors * SECTOR_BYTES == RANGE_BYTES * here
+        assert changes.bytes_in(index) == RANGE_BYTES * here
         assert changes.widened([index]).bitmap(index) is None
     assert ChangedBlocks.of_ranges(expected, virtual_size_bytes=size) == changes

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from queue import SimpleQueue
@@ -39,6 +39,11 @@ class Pumped:
     @property
     def size_bytes(self) -> int:
         return self.blocks * BLOCK_BYTES
+
+
+def whole(_block: Block) -> int:
+    """All of a block went over the wire."""
+    return BLOCK_BYTES
 
 
 class _Shared:
@@ -107,9 +112,12 @@ def pump(
     meter: Meter,
     throttle: Throttle,
     cancel: CancelToken,
+    cost: Callable[[Block], int] = whole,
     what: str = "transfer",
 ) -> Pumped:
     """Move every block of ``source`` (whose buffers come from ``pool``) into every sink.
+
+    ``cost``: the bytes that a block took on the wire, for the limit on bandwidth.
 
     Raises what the source raises, :class:`AllSinksFailed` when no sink is left, ``Cancelled``. Sinks are not
     finished or aborted here: who made them does that, with :attr:`Pumped.failures` in hand.
@@ -120,7 +128,7 @@ def pump(
         for lane in lanes:
             lane.future = threads.submit(lane.serve)
         try:
-            _feed(source, lanes, result, pool=pool, meter=meter, throttle=throttle, cancel=cancel)
+            _feed(source, lanes, result, pool=pool, meter=meter, throttle=throttle, cancel=cancel, cost=cost)
         finally:
             for lane in lanes:
                 lane.end()
@@ -142,6 +150,7 @@ def _feed(
     meter: Meter,
     throttle: Throttle,
     cancel: CancelToken,
+    cost: Callable[[Block], int],
 ) -> None:
     for block in source:
         healthy = [lane for lane in lanes if not lane.broken.is_set()]
@@ -154,6 +163,6 @@ def _feed(
         shared = _Shared(block, len(healthy), pool)
         for lane in healthy:
             lane.put(shared)
-        waited = throttle.take(BLOCK_BYTES, cancel)
+        waited = throttle.take(cost(block), cancel)
         if waited:
             meter.busy("throttle", waited)

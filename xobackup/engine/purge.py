@@ -63,12 +63,14 @@ def keep_reason(
     missing = sorted(set(remotes) - set(published))
     if missing:
         return f"{', '.join(missing)} did not get this restore point"
-    ways = {(one.live_uuid, one.remote): one.via for one in done}
+    came = {(one.live_uuid, one.remote): one for one in done}
     for disk in disks:
         for remote in remotes:
-            via = ways.get((disk, remote))
-            if via is not Via.CBT:
-                return f"disk {disk} came to {remote} by {via.value if via else 'no way'}, not by {Via.CBT.value}"
+            one = came.get((disk, remote))
+            if one is None:
+                return f"disk {disk} did not come to {remote} in this run"
+            if one.via is not Via.CBT:
+                return f"disk {one.disk_name} came to {remote} by {one.via.value}, not by {Via.CBT.value}"
     return ""
 
 

@@ -284,6 +284,7 @@ class Transfer:
                         meter=meter,
                         throttle=self._world.throttle,
                         cancel=self._cancel,
+                        cost=flow.cost,
                         what=f"disk {work.name}",
                     )
                 flow.finish()

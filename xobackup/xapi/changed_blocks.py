@@ -72,6 +72,11 @@ class ChangedBlocks:
         last = (self.virtual_size_bytes - 1) // RANGE_BYTES
         return count * RANGE_BYTES - (past_end if self.is_changed(last) else 0)
 
+    def bytes_in(self, index: int) -> int:
+        """Size of the changed ranges of block ``index``; the last one of the disk counts whole."""
+        at = index * _BYTES_PER_BLOCK
+        return int.from_bytes(self.bits[at : at + _BYTES_PER_BLOCK], "big").bit_count() * RANGE_BYTES
+
     def is_changed(self, number: int) -> bool:
         """Whether 64 KiB range ``number`` has changed."""
         return bool(self.bits[number >> 3] & (0x80 >> (number & 7)))

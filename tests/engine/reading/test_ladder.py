@@ -2,6 +2,7 @@
 
 import pytest
 
+from xobackup.engine.job import Settings
 from xobackup.engine.reading.ladder import (
     CbtUse,
     Ladder,
@@ -15,6 +16,7 @@ from xobackup.engine.reading.ladder import (
     only_by_cbt,
     told,
 )
+from xobackup.engine.reading.means import means_of
 from xotest.views import a_disk, a_snapshot
 
 ALL = Terms(nbd=NbdUse.AUTO, cbt=CbtUse.AUTO)
@@ -90,3 +92,25 @@ def test_a_base_without_data_falls_to_a_full_whatever_went_wrong() -> None:
 def test_reasons_are_told_once_for_the_rungs_that_share_them() -> None:
     passed = [Passed(via=CBT, reason="no NBD"), Passed(via=LISTED, reason="no NBD"), Passed(via=NBD_FULL, reason="x")]
     assert told(passed) == ["not cbt-nbd, list-nbd: no NBD", "not nbd-full: x"]
+
+
+@pytest.mark.parametrize(
+    ("purpose", "allowed", "usable", "plain"),
+    [
+        (["nbd"], False, True, False),
+        (["nbd"], True, True, False),
+        (["insecure_nbd"], True, True, True),
+        (["insecure_nbd"], False, False, False),
+        (["nbd", "insecure_nbd"], True, False, False),
+        ([], True, False, False),
+        ("rubbish", True, False, False),
+    ],
+)
+def test_reading_without_tls_only_where_allowed_and_nothing_else_is_offered(purpose, allowed, usable, plain) -> None:
+    class Pool:
+        def records(self, cls: str):
+            assert cls == "network"
+            return {"OpaqueRef:n": {"uuid": "u", "name_label": "n", "purpose": purpose}}
+
+    means = means_of(Pool(), Settings(nbd_plain_allowed=allowed))
+    assert (not means.terms.nbd_problem, means.nbd.plain_allowed) == (usable, plain)

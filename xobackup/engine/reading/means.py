@@ -30,16 +30,18 @@ class Means:
 
 def means_of(session: Session, settings: Settings) -> Means:
     """Look at the pool's networks, unless the job wants no NBD."""
-    problem = ""
+    problem, plain = "", False
     if settings.nbd is not NbdUse.OFF:
         try:
             networks = [NetworkRecord.parse(ref, raw) for ref, raw in session.records("network").items()]
-            problem = nbd_problem(nbd_mode(networks), plain_allowed=settings.nbd_plain_allowed)
+            mode = nbd_mode(networks)
+            problem = nbd_problem(mode, plain_allowed=settings.nbd_plain_allowed)
+            plain = mode is NbdMode.PLAIN and settings.nbd_plain_allowed  # never where the pool says TLS
         except BadRecord as error:
             problem = str(error)
     return Means(
         terms=Terms(nbd=settings.nbd, cbt=settings.cbt, nbd_problem=problem),
-        nbd=NbdOptions(connections=settings.nbd_connections, plain_allowed=settings.nbd_plain_allowed),
+        nbd=NbdOptions(connections=settings.nbd_connections, plain_allowed=plain),
     )
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vhd.block import Block, BufferPool
+from xobackup.engine.pump import whole
 
 if TYPE_CHECKING:
     from xobackup.engine.cancel import CancelToken
@@ -55,6 +56,8 @@ class Flow:
     finish: Callable[[], None]
     """To call after the last block: raises unless all of it was right."""
     received_bytes: Callable[[], int]
+    cost: Callable[[Block], int] = whole
+    """What a block took on the wire."""
     notes: Callable[[], list[str]] = list
     """What went wrong on the way and was got past."""
     warnings: list[tuple[str, str]] = field(default_factory=list)

@@ -72,6 +72,7 @@ class Tracked:
             problems = flow.notes
             flow.notes = lambda: [*_unsure(unsure), *problems()]
             flow.warnings = completer.warnings
+            flow.cost = lambda block: precise.bytes_in(block.index)
             yield flow
 
     def _base(self) -> VdiRecord | None:
