@@ -18,7 +18,6 @@ import errno
 import mmap
 import os
 import threading
-from collections.abc import Iterator
 
 from remotes import errors, posix
 from remotes.contract import Buffer, ReadableFile
@@ -47,19 +46,20 @@ class LocalFile:
         self._direct_tried = not writable
         self._direct_refused = False
         self._lock = threading.Lock()
+        self._translated = _Translated(self)
 
     @property
     def name(self) -> str:
         return self._name
 
     def size(self) -> int:
-        with self._translated():
+        with self._translated:
             return os.fstat(self._descriptor).st_size
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
         view = buffer.cast("B")
         done = 0
-        with self._translated():
+        with self._translated:
             while done < len(view):
                 count = os.preadv(self._descriptor, [view[done:]], offset + done)
                 if count == 0:
@@ -89,28 +89,28 @@ class LocalFile:
 
     def write_at(self, offset: int, data: Buffer) -> None:
         view = memoryview(data).cast("B")
-        with self._translated():
+        with self._translated:
             if not (_aligned(offset, view) and self._write_direct(offset, view)):
                 posix.write_all(self._descriptor, view, offset)
 
     def truncate(self, size_bytes: int) -> None:
-        with self._translated():
+        with self._translated:
             os.ftruncate(self._descriptor, size_bytes)
 
     def copy_range(self, source: ReadableFile, source_offset: int, offset: int, length: int) -> None:
         done = 0
         if isinstance(source, LocalFile):
-            with self._translated():
+            with self._translated:
                 done = self._ranges.copy(source._descriptor, source_offset, self._descriptor, offset, length)
         if done < length:
             self._copy_through_memory(source, source_offset + done, offset + done, length - done)
 
     def written(self, offset: int, length: int) -> None:
-        with self._translated():
+        with self._translated:
             self._behind.written(self._descriptor, offset, length)
 
     def sync(self) -> None:
-        with self._translated():
+        with self._translated:
             self._behind.check()
             os.fsync(self._descriptor)
             self._behind.check()
@@ -127,20 +127,17 @@ class LocalFile:
             self._direct = self._directory = None
             self._direct_tried = True
             self._descriptor = -1
-        with self._translated():
+        with self._translated:
             for descriptor in descriptors:
                 if descriptor is not None and descriptor >= 0:
                     os.close(descriptor)
 
-    @contextlib.contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            if error.errno == errno.EBADF:
-                problem = "the file is closed" if self._descriptor < 0 else "the file is open for reading only"
-                raise errors.NotSupported(self._remote, self._name, problem) from error
-            raise posix.translate(error, self._remote, self._name) from error
+    def translated(self, error: OSError) -> errors.RemoteError:
+        """What an error of the file system means here."""
+        if error.errno == errno.EBADF:
+            problem = "the file is closed" if self._descriptor < 0 else "the file is open for reading only"
+            return errors.NotSupported(self._remote, self._name, problem)
+        return posix.translate(error, self._remote, self._name)
 
     def _write_direct(self, offset: int, view: memoryview) -> bool:
         """Whether all of ``view`` went past the page cache; if not, nothing is lost and nothing has to be undone."""
@@ -184,6 +181,20 @@ class LocalFile:
             source_offset += count
             offset += count
             length -= count
+
+
+class _Translated:
+    """Around what the file system does: its errors become the room's. Made once per file; keeps nothing of a use."""
+
+    def __init__(self, file: LocalFile) -> None:
+        self._file = file
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError):
+            raise self._file.translated(error) from error
 
 
 def _aligned(offset: int, view: memoryview) -> bool:

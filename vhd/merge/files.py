@@ -13,6 +13,7 @@ bitmap comes along), else data only; so on aligned files extents are shared. Eve
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from vhd.block import (
@@ -35,7 +36,7 @@ from vhd.reader import structures
 from vhd.storage import read_exactly
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from vhd.merge.members import FileMembers
     from vhd.merge.plan import BlockStep, MergePlan
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
 _SLOT_HEAD = bytes(SLOT_HEAD_BYTES) + FULL_BITMAP
 """One aligned page: nothing, then the bitmap of a whole block."""
 SLOT_SECTORS = ALIGN_BYTES // SECTOR_BYTES
+_LOOKED_UP = 64
+"""Bitmaps read together."""
 _TABLE_GAP_MAX = 1024
 """Entries of the table nearer than this are written together."""
 
@@ -57,9 +60,9 @@ def merge_files(members: FileMembers, plan: MergePlan, keeper: Keeper) -> None:
     _blank_tail(root, plan)
     root.reserve(sum(1 for step in plan.steps(keeper.state.current_block) if not step.in_root))
     merging = _Merging(root, members.disks, plan)
-    for step in plan.steps(keeper.state.current_block):
+    for step, bitmap in merging.looked_up(plan.steps(keeper.state.current_block)):
         keeper.options.cancel()
-        merging.merge_block(step)
+        merging.merge_block(step, bitmap)
         keeper.block_done(BLOCK_BYTES)
         if keeper.due:
             merging.commit()
@@ -95,12 +98,19 @@ class _Merging:
                 start = at
         self._pending.clear()
 
-    def merge_block(self, step: BlockStep) -> None:
+    def looked_up(self, steps: Iterator[BlockStep]) -> Iterator[tuple[BlockStep, Bitmap]]:
+        """Each step with the bitmap of its newest source. Some are read together: between copies of megabytes the
+        processor's caches would be cold for each (children do not change during a merge)."""
+        while batch := list(islice(steps, _LOOKED_UP)):
+            bitmaps = [self._disks[step.sources[0]].bitmap(step.index) for step in batch]
+            yield from zip(batch, bitmaps, strict=True)
+
+    def merge_block(self, step: BlockStep, bitmap: Bitmap) -> None:
+        """``bitmap`` is that of the newest source."""
         newest = self._disks[step.sources[0]]
         if self._ends_inside(newest, step.index):
             self._rewrite(step)
             return
-        bitmap = newest.bitmap(step.index)
         # an interrupted merge may have assigned the block since the plan's table was read: ask the table itself
         in_place = self._root.bat.has(step.index)
         if bitmap is None:
