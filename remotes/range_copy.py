@@ -34,10 +34,19 @@ class RangeCopy:
         """Bytes copied between two descriptors; fewer than ``length`` where the kernel cannot go on."""
         if self._in_pieces is None and self._clone(source, source_offset, target, offset, length):
             return length
-        head = min(length, -offset % FOLIO_BYTES) if self._in_pieces else 0
-        done = _copy(source, source_offset, target, offset, head)
-        if done == head:
-            done += _copy(source, source_offset + head, target, offset + head, length - head)
+        done = 0
+        try:
+            while done < length:
+                piece = length - done
+                if self._in_pieces and (head := -(offset + done) % FOLIO_BYTES):
+                    piece = min(piece, head)
+                count = os.copy_file_range(source, target, piece, source_offset + done, offset + done)
+                if count == 0:
+                    break
+                done += count
+        except OSError as error:
+            if error.errno not in _NO_RANGE_COPY:
+                raise
         return done
 
     def _clone(self, source: int, source_offset: int, target: int, offset: int, length: int) -> bool:
@@ -55,18 +64,3 @@ class RangeCopy:
             self._in_pieces = False
             return True
         return False
-
-
-def _copy(source: int, source_offset: int, target: int, offset: int, length: int) -> int:
-    done = 0
-    while done < length:
-        try:
-            count = os.copy_file_range(source, target, length - done, source_offset + done, offset + done)
-        except OSError as error:
-            if error.errno in _NO_RANGE_COPY:
-                break
-            raise
-        if count == 0:
-            break
-        done += count
-    return done

@@ -13,6 +13,7 @@ bitmap comes along), else data only; so on aligned files extents are shared. Eve
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -60,17 +61,31 @@ def merge_files(members: FileMembers, plan: MergePlan, keeper: Keeper) -> None:
     _blank_tail(root, plan)
     root.reserve(sum(1 for step in plan.steps(keeper.state.current_block) if not step.in_root))
     merging = _Merging(root, members.disks, plan)
-    for step, bitmap in merging.looked_up(plan.steps(keeper.state.current_block)):
+    for prepared in merging.prepared(plan.steps(keeper.state.current_block)):
         keeper.options.cancel()
-        merging.merge_block(step, bitmap)
+        merging.merge_block(prepared)
         keeper.block_done(BLOCK_BYTES)
         if keeper.due:
             merging.commit()
             root.sync()
-            keeper.keep_block(step.index + 1)
+            keeper.keep_block(prepared.step.index + 1)
     merging.commit()
     root.replace_footer(plan.footer_after)
     root.trim()
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A step, looked up."""
+
+    step: BlockStep
+    bitmap: Bitmap
+    """Of the newest source; ``None`` also where it was not asked for."""
+    in_place: bool
+    whole: bool
+    """The newest source alone gives all of the block."""
+    slots: tuple[int, int | None] | None
+    """Where its slot lies, and the root's where that has one: for a copy from slot to slot."""
 
 
 class _Merging:
@@ -98,28 +113,37 @@ class _Merging:
                 start = at
         self._pending.clear()
 
-    def looked_up(self, steps: Iterator[BlockStep]) -> Iterator[tuple[BlockStep, Bitmap]]:
-        """Each step with the bitmap of its newest source. Some are read together: between copies of megabytes the
-        processor's caches would be cold for each (children do not change during a merge)."""
+    def prepared(self, steps: Iterator[BlockStep]) -> Iterator[_Prepared]:
+        """Each step with what has to be known before its block is touched. Some are looked up together: between two
+        copies of megabytes the processor's caches are cold for each (children do not change during a merge)."""
         while batch := list(islice(steps, _LOOKED_UP)):
-            bitmaps = [self._disks[step.sources[0]].bitmap(step.index) for step in batch]
-            yield from zip(batch, bitmaps, strict=True)
+            yield from [self._prepare(step) for step in batch]
 
-    def merge_block(self, step: BlockStep, bitmap: Bitmap) -> None:
-        """``bitmap`` is that of the newest source."""
+    def _prepare(self, step: BlockStep) -> _Prepared:
         newest = self._disks[step.sources[0]]
-        if self._ends_inside(newest, step.index):
-            self._rewrite(step)
-            return
         # an interrupted merge may have assigned the block since the plan's table was read: ask the table itself
         in_place = self._root.bat.has(step.index)
-        if bitmap is None:
-            if self._in_slots[step.sources[0]]:
-                self._copy_slot(newest, step.index, in_place=in_place)
-            else:
-                self._copy_whole(newest, step.index, in_place=in_place)
-        elif in_place:
-            self._copy_runs(step, bitmap)
+        if self._ends_inside(newest, step.index):
+            return _Prepared(step, None, in_place=in_place, whole=False, slots=None)
+        bitmap = newest.bitmap(step.index)
+        slots = None
+        if bitmap is None and self._in_slots[step.sources[0]]:
+            head = len(_SLOT_HEAD)
+            target = self._root.disk.block_span(step.index)[1] - head if in_place else None
+            slots = newest.block_span(step.index)[1] - head, target
+        return _Prepared(step, bitmap, in_place=in_place, whole=bitmap is None, slots=slots)
+
+    def merge_block(self, prepared: _Prepared) -> None:
+        step = prepared.step
+        newest = self._disks[step.sources[0]]
+        if prepared.slots is not None:
+            self._copy_slot(newest, step.index, *prepared.slots)
+        elif prepared.whole:
+            self._copy_whole(newest, step.index, in_place=prepared.in_place)
+        elif self._ends_inside(newest, step.index):
+            self._rewrite(step)
+        elif prepared.in_place:
+            self._copy_runs(step, prepared.bitmap)
         else:
             self._append_partial(step)
 
@@ -146,12 +170,13 @@ class _Merging:
             self._assign(index, slot)
         file.written(target - len(_SLOT_HEAD), len(_SLOT_HEAD) + BLOCK_BYTES)
 
-    def _copy_slot(self, source: VhdFile, index: int, *, in_place: bool) -> None:
+    def _copy_slot(self, source: VhdFile, index: int, start: int, slot: int | None) -> None:
         """A whole block from slot to slot: the page with the bitmap, which is all ones, comes along."""
-        slot = self._root.disk.block_span(index)[1] - len(_SLOT_HEAD) if in_place else self._root.append_slot()
-        file = self._root.file
-        file.copy_range(source.file, source.block_span(index)[1] - len(_SLOT_HEAD), slot, SLOT_BYTES)
-        if not in_place:
+        file, appended = self._root.file, slot is None
+        if slot is None:
+            slot = self._root.append_slot()
+        file.copy_range(source.file, start, slot, SLOT_BYTES)
+        if appended:
             self._assign(index, slot)
         file.written(slot, SLOT_BYTES)
 
