@@ -46,6 +46,15 @@ def test_a_pool_without_nbd_is_read_by_streams_and_the_plan_says_why(site: Site)
     assert "(" not in site.xobackup("run").out.split("2 full")[1].split("\n")[0], "nothing about ways"
 
 
+def test_the_run_tells_why_a_better_way_was_not_taken(fast: Site) -> None:
+    fast.configure('cbt = "off"')
+    fast.xobackup("run")
+    assert "not cbt-nbd: the job says cbt = off (3 transfers)" in fast.xobackup("run").out
+    ways = [way for vm in fast.xobackup("run", "--json").of("report")[0]["vms"] for way in vm["ways"]]
+    assert {(way["via"], *way["remotes"]) for way in ways} == {("list-nbd", "nas")}
+    assert {tuple(way["not_via"]) for way in ways} == {("not cbt-nbd: the job says cbt = off",)}
+
+
 def test_the_job_says_which_ways_it_wants(fast: Site) -> None:
     fast.configure('nbd = "off"')
     assert "3 transfers by stream-full" in fast.xobackup("plan").out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -126,6 +127,8 @@ def show_report(output: Output, report: RunReport, *, remotes: int) -> None:
     title = f"job {report.job}: {outcome} in {duration_text(report.duration_s)}"
     if rows:
         output.table(title, columns, rows)
+        for line in _reasons(report):
+            output.say(line)
     elif not report.pools:
         output.say(f"job {report.job}: {outcome}: no VM was selected")
     if report.pools:
@@ -156,6 +159,18 @@ def _disks(fulls: int, deltas: int, vias: tuple[str, ...]) -> str:
     """How many of which kind; and by which ways, when that was not the export stream alone."""
     told = ", ".join(f"{count} {mode}" for count, mode in ((fulls, "full"), (deltas, "delta")) if count)
     return f"{told} ({', '.join(vias)})" if any("nbd" in via for via in vias) else told
+
+
+def _reasons(report: RunReport) -> list[str]:
+    """Why disks were not read in a better way, each reason once; not that there is no NBD at all: `plan` says it."""
+    from xobackup.engine.reading.ladder import Via
+
+    reasons = Counter(reason for vm in report.vms for way in vm.ways for reason in way.not_via)
+    return [
+        f"{reason} ({count_text(count, 'transfer')})"
+        for reason, count in reasons.most_common()
+        if Via.NBD_FULL.value not in reason.partition(":")[0]
+    ]
 
 
 def _points(points: dict[str, str], remotes: int) -> str:

@@ -151,7 +151,7 @@ class JobSection(_Section):
     """How long to wait for that before refusing."""
     nbd: Literal["auto", "require", "off"] = "auto"
     """Read disks by NBD: where the pool offers it, always (or refuse the VM), never."""
-    nbd_connections: Annotated[int, Field(ge=1, le=12)] = 4
+    nbd_connections: Annotated[int, Field(ge=1, le=8)] = 4
     """NBD connections per disk; all disks of a pool together get twelve."""
     nbd_plain_allowed: bool = False
     """Read by NBD without TLS where the pool offers nothing else (purpose ``insecure_nbd``)."""

@@ -19,6 +19,7 @@ from xobackup.engine import events
 from xobackup.engine.active import Active, marked_active
 from xobackup.engine.cancel import CancelToken
 from xobackup.engine.context import RunContext
+from xobackup.engine.disk_transfer import Shared
 from xobackup.engine.errors import VmRefused
 from xobackup.engine.full.backup import FullBackup
 from xobackup.engine.full.transfer import Exported
@@ -199,26 +200,23 @@ class VmBackup:
         return VmPlan(vm=vm, disks=disks, skipped_disks=again.skipped_disks)
 
     def _transfer(self, plan: VmPlan, taken: Taken) -> None:
-        transfer = Transfer(
-            self._world,
-            self._session,
+        shared = Shared(
+            world=self._world,
+            session=self._session,
             vm_uuid=self._prepared.vm.uuid,
             job_id=self._job.id,
             run_id=self._context.run_id,
             timestamp_ms=int(taken.moment.timestamp()) * 1000,
             targets=self._targets.by_name(),
             cancel=self._cancel,
-            nbd=self._context.means.nbd,
-            slots=self._context.means.slots,
+            means=self._context.means,
             fulls=self._context.fulls,
             warn=lambda message, remote: self._warn(message, remote=remote),
+            outcome=self.done.transferred,
         )
         settings = self._job.settings
-        try:
-            transfer.run(plan.disks, taken, disks_max=settings.disks_max, buffers=settings.buffers_per_disk)
-        finally:
-            self.done.transferred = transfer.outcome
-        self._targets.drop(transfer.outcome.dropped)
+        Transfer(shared).run(plan.disks, taken, disks_max=settings.disks_max, buffers=settings.buffers_per_disk)
+        self._targets.drop(shared.outcome.dropped)
         self._targets.require()
 
     def _published(self, target: Target, point: RestorePoint) -> None:

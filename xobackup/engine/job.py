@@ -102,7 +102,7 @@ class Settings:
     disks_max: int = 4
     """Disks of one VM at a time."""
     buffers_per_disk: int = 6
-    """Blocks of 2 MiB in flight per disk: the bound on memory."""
+    """Blocks of 2 MiB in flight per disk read by a stream: the bound on memory. By NBD see ``reading/slots.py``."""
     rate_bytes_s: float | None = None
     """All transfers together."""
     retries: int = 0

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from xobackup.engine.errors import Outcome
+from xobackup.engine.transferred import Way
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +29,8 @@ class VmReport:
     deltas: int = 0
     vias: tuple[str, ...] = ()
     """By which ways its disks were read (:mod:`xobackup.engine.reading.ladder`)."""
+    ways: tuple[Way, ...] = ()
+    """The same per disk, with the reasons."""
     merged_blocks: int = 0
     warnings: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()

@@ -229,6 +229,7 @@ def _report(
         fulls=sum(1 for _, via in disks if not via.delta) + done.exported.disks,
         deltas=sum(1 for _, via in disks if via.delta),
         vias=tuple(sorted({via.value for _, via in disks})),
+        ways=tuple(done.transferred.ways),
         merged_blocks=done.merged_blocks,
         warnings=tuple(done.warnings),
         errors=tuple(done.errors) if error is None else (*done.errors, told),

@@ -31,6 +31,18 @@ class DiskDone:
         return self.via.delta
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """How one disk was read for some remotes, and why not in a better way; for reports."""
+
+    disk: str
+    disk_name: str
+    remotes: tuple[str, ...]
+    via: str
+    not_via: tuple[str, ...]
+    read_bytes: int
+
+
 @dataclass(slots=True, kw_only=True)
 class Transferred:
     """All disks of a VM. ``dropped``: remotes that failed, with their first error."""
@@ -38,6 +50,7 @@ class Transferred:
     done: list[DiskDone] = field(default_factory=list)
     dropped: dict[str, BaseException] = field(default_factory=dict)
     read_bytes: int = 0
+    ways: list[Way] = field(default_factory=list)
     writers: dict[str, list[DiskWriter]] = field(default_factory=dict)
     """Finished disks that no restore point names yet, by remote."""
 

@@ -406,7 +406,7 @@ def test_more_disks_than_a_host_has_connections_wait_for_one_another(tmp_path) -
     spec = PoolSpec(nbd="nbd", vms=(VmSpec(name="guest", disks=disks),))
     with SimPool.start(tmp_path / "pool", spec=spec) as pool:
         lab = Lab(tmp_path, pool)
-        lab.with_settings(disks_max=7, nbd_connections=12)
+        lab.with_settings(disks_max=7, nbd_connections=8)
         lab.run()
         assert ways(lab) == ["nbd-full"] * 7 and not lab.journal.of(events.SteppedDown)
         lab.check()

@@ -10,27 +10,34 @@ from xobackup.engine.reading.slots import NbdSlots
 
 
 def test_what_is_left_is_given_and_comes_back() -> None:
-    slots, cancel = NbdSlots(5), CancelToken()
-    with slots.taken(4, cancel) as first, slots.taken(4, cancel) as second:
-        assert (first, second) == (4, 1)
-    with slots.taken(9, cancel) as all_of_them:
-        assert all_of_them == 5
+    slots, cancel = NbdSlots(12), CancelToken()
+    for _ in range(2):
+        with (
+            slots.taken(4, cancel) as one,
+            slots.taken(4, cancel) as two,
+            slots.taken(4, cancel) as three,
+            slots.taken(4, cancel) as four,
+            slots.taken(4, cancel) as five,
+        ):
+            assert (one, two, three, four, five) == (4, 4, 2, 1, 1)
+    with slots.taken(8, cancel) as alone:
+        assert alone == 8
 
 
 def test_a_waiter_gets_its_turn() -> None:
-    slots, cancel, got = NbdSlots(2), CancelToken(), []
+    slots, cancel, got = NbdSlots(1), CancelToken(), []
 
     def wait() -> None:
         with slots.taken(2, cancel) as count:
             got.append(count)
 
-    with slots.taken(2, cancel):
+    with slots.taken(1, cancel):
         thread = threading.Thread(target=wait)
         thread.start()
         thread.join(0.05)
         assert thread.is_alive() and not got
     thread.join(10)
-    assert got == [2]
+    assert got == [1]
 
 
 def test_a_waiter_is_woken_when_the_run_is_stopped() -> None:

@@ -27,10 +27,6 @@ class NbdFull:
         self._indexes: list[int] | None = None
         self._notes: list[str] = []
 
-    @property
-    def buffers(self) -> int | None:
-        return self._reading.buffers
-
     def prepare(self) -> None:
         try:
             self._indexes = block_list(self._subject, delta=False)

@@ -34,10 +34,6 @@ class Listed:
         self._reading = NbdReading(subject)
         self._indexes: list[int] = []
 
-    @property
-    def buffers(self) -> int | None:
-        return self._reading.buffers
-
     def prepare(self) -> None:
         self._indexes = block_list(self._subject, delta=True)
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from vhd.block import Block, BufferPool
 from xobackup.engine.reading.source import Flow, Subject, timed_blocks
 from xobackup.xapi.nbd.disk import NbdDisk
+from xobackup.xapi.nbd.options import NbdOptions
 from xobackup.xapi.nbd.target import target_source
 
 ReadBlocks = Callable[[NbdDisk, BufferPool], Iterator[Block]]
@@ -19,22 +20,22 @@ class NbdReading:
 
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
-        self.buffers = subject.nbd.buffers_wanted
 
     @contextmanager
-    def disk(self) -> Iterator[NbdDisk]:
-        """The disk, connected; cancelling the run wakes whoever waits for it."""
+    def disk(self) -> Iterator[tuple[NbdDisk, NbdOptions]]:
+        """The disk, connected, and with how much; cancelling the run wakes whoever waits for it."""
         subject = self._subject
         with subject.slots.taken(subject.nbd.connections, subject.cancel) as connections:
+            options = replace(subject.nbd, connections=connections)
             disk = NbdDisk(
                 target_source(subject.session, subject.vdi_ref),
                 name=subject.name,
                 clock=subject.session.clock,
                 virtual_size_bytes=subject.virtual_size_bytes,
-                options=replace(subject.nbd, connections=connections),
+                options=options,
             )
             with subject.cancel.waking(disk.cancel), disk:
-                yield disk
+                yield disk, options
 
     @contextmanager
     def flow(self, read: ReadBlocks, *, total_bytes: int) -> Iterator[Flow]:
@@ -42,8 +43,9 @@ class NbdReading:
         if not total_bytes:
             yield Flow(total_bytes=0, blocks=lambda pool: iter(()), finish=_nothing, received_bytes=lambda: 0)
             return
-        with self.disk() as disk:
+        with self.disk() as (disk, options):
             yield Flow(
+                buffers=options.buffers_wanted,
                 total_bytes=total_bytes,
                 blocks=lambda pool: timed_blocks(read(disk, pool), pool, self._subject.meter),
                 finish=_nothing,  # every block was answered for as it came

@@ -26,13 +26,16 @@ class NbdSlots:
 
     @contextmanager
     def taken(self, wanted: int, cancel: CancelToken) -> Iterator[int]:
-        """At least one and at most ``wanted`` connections, while inside; waits while there is none."""
+        """At least one and at most ``wanted`` connections, while inside; waits while there is none.
+
+        A third of what is free stays for the next one: disks that come later shall not wait for whole disks.
+        """
         with cancel.waking(self._wake), self._changed:
             while not self._free:
                 cancel.check()
                 self._changed.wait()
             cancel.check()
-            count = min(wanted, self._free)
+            count = min(wanted, max(1, self._free * 2 // 3))
             self._free -= count
         try:
             yield count

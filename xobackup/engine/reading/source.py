@@ -58,6 +58,8 @@ class Flow:
     received_bytes: Callable[[], int]
     cost: Callable[[Block], int] = whole
     """What a block took on the wire."""
+    buffers: int | None = None
+    """How many buffers keep it busy; ``None``: as the job says."""
     notes: Callable[[], list[str]] = list
     """What went wrong on the way and was got past."""
     warnings: list[tuple[str, str]] = field(default_factory=list)
@@ -70,11 +72,6 @@ Parents = Callable[[], Mapping[str, "BaseDisk | None"]]
 
 class Source(Protocol):
     """One way to read one disk."""
-
-    @property
-    def buffers(self) -> int | None:
-        """How many buffers keep it busy; ``None``: as the job says."""
-        ...
 
     def prepare(self) -> None: ...
 

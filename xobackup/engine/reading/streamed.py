@@ -26,8 +26,6 @@ KIND_OF_STREAM = "kind of stream"
 class Streamed:
     """One export stream; ``delta``: with the subject's base."""
 
-    buffers: int | None = None
-
     def __init__(self, subject: Subject, *, delta: bool) -> None:
         self._subject = subject
         self._delta = delta

@@ -38,10 +38,6 @@ class Tracked:
         self._reading = NbdReading(subject)
         self._changes = ChangedBlocks.of_ranges((), virtual_size_bytes=subject.virtual_size_bytes)
 
-    @property
-    def buffers(self) -> int | None:
-        return self._reading.buffers
-
     def prepare(self) -> None:
         """Ask for the changes; raises :class:`CbtRefused`."""
         base, snapshot = self._base(), self._record(self._subject.vdi_ref)
