@@ -50,9 +50,9 @@ def test_cancelled_while_blocks_are_on_their_way(lab: Lab, pool: SimPool, first:
 
 
 @pytest.mark.parametrize(
-    ("operation", "name", "at"), [("write_at", "*.part", 1), ("sync", "*.part", 2), ("rename", "*.part", 1)]
+    ("operation", "name", "at", "deltas"),
+    [("write_at", "*.part", 1, False), ("sync", "*.part", 2, True), ("rename", "*.part", 1, True)],
 )
-@pytest.mark.parametrize("deltas", [False, True])
 def test_killed_in_the_middle_of_a_run_by_nbd(
     lab: Lab, pool: SimPool, operation: str, name: str, at: int, deltas: bool
 ) -> None:
