@@ -27,6 +27,8 @@ class XvaDisk:
     """``""`` for the memory of a suspended VM."""
     virtual_size_bytes: int
     bootable: bool = False
+    sr_uuid: str = ""
+    """The SR it was on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,17 +79,17 @@ def _disks(classes: Mapping[str, Mapping[str, Record]]) -> Iterator[XvaDisk]:
     for vbd in classes.get("VBD", {}).values():
         ref = _text(vbd, "VDI")
         if _text(vbd, "type") == "Disk" and ref in vdis:
-            found.setdefault(ref, _disk(ref, vdis[ref], vbd))
+            found.setdefault(ref, _disk(ref, vdis[ref], vbd, classes))
     for vm in classes.get("VM", {}).values():
         ref = _text(vm, "suspend_VDI")
         if ref in vdis:
-            found.setdefault(ref, _disk(ref, vdis[ref], {}))
+            found.setdefault(ref, _disk(ref, vdis[ref], {}, classes))
     if len(found) > DISKS_MAX:
         raise Malformed("xva-description", f"expected at most {DISKS_MAX} disks, found {len(found)}")
     yield from (found[ref] for ref in sorted(found, key=_order))
 
 
-def _disk(ref: str, vdi: Record, vbd: Record) -> XvaDisk:
+def _disk(ref: str, vdi: Record, vbd: Record, classes: Mapping[str, Mapping[str, Record]]) -> XvaDisk:
     size = _text(vdi, "virtual_size")
     if not (size.isascii() and size.isdigit() and len(size) < 20):
         raise Malformed("xva-description", f"disk {ref}: expected a size in bytes, found {size[:40]!r}")
@@ -98,6 +100,7 @@ def _disk(ref: str, vdi: Record, vbd: Record) -> XvaDisk:
         userdevice=_text(vbd, "userdevice"),
         virtual_size_bytes=int(size),
         bootable=bool(vbd.get("bootable", False)),
+        sr_uuid=_text(classes.get("SR", {}).get(_text(vdi, "SR"), {}), "uuid"),
     )
 
 

@@ -127,7 +127,7 @@ class ExportVm:
         toolstack, options = self._toolstack, self._toolstack.options
         with toolstack.database.lock:
             objects = objects_of(toolstack, [vm], snapshots=False)
-            text, numbers = describe(toolstack, objects)
+            text, numbers = describe(toolstack, objects, snapshots=False)
             found = [(numbers[ref], ref, toolstack.store_of(ref)) for cls, ref in objects if cls == "VDI"]
             disks = [
                 (number, store.disk(toolstack.database.get("VDI", ref)["uuid"]))
@@ -186,7 +186,7 @@ class ExportMetadata:
                     vms = [find_vm(toolstack, request, connection)]
                 task = transfer.adopt_task(toolstack, request, "Exporting metadata")
                 snapshots = request.param("export_snapshots") != "false"
-                text, _ = describe(toolstack, objects_of(toolstack, vms, snapshots=snapshots))
+                text, _ = describe(toolstack, objects_of(toolstack, vms, snapshots=snapshots), snapshots=snapshots)
         except transfer.Refused:
             return False
         body = member("ova.xml", text) + END

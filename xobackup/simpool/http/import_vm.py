@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from xobackup.simpool import vm_rules
 from xobackup.simpool.attach import Dom0Attachment
 from xobackup.simpool.disks import refresh_disks, storage_failures
 from xobackup.simpool.failures import Failure
@@ -129,11 +130,24 @@ class ImportVm:
             if request.param("dry_run") == "true":
                 work.undo()
                 raise DryRun
+            self._lock(work, task, "import")
             database.set_key("task", task, "other_config", "object_creation", "complete")
-        if self._full:
-            self._fill(work, members)
-        for _ in members:
-            pass  # whatever follows must at least be whole
+        try:
+            if self._full:
+                self._fill(work, members)
+            for _ in members:
+                pass  # whatever follows must at least be whole
+        finally:
+            with database.lock:
+                self._lock(work, task, None)
+
+    def _lock(self, work: Import, task: str, operation: str | None) -> None:
+        """Say on the new VMs that they are being imported, or no longer are."""
+        database = self._toolstack.database
+        for vm in work.vms:
+            if database.exists("VM", vm):
+                database.set_key("VM", vm, "current_operations", task, operation)
+                vm_rules.refresh(database, vm)
 
     def _fill(self, work: Import, members: Iterator[Member]) -> None:
         """The disks' content, each held by the control domain while it is written."""

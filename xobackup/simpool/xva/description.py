@@ -68,12 +68,19 @@ def objects_of(toolstack: Toolstack, vms: list[str], *, snapshots: bool) -> list
     return list(found)
 
 
-def describe(toolstack: Toolstack, objects: list[tuple[str, str]]) -> tuple[bytes, dict[str, str]]:
-    """The text, and the archive's number of every reference. Under the database's lock."""
+def describe(
+    toolstack: Toolstack, objects: list[tuple[str, str]], *, snapshots: bool
+) -> tuple[bytes, dict[str, str]]:
+    """The text, and the archive's number of every reference. Under the database's lock.
+
+    Without ``snapshots`` a snapshot that is exported itself goes out as an ordinary VM with ordinary disks.
+    """
     numbers = {ref: f"Ref:{number}" for number, (_, ref) in enumerate(objects)}
     made = []
     for cls, ref in objects:
         record = _translate(cls, toolstack.database.copy(cls, ref), lambda one: numbers.get(one, NULL))
+        if cls in ("VM", "VDI") and not snapshots:
+            record |= {"is_a_snapshot": False, "snapshot_of": NULL}
         inside = xml_value(record, Type(kind="record", name=cls)).removesuffix("</struct></value>")
         if cls == "VTPM":
             inside += f"<member><name>contents</name><value>{toolstack.vtpm_contents.get(ref, '')}</value></member>"
