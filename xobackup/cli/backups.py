@@ -50,6 +50,7 @@ def show(
 ) -> None:
     """The restore points of one VM and their disks."""
     from xobackup.cli import repositories
+    from xobackup.engine.full.described import with_disks_if_readable
 
     output = Output(as_json=as_json)
     problems: list[Problem] = []
@@ -57,10 +58,11 @@ def show(
         listing = repository.points(uuid)
         problems.extend(listing.problems)
         title = f"{listing.points[-1].vm_name if listing.points else vm} ({uuid}) on {name}"
-        rows = [row for point in listing.points for row in _point_rows(point)]
+        points = [with_disks_if_readable(repository, point) for point in listing.points]
+        rows = [row for point in points for row in _point_rows(point)]
         columns = ["restore point!", "mode!", "disk!", "name", "virtual size>!", "stored>!"]
         output.table(title, columns, rows)
-        for point in listing.points:
+        for point in points:
             output.record("restore-point", _point_data(name, point))
     _tell(output, problems)
 
@@ -122,10 +124,10 @@ def _vm_data(remote: str, uuid: str, points: tuple[RestorePoint, ...]) -> dict[s
 def _point_rows(point: RestorePoint) -> list[list[str]]:
     stored = size_text(point.size)
     if not point.disks:
-        return [[point.id, point.mode, "", "", "", stored]]
+        return [[point.id, point.mode if point.xva is None else "full (XVA)", "", "", "", stored]]
     rows = []
     for number, disk in enumerate(sorted(point.disks, key=_device)):
-        mode = "delta" if disk.differencing else "full"
+        mode = "delta" if disk.differencing else "full" if point.xva is None else "full (XVA)"
         first = [point.id, mode] if number == 0 else ["", mode]
         rows.append(
             [
@@ -162,7 +164,7 @@ def _point_data(remote: str, point: RestorePoint) -> dict[str, Any]:
                 "name": disk.name_label,
                 "virtual_size_bytes": disk.virtual_size,
                 "delta": disk.differencing,
-                "path": disk.path,
+                "path": disk.path or point.xva,
             }
             for disk in point.disks
         ],

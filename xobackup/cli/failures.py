@@ -15,6 +15,7 @@ from remotes import errors as remote_errors
 from vhd.errors import VhdError
 from xobackup.cli.exits import Exit
 from xobackup.config.errors import ConfigError
+from xobackup.xva.errors import XvaError
 
 DEBUG_VARIABLE = "XOBACKUP_DEBUG"
 
@@ -45,7 +46,7 @@ def exit_code_of(error: BaseException) -> Exit | None:
         return Exit(explicit)
     if isinstance(error, (ConfigError, remote_errors.InvalidUrl, remote_errors.InvalidName)):
         return Exit.USAGE
-    if isinstance(error, VhdError):
+    if isinstance(error, (VhdError, XvaError)):
         return Exit.DAMAGE
     if isinstance(error, remote_errors.Unavailable):
         return Exit.UNREACHABLE

@@ -93,8 +93,11 @@ def _show(output: Output, report: VerifyReport) -> None:
             (coverage.blocks, "block"),
         )
     ]
-    read = f"{coverage.read} read ({size_text(coverage.bytes_read)})"
+    read = f"{coverage.read} read ({size_text(coverage.bytes_read - coverage.image_bytes)})"
     output.say(f"{', '.join(counted)}: {read}, {coverage.compared} compared with their digests")
+    if coverage.images:
+        told = f"{size_text(coverage.image_bytes)} read, {coverage.images_compared} compared with their checksums"
+        output.say(f"{count_text(coverage.images, 'full backup')}: {told}")
     if coverage.blocks - coverage.with_digest:
         output.say(
             f"{coverage.blocks - coverage.with_digest} blocks have no digest: only their structure can be told"

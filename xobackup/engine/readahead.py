@@ -76,10 +76,11 @@ class ReadAhead:
     ``indexes``: the blocks that will be asked for. Satisfies :class:`vhd.block.Disk`; use :meth:`close` at the end.
     """
 
-    def __init__(self, disk: Disk, indexes: Sequence[int], *, cancel: CancelToken) -> None:
+    def __init__(self, disk: Disk, indexes: Sequence[int], *, cancel: CancelToken, workers: int = WORKERS) -> None:
+        """``workers`` 1: the disk is read in order, block after block."""
         self._disk = disk
         self._indexes = list(indexes)
-        self._ahead = blocks_of(disk, self._indexes, cancel=cancel)
+        self._ahead = blocks_of(disk, self._indexes, cancel=cancel, workers=workers)
 
     @property
     def name(self) -> str:

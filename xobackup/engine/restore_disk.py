@@ -11,7 +11,7 @@ import contextlib
 import shutil
 import subprocess
 import uuid as uuids
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from remotes.contract import WritableFile
 from remotes.local import LocalRemote
-from vhd.block import BLOCK_BYTES, Disk
+from vhd.block import BLOCK_BYTES, Block
 from vhd.file import VhdFileWriter
 from vhd.footer import DiskType, new_footer
 from vhd.layout import SIZE_MAX_BYTES
@@ -27,9 +27,11 @@ from vhd.timestamps import to_vhd
 from xobackup.engine.cancel import CancelToken
 from xobackup.engine.checked import CheckedDisk
 from xobackup.engine.errors import EngineError, ProgramMissing, UsageError
+from xobackup.engine.full.archive_disk import ArchiveDisk
 from xobackup.engine.progress import Meter
 from xobackup.engine.readahead import blocks_of
-from xobackup.engine.restore_pipe import ZEROS, write_to_pipe
+from xobackup.engine.restore_pipe import ZEROS, write_in_order, write_to_pipe
+from xobackup.repository.metadata import MODE_FULL
 
 if TYPE_CHECKING:
     from xobackup.engine.world import World
@@ -72,11 +74,11 @@ def restore_to_file(
     if format is Format.QCOW2 and shutil.which("qemu-img") is None:
         raise ProgramMissing("qemu-img", "qemu-utils")
     meter = world.progress.meter(disk.name_label or disk.live_vdi_uuid, stage="restore")
-    source = CheckedDisk(repository, point, disk, check=check)
+    source = open_source(repository, point, disk, check=check)
     try:
         write = _write_vhd(source, world) if format is Format.VHD else _write_raw(source)
         if format is not Format.QCOW2:
-            blocks = _published(path, write, meter, world.cancel, replace=replace)
+            blocks = published(path, write, meter, world.cancel, replace=replace)
         else:
             blocks = _through_qemu(path, write, meter, world, replace=replace)
         return _written(source, blocks)
@@ -90,15 +92,33 @@ def restore_to_pipe(
 ) -> Written:
     """Write the raw disk, zeros included, to an open descriptor from beginning to end."""
     meter = world.progress.meter(disk.name_label or disk.live_vdi_uuid, stage="restore")
-    source = CheckedDisk(repository, point, disk, check=check)
+    source = open_source(repository, point, disk, check=check)
     try:
+        if isinstance(source, ArchiveDisk):
+            return _written(source, write_in_order(source, source.blocks(world.cancel), fd, meter, world.cancel))
         return _written(source, write_to_pipe(source, fd, meter, world.cancel))
     finally:
         source.close()
         world.progress.drop(meter)
 
 
-def _written(source: CheckedDisk, blocks: int) -> Written:
+Source = CheckedDisk | ArchiveDisk
+
+
+def open_source(repository: Repository, point: RestorePoint, disk: PointDisk, *, check: bool) -> Source:
+    """The disk of a restore point: a chain of its own, or out of the archive of a full backup."""
+    kind = ArchiveDisk if point.mode == MODE_FULL else CheckedDisk
+    return kind(repository, point, disk, check=check)
+
+
+def source_blocks(source: Source, cancel: CancelToken) -> Iterator[Block]:
+    """What it holds, in order."""
+    if isinstance(source, ArchiveDisk):
+        return source.blocks(cancel)
+    return blocks_of(source, source.block_indexes(), cancel=cancel)
+
+
+def _written(source: Source, blocks: int) -> Written:
     return Written(
         size_bytes=source.virtual_size_bytes,
         blocks=blocks,
@@ -110,7 +130,7 @@ def _written(source: CheckedDisk, blocks: int) -> Written:
 _Write = Callable[[WritableFile, Meter, CancelToken], int]
 
 
-def _published(path: Path, write: _Write, meter: Meter, cancel: CancelToken, *, replace: bool) -> int:
+def published(path: Path, write: _Write, meter: Meter, cancel: CancelToken, *, replace: bool) -> int:
     """Write under a temporary name beside ``path``, make it durable, rename it."""
     directory = LocalRemote(path.parent)
     temporary = f".{path.name}.xobackup-restore"
@@ -133,33 +153,34 @@ def _published(path: Path, write: _Write, meter: Meter, cancel: CancelToken, *, 
     return blocks
 
 
-def _write_raw(source: Disk) -> _Write:
+def _write_raw(source: Source) -> _Write:
     def write(file: WritableFile, meter: Meter, cancel: CancelToken) -> int:
         size = source.virtual_size_bytes
-        indexes = source.block_indexes()
-        meter.begin("restore", total_bytes=len(indexes) * BLOCK_BYTES)
-        for block in blocks_of(source, indexes, cancel=cancel):
+        meter.begin("restore", total_bytes=len(source.block_indexes()) * BLOCK_BYTES)
+        count = 0
+        for block in source_blocks(source, cancel):
             start = block.index * BLOCK_BYTES
             length = min(BLOCK_BYTES, size - start)
             data = block.buffer.data[:length]
             if data != ZEROS[:length]:
                 file.write_at(start, data)
                 file.written(start, length)
+            count += 1
             meter.add(BLOCK_BYTES)
         file.truncate(size)
-        return len(indexes)
+        return count
 
     return write
 
 
-def _write_vhd(source: CheckedDisk, world: World) -> _Write:
+def _write_vhd(source: Source, world: World) -> _Write:
     if source.virtual_size_bytes > SIZE_MAX_BYTES:
         message = f"{source.name}: {source.virtual_size_bytes} bytes do not fit into a VHD, at most {SIZE_MAX_BYTES}"
         raise UsageError(message, hint="restore it as raw or qcow2")
 
     def write(file: WritableFile, meter: Meter, cancel: CancelToken) -> int:
-        indexes = source.block_indexes()
-        meter.begin("restore", total_bytes=len(indexes) * BLOCK_BYTES)
+        meter.begin("restore", total_bytes=len(source.block_indexes()) * BLOCK_BYTES)
+        count = 0
         footer = new_footer(
             size_bytes=source.virtual_size_bytes,
             disk_type=DiskType.DYNAMIC,
@@ -167,12 +188,13 @@ def _write_vhd(source: CheckedDisk, world: World) -> _Write:
             timestamp=to_vhd(world.clock.now_s()),
         )
         writer = VhdFileWriter.create(file, footer=footer)
-        for block in blocks_of(source, indexes, cancel=cancel):
+        for block in source_blocks(source, cancel):
             block.bitmap = None  # flat: what no disk of the chain has are zeros, and these are in the buffer
             writer.write_block(block)
+            count += 1
             meter.add(BLOCK_BYTES)
         writer.finish()
-        return len(indexes)
+        return count
 
     return write
 
@@ -181,7 +203,7 @@ def _through_qemu(path: Path, write: _Write, meter: Meter, world: World, *, repl
     scratch = path.parent / f".{path.name}.xobackup-scratch.raw"
     temporary = path.parent / f".{path.name}.xobackup-restore"
     try:
-        blocks = _published(scratch, write, meter, world.cancel, replace=True)
+        blocks = published(scratch, write, meter, world.cancel, replace=True)
         meter.begin("qemu-img")
         _run_qemu(["convert", "-f", "raw", "-O", "qcow2", str(scratch), str(temporary)], world.cancel)
         directory = LocalRemote(path.parent)

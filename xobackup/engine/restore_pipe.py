@@ -17,7 +17,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 
-from vhd.block import BLOCK_BYTES, BlockBuffer
+from vhd.block import BLOCK_BYTES, Block, BlockBuffer, Disk
 from xobackup.engine.cancel import CancelToken
 from xobackup.engine.checked import PIECE_BYTES, CheckedDisk, Sending
 from xobackup.engine.progress import Meter
@@ -49,6 +49,22 @@ def write_to_pipe(source: CheckedDisk, fd: int, meter: Meter, cancel: CancelToke
             position += length
         _write_zeros(fd, size - position, meter, cancel)
     return len(indexes)
+
+
+def write_in_order(disk: Disk, blocks: Iterator[Block], fd: int, meter: Meter, cancel: CancelToken) -> int:
+    """The same for a disk that only gives its blocks one after the other."""
+    size, position, count = disk.virtual_size_bytes, 0, 0
+    meter.begin("restore", total_bytes=size)
+    for block in blocks:
+        _write_zeros(fd, block.index * BLOCK_BYTES - position, meter, cancel)
+        position = block.index * BLOCK_BYTES
+        length = min(BLOCK_BYTES, size - position)
+        _write_all(fd, block.buffer.data[:length])
+        meter.add(length)
+        position += length
+        count += 1
+    _write_zeros(fd, size - position, meter, cancel)
+    return count
 
 
 class _Sender:

@@ -92,7 +92,7 @@ def plan_vm_restore(
 ) -> RestorePlan:
     """Decide everything. Raises :class:`UsageError` for what cannot be."""
     vm = point.metadata.get("vm")
-    if not isinstance(vm, dict) or point.mode != "delta":
+    if not isinstance(vm, dict) or "vdis" not in point.metadata:
         raise UsageError(f"restore point {point.id} of vm {point.vm_uuid} does not describe a VM with its disks")
     _check_maps(point, request)
     planner = _Planner(point, request, site, run_id)

@@ -15,11 +15,11 @@ from vhd.emit import VhdEmitter
 from vhd.timestamps import to_vhd
 from xobackup.engine import keys
 from xobackup.engine.cancel import CancelToken
-from xobackup.engine.checked import CheckedDisk
 from xobackup.engine.errors import UsageError
+from xobackup.engine.full.archive_disk import ArchiveDisk
 from xobackup.engine.progress import Meter
-from xobackup.engine.readahead import Padded, ReadAhead
-from xobackup.engine.restore_disk import Written
+from xobackup.engine.readahead import WORKERS, Padded, ReadAhead
+from xobackup.engine.restore_disk import Written, open_source
 from xobackup.xapi.errors import TransferCancelled
 from xobackup.xapi.transfer import open_import
 
@@ -40,10 +40,14 @@ def send_disk(
     run_id: str,
     meter: Meter,
     cancel: CancelToken,
+    workers: int = WORKERS,
 ) -> None:
-    """Import the blocks ``indexes`` of ``disk`` into a VDI. Returns when the pool's task has succeeded."""
+    """Import the blocks ``indexes`` of ``disk`` into a VDI. Returns when the pool's task has succeeded.
+
+    ``workers`` 1: the disk is read in order, block after block.
+    """
     meter.begin("restore", total_bytes=len(indexes) * BLOCK_BYTES)
-    ahead = ReadAhead(disk, indexes, cancel=cancel)
+    ahead = ReadAhead(disk, indexes, cancel=cancel, workers=workers)
     emitter = VhdEmitter(
         ahead, uuid=uuids.UUID(world.new_id()), timestamp=to_vhd(world.clock.now_s()), indexes=indexes
     )
@@ -86,7 +90,7 @@ def restore_to_vdi(
     """Overwrite an existing VDI with the disk."""
     ref = session.by_uuid("VDI", vdi_uuid)
     record = session.record("VDI", ref)
-    source = CheckedDisk(repository, point, disk, check=check)
+    source = open_source(repository, point, disk, check=check)
     try:
         refuse_target(session, record, source.virtual_size_bytes)
         size = int(record["virtual_size"])
@@ -102,6 +106,7 @@ def restore_to_vdi(
                 run_id=world.new_id(),
                 meter=meter,
                 cancel=world.cancel,
+                workers=1 if isinstance(source, ArchiveDisk) else WORKERS,
             )
         finally:
             world.progress.drop(meter)

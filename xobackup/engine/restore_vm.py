@@ -18,10 +18,12 @@ from xobackup.engine.active import Active, marked_active
 from xobackup.engine.cancel import CancelToken
 from xobackup.engine.checked import CheckedDisk
 from xobackup.engine.errors import Cancelled, UsageError
+from xobackup.engine.full.restore_vm import ArchiveRestore, one_repository
 from xobackup.engine.removal import destroy_vdi
 from xobackup.engine.restore_plan import DiskRestore, RestorePlan, Site, VmRequest, plan_vm_restore
 from xobackup.engine.restore_records import IMPORTING, START_OPERATIONS
 from xobackup.engine.restore_vdi import send_disk
+from xobackup.repository.metadata import MODE_FULL
 from xobackup.xapi.errors import NotFound, XapiError, XapiFailure
 from xobackup.xapi.other_config import set_keys
 from xobackup.xapi.values import is_null
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
     from xobackup.repository.metadata import RestorePoint
     from xobackup.repository.repository import Repository
     from xobackup.xapi.session import Session
+
+
+_AT_REST = ("Halted", "Suspended")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +52,8 @@ class Restored:
     unchecked: int
     started: bool
     warnings: tuple[str, ...]
+    archive: bool = False
+    """It came out of a full backup: instead of blocks the whole image was compared, if it has a checksum."""
 
 
 def look_at_site(session: Session) -> Site:
@@ -64,7 +71,7 @@ def plan_restore(
     world: World, session: Session, point: RestorePoint, request: VmRequest, *, remote: str
 ) -> RestorePlan:
     """What :func:`restore_vm` would do; touches nothing."""
-    return plan_vm_restore(
+    plan = plan_vm_restore(
         point,
         request,
         look_at_site(session),
@@ -72,6 +79,7 @@ def plan_restore(
         restored_at=utc(world.clock.now_s()).strftime("%Y-%m-%d %H:%M:%S UTC"),
         run_id=world.new_id(),
     )
+    return plan if point.mode != MODE_FULL else one_repository(plan, request)
 
 
 def restore_vm(
@@ -122,12 +130,31 @@ class _Restore:
             marked_active(self._world.active_directory, active),
         ):
             try:
-                self._create()
-                self._fill(disks_max)
+                if self._plan.point.mode == MODE_FULL:
+                    self._import()
+                else:
+                    self._create()
+                    self._fill(disks_max)
                 return self._finish()
             except BaseException:
                 self._roll_back()
                 raise
+
+    def _import(self) -> None:
+        """A full backup: XAPI creates and fills."""
+        archive = ArchiveRestore(
+            self._world,
+            self._session,
+            self._repository,
+            self._plan,
+            run_id=self._run_id,
+            cancel=self._cancel,
+            check=self._check,
+        )
+        archive.receive()
+        self._vdis = archive.configure()
+        self._vm_ref = archive.vm_ref
+        self._compared, self._unchecked = int(archive.checked is True), int(archive.checked is None)
 
     def _create(self) -> None:
         session = self._session
@@ -194,6 +221,8 @@ class _Restore:
         self._cancel.check()
         uuids: dict[str, str] = {}
         for disk in plan.disks:
+            if disk.disk.live_vdi_uuid not in self._vdis:
+                continue
             ref = self._vdis[disk.disk.live_vdi_uuid]
             session.call("VDI.set_name_label", ref, disk.disk.name_label)
             uuids[disk.disk.live_vdi_uuid] = str(session.call("VDI.get_uuid", ref))
@@ -223,6 +252,7 @@ class _Restore:
             unchecked=self._unchecked,
             started=started,
             warnings=tuple(self._warnings),
+            archive=plan.point.mode == MODE_FULL,
         )
 
     def _roll_back(self) -> None:
@@ -237,7 +267,7 @@ def remove_restored(session: Session, run_id: str) -> list[str]:
     for ref, record in session.records("VM").items():
         ours = record.get("other_config", {}).get(keys.RUN) == run_id
         unfinished = record.get("blocked_operations", {}).get("start") == IMPORTING
-        if ours and unfinished and not record.get("is_a_snapshot") and record.get("power_state") == "Halted":
+        if ours and unfinished and not record.get("is_a_snapshot") and record.get("power_state") in _AT_REST:
             with contextlib.suppress(NotFound):
                 session.call_async("VM.destroy", ref)
             removed.append(f"VM {record.get('uuid')}")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from xobackup.cli.restore import disk, vm
+from xobackup.cli.restore import disk, vm, xva
 
 app = typer.Typer(no_args_is_help=True, help="Restore VMs and disks.")
-for module in (vm, disk):
+for module in (vm, disk, xva):
     module.register(app)

@@ -58,14 +58,16 @@ def restore(
 ) -> None:
     """Restore one disk to a file, to standard output, or into an existing VDI that is attached nowhere."""
     from xobackup.cli.live import world_of
+    from xobackup.engine.full.described import with_disks
 
     target = Target(path=output_path, vdi=vdi, pool=pool, format=format, force=force)
     target.refuse(as_json=as_json)
     output = Output(as_json=as_json)
     state = read_configuration(config).state_directory if vdi else Path()
     with world_of(output, state) as world, found(config, remote, vm, point) as (repository, restore_point, _):
-        chosen = _disk(restore_point, disk)
-        written = _write(world, repository, restore_point, chosen, target, config=config, check=check)
+        whole = with_disks(repository, restore_point)
+        chosen = _disk(whole, disk)
+        written = _write(world, repository, whole, chosen, target, config=config, check=check)
     told = _told(chosen, written, target.name, check=check)
     if target.is_pipe:
         output.note(told)

@@ -52,3 +52,10 @@ def checked_text(compared: int, unchecked: int, *, check: bool) -> str:
         return "blocks were not compared with their digests"
     told = f"{compared} blocks compared with their digests"
     return told + (f", {unchecked} have none" if unchecked else "")
+
+
+def archive_text(compared: int, _unchecked: int, *, check: bool) -> str:
+    """Whether the image of a full backup was compared with its checksum."""
+    if not check:
+        return "its image was not compared with its checksum"
+    return "its image agrees with its checksum" if compared else "its image has no checksum to compare it with"

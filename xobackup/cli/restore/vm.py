@@ -14,6 +14,7 @@ from xobackup.cli.restore.options import (
     FromOption,
     PointArgument,
     VmArgument,
+    archive_text,
     checked_text,
     found,
     mapping,
@@ -66,6 +67,7 @@ def restore(
     """Restore a restore point as a new VM."""
     from xobackup.cli.jobs import pool_address
     from xobackup.cli.live import world_of
+    from xobackup.engine.full.described import with_disks
     from xobackup.engine.restore_plan import VmRequest
     from xobackup.engine.restore_vm import plan_restore, restore_vm
 
@@ -84,7 +86,8 @@ def restore(
         found(config, remote, vm, point) as (repository, restore_point, remote_name),
         contextlib.closing(world.connect(pool_address(configuration, pool))) as session,
     ):
-        plan = plan_restore(world, session, restore_point, request, remote=remote_name)
+        whole = with_disks(repository, restore_point)
+        plan = plan_restore(world, session, whole, request, remote=remote_name)
         _show_plan(output, plan, pool)
         if dry_run:
             output.say("nothing was created: this was a dry run")
@@ -135,10 +138,12 @@ def _show_restored(output: Output, restored: Restored, *, check: bool) -> None:
             "size_bytes": restored.size_bytes,
             "blocks_compared": restored.compared,
             "blocks_without_digest": restored.unchecked,
+            "archive": restored.archive,
             "started": restored.started,
             "warnings": restored.warnings,
         },
     )
     state = "started" if restored.started else "halted"
     output.say(f"restored {restored.name} ({restored.vm_uuid}), {state}", style="green")
-    output.say(checked_text(restored.compared, restored.unchecked, check=check))
+    told = archive_text if restored.archive else checked_text
+    output.say(told(restored.compared, restored.unchecked, check=check))

@@ -4,8 +4,9 @@ plan          what will be exported, and how large it may become
 space         whether it will fit, decided before the first byte
 byte_pump     one stream into several consumers, in bounded memory
 transfer      from the snapshot into the remotes
-restore_plan  a restore point as a VM: what will be created
-restore_vm    and its import
-restore_disk  one disk out of an archive: file, pipe or VDI
+backup        what differs from the backup of a VM by deltas
+described     a restore point with the disks that its archive describes
+restore_vm    the archive as a new VM
+archive_disk  one disk of it
 extract       the archive as it is
 """
