@@ -32,7 +32,7 @@ class PoolCleanReport:
 
 def plan_pool_clean(remote: Remote, *, now_s: float) -> list[CleanFinding]:
     """What there is to clean. Changes nothing."""
-    return [*_parts(remote, now_s), *_broken(remote, now_s), *_digests(remote)]
+    return [*_parts(remote, now_s), *_broken(remote, now_s), *_digests(remote, now_s)]
 
 
 def apply_pool_clean(remote: Remote, findings: Iterable[CleanFinding], *, stamp: str) -> PoolCleanReport:
@@ -113,14 +113,14 @@ def _broken(remote: Remote, now_s: float) -> list[CleanFinding]:
     return found
 
 
-def _digests(remote: Remote) -> list[CleanFinding]:
+def _digests(remote: Remote, now_s: float) -> list[CleanFinding]:
     found: list[CleanFinding] = []
     for directory in _pool_directories(remote, DIGESTS):
         place = f"{POOL_BACKUPS}/{directory.removeprefix(DIGESTS + '/')}"
         points = {entry.name for entry in _entries(remote, place)}
-        parts = {entry.name.partition(".")[0] for entry in _entries(remote, directory.replace(DIGESTS, PARTS, 1))}
+        living = _living(remote, directory.replace(DIGESTS, PARTS, 1), now_s)
         for entry in _entries(remote, directory):
-            if entry.name.removesuffix(".json") not in points | parts:
+            if entry.name.removesuffix(".json") not in points | living:
                 problem = Problem(
                     code="pool-digest-lost",
                     severity=Severity.INFO,
@@ -130,6 +130,16 @@ def _digests(remote: Remote) -> list[CleanFinding]:
                 reason = "its backup was deleted"
                 found.append(CleanFinding(problem=problem, action=Action.DELETE, certain=True, reason=reason))
     return found
+
+
+def _living(remote: Remote, directory: str, now_s: float) -> set[str]:
+    """Ids of points that may be being written right now: their digests come before them."""
+    parts = [entry for entry in _entries(remote, directory) if entry.name.endswith(PART_SUFFIX)]
+    return {
+        entry.name.partition(".")[0]
+        for entry in parts
+        if now_s - _last_write_s(remote, f"{directory}/{entry.name}", entry) <= STALE_S
+    }
 
 
 def _last_write_s(remote: Remote, path: str, entry: Entry | None) -> float:

@@ -120,7 +120,7 @@ class DumpReader:
         except expat.ExpatError as error:
             where = f"line {error.lineno}, column {error.offset}"
             raise BadDump(f"not XML, or not to its end: {expat.ErrorString(error.code)} at {where}") from None
-        except ValueError as error:  # an encoding that Python does not know
+        except (ValueError, LookupError) as error:  # an encoding that Python does not know
             raise BadDump(f"not XML: {error}") from None
 
     def _doctype(self, *_declaration: object) -> None:
