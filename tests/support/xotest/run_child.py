@@ -66,7 +66,12 @@ def main() -> None:
         pools=(PoolTarget(name="lab", address=address),),
         remotes=(RemoteTarget(name="nas", url="child:"),),
         selector=Selector(include=(VmRule(name="guest"),)),
-        settings=Settings(retention=plan["retention"], lock_wait_s=0),
+        settings=Settings(
+            mode=plan.get("mode", "delta"),
+            retention=plan["retention"],
+            pool_metadata_retention=plan["retention"],
+            lock_wait_s=0,
+        ),
     )
     with on_signals(cancel):
         report = run_job(job, world)

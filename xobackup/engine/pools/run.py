@@ -14,7 +14,8 @@ from xobackup.engine.pools.describe import PoolRecords, pool_records
 from xobackup.engine.report import PoolReport
 from xobackup.engine.target import SINK_ERRORS
 from xobackup.repository.errors import RepositoryError
-from xobackup.xapi.errors import XapiError
+from xobackup.repository.pools.dump import BadDump
+from xobackup.xapi.errors import HostTrouble, TransferCancelled, TransferError, XapiError
 
 if TYPE_CHECKING:
     from xobackup.engine.job import Job
@@ -55,9 +56,10 @@ def _save(context: RunContext) -> PoolReport:
 
 
 def _may_pass(backup: PoolBackup, error: Exception | None) -> bool:
-    if error is None or backup.done.points or isinstance(error, Cancelled):
+    """Reading the database again harms nobody; pointless only where somebody has to change something first."""
+    if error is None or backup.done.points or isinstance(error, (Cancelled, TransferCancelled)):
         return False
-    return bool(getattr(error, "transient", False))
+    return bool(getattr(error, "transient", False)) or isinstance(error, (HostTrouble, TransferError, BadDump))
 
 
 def _failed(context: RunContext, error: Exception, *, again: bool) -> events.Failed:
