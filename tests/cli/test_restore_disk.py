@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,10 @@ def test_into_a_vdi(shared: Site) -> None:
     told = shared.xobackup("restore", "disk", "db", "-r", "nas", "-d", "0", "--vdi", uuid, "--pool", "sim").out
     assert f"to VDI {uuid}" in told
     assert shared.pool.disk_sha256(vdi) == shared.disk_sha256("db", 0)
+    deadline = time.monotonic() + 20
+    while shared.pool.call("VDI.get_VBDs", vdi):  # the control domain lets go of the disk after the task's end
+        assert time.monotonic() < deadline, "the disk stays attached to the control domain"
+        time.sleep(0.01)
     shared.pool.call("VDI.destroy", vdi)
 
 

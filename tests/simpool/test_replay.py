@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,11 @@ class Replay:
         result = self.client.raw_call(method, *params)
         if method.startswith("Async."):
             record = self.client.wait(result)
+            deadline = time.monotonic() + 20
+            while record["error_info"][:1] == ["VDI_IN_USE"]:  # a control domain lets go of a disk late; XO tries again
+                assert time.monotonic() < deadline, (method, record["error_info"])
+                result = self.client.raw_call(method, *params)
+                record = self.client.wait(result)
             assert record["status"] == "success", (method, record["error_info"])
         return result
 

@@ -226,7 +226,7 @@ _OPERATOR = {
         ("IMPORT_INCOMPATIBLE_VERSION", "", "import it into a pool of the same or a newer version"),
         ("RESTORE_INCOMPATIBLE_VERSION", "", "restore it into a pool of the same version"),
         ("RESTORE_TARGET_MISSING_DEVICE", "device", "the master lacks a network interface that the dump names"),
-        ("RESTORE_TARGET_MGMT_IF_NOT_IN_BACKUP", "interfaces", "give the master a management interface of the dump"),
+        ("RESTORE_TARGET_MGMT_IF_NOT_IN_BACKUP", "", "give the master a management interface of the dump"),
         ("IMPORT_ERROR_FAILED_TO_FIND_OBJECT", "id", "the archive is not whole: verify it, use another one"),
         ("IMPORT_ERROR_SOME_CHECKSUMS_FAILED", "", "the archive is damaged: verify it, use another one"),
         ("IMPORT_ERROR_UNEXPECTED_FILE", "expected, found", "the archive is damaged: verify it, use another one"),
