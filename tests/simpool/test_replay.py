@@ -88,7 +88,7 @@ class Replay:
         if method.startswith("Async."):
             record = self.client.wait(result)
             deadline = time.monotonic() + 20
-            while record["error_info"][:1] == ["VDI_IN_USE"]:  # a control domain lets go of a disk late; XO tries again
+            while record["error_info"][:1] == ["VDI_IN_USE"]:  # let go of late; XO tries again
                 assert time.monotonic() < deadline, (method, record["error_info"])
                 result = self.client.raw_call(method, *params)
                 record = self.client.wait(result)
