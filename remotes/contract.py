@@ -11,7 +11,8 @@ Names are relative, ``/``-separated, validated (:func:`remotes.names.validate`).
 5. raise only :mod:`remotes.errors`, naming the object;
 6. be usable by several threads at once.
 
-What a remote cannot do it says in its :class:`Capabilities`; callers branch on those, never on its type.
+What a remote cannot do it says in its :class:`Capabilities`; callers branch on those, never on its type. What it may
+offer besides is in :mod:`remotes.faces`.
 """
 
 from __future__ import annotations
@@ -39,6 +40,11 @@ class Capabilities:
     """``sync`` reaches stable storage. False only for memory."""
     hierarchical: bool
     """Directories exist by themselves and can be empty."""
+    conditional_put: bool = True
+    """``put`` with ``replace=False`` is decided by the storage: of several at once exactly one succeeds. Where only
+    trying can tell, False until :func:`remotes.faces.probe`."""
+    parallel: int = 1
+    """Requests that are worth having under way at a time: more than 1 where each one waits for a network."""
 
 
 class Kind(StrEnum):

@@ -23,6 +23,8 @@ class RemoteError(Exception):
     """Root of everything a remote raises. ``remote`` is its URL without secrets."""
 
     transient = False
+    hint: str | None = None
+    """What the operator can do, where more is known than the kind of error says."""
 
     def __init__(self, remote: str, name: str, problem: str) -> None:
         self.remote = remote
@@ -80,16 +82,20 @@ class ReadOnly(RemoteError):
 
 
 class AccessDenied(RemoteError):
-    def __init__(self, remote: str, name: str) -> None:
-        super().__init__(remote, name, "permission denied")
+    def __init__(
+        self, remote: str, name: str, problem: str = "permission denied", *, hint: str | None = None
+    ) -> None:
+        super().__init__(remote, name, problem)
+        self.hint = hint
 
 
 class Unavailable(RemoteError):
     """The storage failed."""
 
-    def __init__(self, remote: str, name: str, problem: str, *, transient: bool) -> None:
+    def __init__(self, remote: str, name: str, problem: str, *, transient: bool, hint: str | None = None) -> None:
         super().__init__(remote, name, problem)
         self.transient = transient
+        self.hint = hint
 
 
 class TooLarge(RemoteError):

@@ -24,6 +24,7 @@ CHANGES = frozenset(
     {
         *("put", "create", "rename", "delete", "make_directory", "remove_directory", "delete_tree"),
         *("write_at", "truncate", "copy_range", "sync"),
+        *("copy", "delete_many", "upload", "upload_write", "upload_finish", "upload_abort", "discard_uploads"),
     }
 )
 """``touch`` is not among them: it changes only a time, and locks call it from other threads whenever they like."""

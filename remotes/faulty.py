@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from remotes import names
+from remotes import faces, names
 from remotes.contract import Buffer, Capabilities, Entry, Kind, ReadableFile, Remote, Usage, WritableFile, hint_read
 from remotes.faults import Cut, Fault, Faults
 
@@ -102,6 +102,31 @@ class FaultyRemote:
     def usage(self) -> Usage | None:
         return self.faults.perform("usage", self.url, "", self.inner.usage)
 
+    def copy(self, old: str, new: str) -> None:
+        self.faults.perform("copy", self.url, old, lambda: faces.copy(self.inner, old, new))
+
+    def delete_many(self, names: Sequence[str]) -> None:
+        first = names[0] if names else ""
+        self.faults.perform("delete_many", self.url, first, lambda: faces.delete_many(self.inner, names))
+
+    def upload(self, name: str, *, bound_bytes: int | None) -> FaultyUpload:
+        begun = self.faults.perform(
+            "upload", self.url, name, lambda: faces.upload(self.inner, name, bound_bytes=bound_bytes)
+        )
+        return FaultyUpload(self, name, begun)
+
+    def discard_uploads(self, name: str) -> int:
+        return self.faults.perform("discard_uploads", self.url, name, lambda: faces.discard_uploads(self.inner, name))
+
+    def probe(self) -> None:
+        self.faults.perform("probe", self.url, "", lambda: faces.probe(self.inner))
+
+    def traffic(self) -> faces.Traffic | None:
+        return faces.traffic(self.inner)
+
+    def remarks(self) -> Sequence[faces.Remark]:
+        return self.faults.perform("remarks", self.url, "", lambda: faces.remarks(self.inner))
+
     def close(self) -> None:
         self.inner.close()
 
@@ -124,6 +149,24 @@ class FaultyRemote:
                 self._delete_some(path, rng)
             elif rng.randrange(2):
                 self.inner.delete(path)
+
+
+class FaultyUpload:
+    """An upload to a :class:`FaultyRemote`."""
+
+    def __init__(self, remote: FaultyRemote, name: str, inner: faces.Upload) -> None:
+        self._remote = remote
+        self._name = name
+        self._inner = inner
+
+    def write(self, data: memoryview) -> None:
+        self._remote.faults.perform("upload_write", self._remote.url, self._name, lambda: self._inner.write(data))
+
+    def finish(self) -> int:
+        return self._remote.faults.perform("upload_finish", self._remote.url, self._name, self._inner.finish)
+
+    def abort(self) -> None:
+        self._remote.faults.perform("upload_abort", self._remote.url, self._name, self._inner.abort)
 
 
 class FaultyFile:

@@ -19,6 +19,10 @@ create              after an ambiguous failure an existing *empty* file is not o
 update              opens only
 write_at, truncate  the same bytes at the same place
 copy_range          the same bytes at the same place
+copy, delete_many,  naturally
+probe, remarks,
+discard_uploads
+upload              its beginning only: a piece, or the end, may have arrived
 sync                never: after a failed sync the storage may have dropped what it could not write, and a second one
                     would report success
 ==================  =====================================================================================
@@ -27,11 +31,11 @@ sync                never: after a failed sync the storage may have dropped what
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from remotes import errors
+from remotes import errors, faces
 from remotes.clock import Clock, SystemClock
 from remotes.contract import Buffer, Capabilities, Entry, ReadableFile, Remote, Usage, WritableFile, hint_read
 
@@ -156,6 +160,27 @@ class RetryingRemote:
 
     def usage(self) -> Usage | None:
         return self._retrier.call(self.inner.usage)
+
+    def copy(self, old: str, new: str) -> None:
+        self._retrier.call(lambda: faces.copy(self.inner, old, new))
+
+    def delete_many(self, names: Sequence[str]) -> None:
+        self._retrier.call(lambda: faces.delete_many(self.inner, names))
+
+    def upload(self, name: str, *, bound_bytes: int | None) -> faces.Upload:
+        return self._retrier.call(lambda: faces.upload(self.inner, name, bound_bytes=bound_bytes))
+
+    def discard_uploads(self, name: str) -> int:
+        return self._retrier.call(lambda: faces.discard_uploads(self.inner, name))
+
+    def probe(self) -> None:
+        self._retrier.call(lambda: faces.probe(self.inner))
+
+    def traffic(self) -> faces.Traffic | None:
+        return faces.traffic(self.inner)
+
+    def remarks(self) -> Sequence[faces.Remark]:
+        return self._retrier.call(lambda: faces.remarks(self.inner))
 
     def close(self) -> None:
         self.inner.close()

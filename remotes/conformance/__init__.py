@@ -7,7 +7,7 @@ one by one against every implementation.
 
 from __future__ import annotations
 
-from remotes.conformance import concurrent, directories, files, measures, objects
+from remotes.conformance import concurrent, directories, files, many, measures, objects
 from remotes.conformance.suite import Check, Promise, Scratch, run_promise, scratch_of
 from remotes.contract import Remote
 
@@ -15,6 +15,7 @@ PROMISES: tuple[Promise, ...] = (
     *objects.PROMISES,
     *directories.PROMISES,
     *files.PROMISES,
+    *many.PROMISES,
     *concurrent.PROMISES,
     *measures.PROMISES,
 )

@@ -78,7 +78,7 @@ def a_tree_is_deleted_and_nothing_beside_it(scratch: Scratch) -> None:
         remote.put(scratch.name(base), base.encode())
     remote.delete_tree(scratch.name("tree"))
     remote.delete_tree(scratch.name("tree"))
-    found = [entry.name for entry in remote.list(scratch.directory)]
+    found = [entry.name for entry in scratch.listed()]
     expect(found == ["treehouse"], f"expected only treehouse, listed {found}")
     expect_bytes(b"treehouse/three", remote.get(scratch.name("treehouse/three")), "beside the tree")
 

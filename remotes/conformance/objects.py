@@ -40,12 +40,12 @@ def unusual_names_come_back_as_they_were(scratch: Scratch) -> None:
     remote = scratch.remote
     for name in GOOD_NAMES:
         remote.put(scratch.name(name), name.encode())
-    found = [entry.name for entry in remote.list(scratch.directory)]
+    found = [entry.name for entry in scratch.listed()]
     expect(found == sorted(GOOD_NAMES), f"expected {sorted(GOOD_NAMES)}, listed {found}")
     for name in GOOD_NAMES:
         expect_bytes(name.encode(), remote.get(scratch.name(name)), f"get {name!r}")
         remote.delete(scratch.name(name))
-    expect(not remote.list(scratch.directory), "deleted names are still listed")
+    expect(not scratch.listed(), "deleted names are still listed")
 
 
 def what_was_put_is_got(scratch: Scratch) -> None:
@@ -67,7 +67,7 @@ def put_replaces_only_when_asked(scratch: Scratch) -> None:
     expect_bytes(b"first", remote.get(name), "after a refused put")
     remote.put(name, b"third")
     expect_bytes(b"third", remote.get(name), "after a replacing put")
-    found = [entry.name for entry in remote.list(scratch.directory)]
+    found = [entry.name for entry in scratch.listed()]
     expect(found == ["object"], f"expected only the object, listed {found}")
 
 
@@ -81,8 +81,8 @@ def get_honours_its_limit(scratch: Scratch) -> None:
 def stat_and_list_agree(scratch: Scratch) -> None:
     remote = scratch.remote
     remote.put(scratch.name("object"), bytes(12345))
-    remote.make_directory(scratch.name("sub"))
-    entries = {entry.name: entry for entry in remote.list(scratch.directory)}
+    scratch.make_directory("sub")
+    entries = {entry.name: entry for entry in scratch.listed()}
     expect(list(entries) == ["object", "sub"], f"expected object and sub, listed {list(entries)}")
     for base, kind, size in (("object", Kind.FILE, 12345), ("sub", Kind.DIRECTORY, 0)):
         found = remote.stat(scratch.name(base))
@@ -109,7 +109,7 @@ def a_listing_is_complete(scratch: Scratch) -> str:
     wanted = sorted(f"{number:04d}.object" for number in range(LISTED))
     for base in wanted:
         remote.put(scratch.name(base), base.encode())
-    found = [entry.name for entry in remote.list(scratch.directory)]
+    found = [entry.name for entry in scratch.listed()]
     expect(found == wanted, f"expected {LISTED} names, listed {len(found)}")
     parent, base = names.split(scratch.directory)
     expect(
@@ -131,7 +131,7 @@ def a_file_is_renamed(scratch: Scratch) -> None:
     expect_raises(errors.NotFound, lambda: remote.get(one), "the old name after a rename")
     remote.rename(two, three)
     expect_bytes(b"one", remote.get(three), "after a rename into a new directory")
-    found = [entry.name for entry in remote.list(scratch.directory)]
+    found = [entry.name for entry in scratch.listed()]
     expect(found == ["new"], f"expected only the new directory, listed {found}")
 
 

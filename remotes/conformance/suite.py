@@ -7,9 +7,9 @@ import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from remotes import errors, names
+from remotes import errors, faces, names
 from remotes.clock import Clock, SystemClock
-from remotes.contract import Remote
+from remotes.contract import Entry, Remote
 
 PRIVATE_DIRECTORY = ".xobackup"
 
@@ -43,6 +43,23 @@ class Scratch:
 
     def name(self, path: str) -> str:
         return names.join(self.directory, path)
+
+    def listed(self, path: str = "") -> list[Entry]:
+        """What is in a directory. Where directories do not exist by themselves, one without files has nothing."""
+        directory = self.name(path) if path else self.directory
+        try:
+            return self.remote.list(directory)
+        except errors.NotFound:
+            if self.remote.capabilities.hierarchical:
+                raise
+            return []
+
+    def make_directory(self, path: str) -> None:
+        """A directory that is listed: where it cannot be empty, with a file in it."""
+        if self.remote.capabilities.hierarchical:
+            self.remote.make_directory(self.name(path))
+        else:
+            self.remote.put(self.name(f"{path}/inside"), b"")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +120,7 @@ def run_promise(promise: Promise, scratch: Scratch) -> Check:
 def scratch_of(remote: Remote, clock: Clock | None = None) -> Iterator[Scratch]:
     """A fresh directory on ``remote``, removed at the end."""
     directory = f"{PRIVATE_DIRECTORY}/test-{secrets.token_hex(8)}"
+    faces.probe(remote)
     remote.make_directory(directory)
     try:
         yield Scratch(remote=remote, directory=directory, clock=clock or SystemClock())

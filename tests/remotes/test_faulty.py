@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from remotes import errors, names
+from remotes import errors, faces, names
 from remotes.contract import Remote
 from remotes.faults import CHANGES, Cut, Fault, Faults, Moment, PowerCut
 from remotes.faulty import FaultyRemote, faulty
@@ -20,7 +20,7 @@ def put_three(remote: Remote) -> None:
         remote.put(name, name.encode())
 
 
-OPERATIONS = 20
+OPERATIONS = 29
 
 
 def everything(remote: Remote) -> None:
@@ -45,6 +45,15 @@ def everything(remote: Remote) -> None:
     remote.delete("renamed")
     remote.remove_directory("directory")
     remote.delete_tree("none")
+    faces.copy(remote, "object", "copied")
+    faces.delete_many(remote, ["copied"])
+    upload = faces.upload(remote, "uploaded")
+    upload.write(memoryview(b"x"))
+    upload.finish()
+    upload.abort()
+    faces.discard_uploads(remote, "uploaded")
+    faces.probe(remote)
+    faces.remarks(remote)
 
 
 def test_without_a_plan_everything_passes_and_is_counted() -> None:
