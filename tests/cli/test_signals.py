@@ -14,6 +14,7 @@ from xobackup.cli.errors import Outcome
 from xobackup.cli.exits import Exit
 from xobackup.cli.live import watching
 from xobackup.cli.output import Output
+from xobackup.cli.repositories import opened
 from xotest.site import Site, start, wait_until
 from xotest.xo_rules import assert_nothing
 
@@ -113,3 +114,21 @@ def test_a_command_without_a_switch_ends_at_once(tmp_path: Path, shared: Site, n
     os.close(writer[0])
     assert process.returncode == code, said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+@pytest.mark.parametrize("verb", ["run", "merge", "clean"])
+def test_who_waits_for_a_lock_notices_the_signal(site: Site, verb: str, number: int, code: int) -> None:
+    site.xobackup("run", "--vm", "db")
+    vm = site.pool.model.get("VM", site.pool.vm_named("db"))["uuid"]
+    (site.repository / "xo-vm-backups" / vm / ".20200101T000000Z.json.part").write_bytes(b"a leftover")
+    more = {"run": ["--vm", "db"], "merge": ["-r", "nas"], "clean": ["-r", "nas", "--apply"]}
+    asked = site.repository / ".xobackup" / "locks"
+    with opened(site.repository.as_uri()) as repository, repository.lock(vm, purpose="a test"):
+        before = asked.stat().st_mtime_ns
+        process = site.start(verb, *more[verb])
+        wait_until(lambda: asked.stat().st_mtime_ns != before)  # who finds a lock looks whether it is stale
+        process.send_signal(number)
+        said = drained(process)
+        assert process.returncode == code, said
+    assert "Traceback" not in said and "lock" not in said.replace("locks", ""), "it did not wait to the end"

@@ -331,3 +331,18 @@ def test_settings_that_serialise_everything_work_too(lab: Lab) -> None:
         lab.run()
         lab.check()
     assert len(lab.points()) == 1
+
+
+def test_a_job_that_merges_later_begins_no_merge_in_any_run(lab: Lab) -> None:
+    lab.with_settings(retention=2, merge_in_run=False)
+    for number in range(5):
+        lab.write(0, 0, bytes([number]) * 4096)
+        lab.run()
+    assert len(lab.points()) == 2 and not lab.journal.of(events.Merged)
+    waiting = lab.repository().merge_plan(lab.vm_uuid)
+    assert waiting.steps and all(step.kind == "merge" for step in waiting.steps)
+    lab.check(finished=False)
+    lab.with_settings(merge_in_run=True)
+    lab.run()
+    assert not lab.repository().merge_plan(lab.vm_uuid).steps
+    lab.check()

@@ -6,6 +6,7 @@ import signal
 import pytest
 
 from xobackup.clock import FakeClock
+from xobackup.engine import cancel
 from xobackup.engine.cancel import CancelToken, on_signals
 from xobackup.engine.errors import Cancelled
 
@@ -53,8 +54,20 @@ def test_a_signal_throws_the_switch_and_handlers_come_back(number: int) -> None:
     assert signal.getsignal(number) is before
 
 
-def test_a_second_interrupt_does_not_wait_for_the_clean_up() -> None:
-    token = CancelToken()
-    with pytest.raises(KeyboardInterrupt), on_signals(token):
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_does_not_wait_for_the_clean_up(second: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cancel, "ECHO_S", 0.0)
+    aborted: list[int] = []
+    with on_signals(CancelToken(), abort=aborted.append):
+        os.kill(os.getpid(), signal.SIGINT)
+        assert not aborted
+        os.kill(os.getpid(), second)
+    assert aborted == [second]
+
+
+def test_the_echo_of_a_signal_is_no_second_one() -> None:
+    aborted: list[int] = []
+    with on_signals(CancelToken(), abort=aborted.append):
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
+    assert not aborted

@@ -218,3 +218,16 @@ def test_two_processes(tmp_path):
         with lock_of(remote, SystemClock()):
             note = json.loads(remote.get(f".xobackup/locks/{VM}.json"))
             assert note["pid"] != process.pid
+
+
+def test_who_waits_may_give_up(remote, clock):
+    class Enough(Exception):
+        pass
+
+    def check() -> None:
+        if clock.now_s() > START_S + 2:
+            raise Enough
+
+    with lock_of(remote, clock), pytest.raises(Enough):
+        lock_of(remote, clock, timeout_s=60, check=check).acquire()
+    assert clock.now_s() < START_S + 5 and names(remote) == [VM]

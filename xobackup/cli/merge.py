@@ -79,7 +79,7 @@ def _merge(watch: Watch, repository: Repository, where: Where) -> MergeReport:
         seen = progress.bytes_done
 
     try:
-        with repository.lock(where.vm, timeout_s=LOCK_WAIT_S, purpose="merge") as directory:
+        with repository.lock(where.vm, timeout_s=LOCK_WAIT_S, purpose="merge", check=watch.cancel.check) as directory:
             return directory.merge(told, cancel=watch.cancel.check)
     finally:
         watch.progress.drop(meter)

@@ -7,10 +7,13 @@ check the switch.
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from xobackup.clock import Clock
@@ -18,6 +21,10 @@ from xobackup.engine.errors import Cancelled
 
 SLEEP_STEP_S = 0.25
 """How long a sleeper may take to notice."""
+ECHO_S = 0.5
+"""A second signal within this time is the first one's echo: a terminal and ``sudo`` may both pass one on."""
+ABORTED = "\nstopped at once: nothing was cleaned up, the next start does that\n"
+SHOW_CURSOR = "\x1b[?25h"
 
 
 class CancelToken:
@@ -75,20 +82,31 @@ class CancelToken:
         self.check()
 
 
+def abort_process(number: int) -> None:
+    """End at once, with the exit code of the signal, whatever threads are at. A crash, to what is on disk: the next
+    start finds and cleans what this one leaves."""
+    with suppress(OSError):
+        os.write(2, (SHOW_CURSOR if sys.stderr.isatty() else "").encode() + ABORTED.encode())
+    os._exit(128 + number)
+
+
 @contextmanager
-def on_signals(token: CancelToken) -> Iterator[None]:
+def on_signals(token: CancelToken, *, abort: Callable[[int], None] = abort_process) -> Iterator[None]:
     """Let SIGTERM and SIGINT throw the switch while inside. Only from the main thread; elsewhere it does nothing.
 
-    A second SIGINT raises ``KeyboardInterrupt`` as usual, for the operator who will not wait for the clean-up.
+    A second signal does not wait for the clean-up: it calls ``abort``.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    first_s: list[float] = []
 
     def throw(number: int, _frame: FrameType | None) -> None:
-        if token.cancelled and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        token.cancel(f"stopped by {signal.Signals(number).name}")
+        if not first_s:
+            first_s.append(time.perf_counter())
+            token.cancel(f"stopped by {signal.Signals(number).name}")
+        elif time.perf_counter() - first_s[0] >= ECHO_S:
+            abort(number)
 
     before = {number: signal.signal(number, throw) for number in (signal.SIGTERM, signal.SIGINT)}
     try:

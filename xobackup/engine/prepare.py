@@ -47,7 +47,9 @@ class Preparation:
         purpose, wait_s = f"backup job {self._job.name}", self._job.settings.lock_wait_s
         for name, repository in self._context.repositories.items():
             try:
-                directory = held.enter_context(repository.lock(self.vm.uuid, timeout_s=wait_s, purpose=purpose))
+                directory = held.enter_context(
+                    repository.lock(self.vm.uuid, timeout_s=wait_s, purpose=purpose, check=self._cancel.check)
+                )
                 self.targets.add(Target(name, directory))
             except SINK_ERRORS as error:
                 failures[name] = error
@@ -58,8 +60,9 @@ class Preparation:
         self.targets.require()
 
     def finish_interrupted(self, target: Target) -> None:
-        """Interrupted merges and parts of disks on one remote."""
-        for refusal in target.merge(cancel=self._cancel.check).refusals:
+        """Interrupted merges and parts of disks on one remote; merges that wait only if the job merges at all."""
+        begin = self._job.settings.merge_in_run
+        for refusal in target.merge(cancel=self._cancel.check, begin=begin).refusals:
             self._warn(f"{refusal.lineage}: {refusal.reason}", target.name)
 
     def plan(self) -> tuple[Survey, VmPlan]:

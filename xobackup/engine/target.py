@@ -104,9 +104,14 @@ class Target:
         return self._directory.delete_points(ids)
 
     def merge(
-        self, progress: Callable[[MergeProgress], None] | None = None, *, cancel: Callable[[], None] | None = None
+        self,
+        progress: Callable[[MergeProgress], None] | None = None,
+        *,
+        cancel: Callable[[], None] | None = None,
+        begin: bool = True,
     ) -> MergeReport:
-        return self._directory.merge(progress, cancel=cancel)
+        """``begin`` False: only finish what was interrupted."""
+        return self._directory.merge(progress, cancel=cancel, begin=begin)
 
 
 class Targets:

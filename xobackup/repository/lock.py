@@ -19,6 +19,7 @@ import os
 import secrets
 import socket
 import threading
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
@@ -57,7 +58,9 @@ class DirectoryLock:
         timeout_s: float = 0.0,
         refresh_s: float = REFRESH_S,
         purpose: str = "",
+        check: Callable[[], None] = lambda: None,
     ) -> None:
+        """``check`` is asked while waiting, and raises to give up."""
         self.name = lock_name(vm)
         self._remote = remote
         self._vm = checked_uuid("vm", vm)
@@ -65,6 +68,7 @@ class DirectoryLock:
         self._timeout_s = timeout_s
         self._refresh_s = refresh_s
         self._purpose = purpose
+        self._give_up = check
         self._token = secrets.token_hex(8)
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -87,7 +91,9 @@ class DirectoryLock:
             raise NotSupported(self._remote.url, self.name, "the remote cannot lock by directories")
         self._remote.make_directory(vm_directory(self._vm))
         deadline_s = self._clock.monotonic_s() + self._timeout_s
+        self._give_up()
         while not self._try():
+            self._give_up()
             if self._clock.monotonic_s() >= deadline_s:
                 raise LockHeld(self.name, max(self._age_s() or 0.0, 0.0), self._holder())
             self._clock.sleep(POLL_S)

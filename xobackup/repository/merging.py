@@ -95,8 +95,12 @@ def run_merges(
     check: Callable[[], None],
     progress: Callable[[MergeProgress], None] | None = None,
     digests: bool = True,
+    begin: bool = True,
 ) -> MergeReport:
-    """Reclaim everything that no restore point needs. ``check`` raises when the lock is lost, or to cancel."""
+    """Reclaim everything that no restore point needs. ``check`` raises when the lock is lost, or to cancel.
+
+    ``begin`` False: interrupted merges are finished and litter goes, but no merge begins.
+    """
     listing = list_points(remote, vm, use_cache=False)
     report = MergeReport()
     for name in listing.leftovers:
@@ -106,7 +110,7 @@ def run_merges(
     lineages: dict[str, Lineage] = {}
     for path in lineage_paths(remote, vm):
         merger = _Merger(remote, vm, path, clock=clock, check=check, progress=progress, digests=digests)
-        merger.run(listing, report)
+        merger.run(listing, report, begin=begin)
         lineages[path] = merger.lineage
     check()
     refresh_points(remote, vm, listing, lineages, report)
@@ -183,7 +187,7 @@ class _Merger:
         self._changed = False
         """Since the lineage was read."""
 
-    def run(self, listing: PointListing, report: MergeReport) -> None:
+    def run(self, listing: PointListing, report: MergeReport, *, begin: bool) -> None:
         """Resume, then everything else; each is planned from the directory as it is then."""
         for name in list(self.lineage.states):
             self._resume(name, report)
@@ -195,6 +199,8 @@ class _Merger:
         report.refusals += plan.refusals
         for step in plan.steps:
             if step.kind is StepKind.RESUME:  # it could not be resumed, and was reported
+                continue
+            if step.kind is StepKind.MERGE and not begin:
                 continue
             self._check()
             self._apply(step, report)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from remotes.contract import Kind, Remote, Usage
@@ -96,8 +96,13 @@ class Repository:
         return verify_vm(self.remote, checked_uuid("vm", vm), options or VerifyOptions(), points=points)
 
     @contextlib.contextmanager
-    def lock(self, vm: str, *, timeout_s: float = 0.0, purpose: str = "") -> Iterator[VmDirectory]:
-        """Hold the VM's lock and give its directory for writing. :class:`LockHeld` when somebody else has it."""
+    def lock(
+        self, vm: str, *, timeout_s: float = 0.0, purpose: str = "", check: Callable[[], None] = lambda: None
+    ) -> Iterator[VmDirectory]:
+        """Hold the VM's lock and give its directory for writing. :class:`LockHeld` when somebody else has it.
+
+        ``check`` is asked while waiting for it, and raises to give up.
+        """
         self._refuse_encrypted()
         lock = DirectoryLock(
             self.remote,
@@ -106,6 +111,7 @@ class Repository:
             timeout_s=timeout_s,
             refresh_s=self.options.lock_refresh_s,
             purpose=purpose,
+            check=check,
         )
         with lock:
             yield VmDirectory(self.remote, vm, lock, clock=self._clock, options=self.options)

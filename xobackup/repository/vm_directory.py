@@ -178,10 +178,12 @@ class VmDirectory:
         progress: Callable[[MergeProgress], None] | None = None,
         *,
         cancel: Callable[[], None] | None = None,
+        begin: bool = True,
     ) -> MergeReport:
         """Finish interrupted merges, clear litter, merge and delete what no restore point needs.
 
         Call it at the start of a run, so that leftovers of an interrupted one are gone, and after retention.
+        ``begin`` False: no merge begins that had not begun before.
         """
 
         def check() -> None:
@@ -196,6 +198,7 @@ class VmDirectory:
             check=check,
             progress=progress,
             digests=self._options.digests,
+            begin=begin,
         )
 
     def clean_plan(self) -> list[CleanFinding]:
