@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from xobackup.engine.removal import destroy_vdi, remove_disks, remove_snapshot
-from xobackup.engine.snapshot import vdis_of
+from xobackup.engine.taking.taken import vdis_of
 from xobackup.simpool import SimPool
 from xobackup.xapi.errors import Busy
 from xobackup.xapi.session import Session

@@ -7,14 +7,11 @@ pool does. Whatever is interrupted leaves only things that the next run recognis
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import TYPE_CHECKING
 
-from xobackup.clock import utc
 from xobackup.engine import events
 from xobackup.engine.active import Active, marked_active
 from xobackup.engine.cancel import CancelToken
@@ -24,16 +21,17 @@ from xobackup.engine.errors import VmRefused
 from xobackup.engine.full.backup import FullBackup
 from xobackup.engine.full.transfer import Exported
 from xobackup.engine.phases import phase
-from xobackup.engine.plan import VmPlan, plan_vm, vm_data
+from xobackup.engine.plan import VmPlan, vm_data
 from xobackup.engine.prepare import Preparation
 from xobackup.engine.publish import Surroundings, draft
 from xobackup.engine.purge import purge
-from xobackup.engine.removal import remove_snapshot
-from xobackup.engine.snapshot import Taken, mark_exported, migration_blocked, reset_marks, take_snapshot
 from xobackup.engine.survey import Survey
+from xobackup.engine.taking.attempt import Taking
+from xobackup.engine.taking.marks import mark_exported
+from xobackup.engine.taking.migration import migration_blocked
+from xobackup.engine.taking.taken import Taken
 from xobackup.engine.target import SINK_ERRORS, Target, Targets
 from xobackup.engine.tidy import expire_points, remove_served_snapshots
-from xobackup.engine.tracking import track_changes
 from xobackup.engine.transfer import Transfer
 from xobackup.engine.transferred import Transferred
 from xobackup.engine.view import VmView
@@ -41,9 +39,6 @@ from xobackup.xapi.errors import XapiError
 
 if TYPE_CHECKING:
     from xobackup.repository.metadata import RestorePoint
-
-CLOCK_BEHIND_MAX_S = 5.0
-"""A newest point that much ahead is waited for; more means that a clock is wrong."""
 
 
 @dataclass(slots=True)
@@ -84,6 +79,9 @@ class VmBackup:
             cancel=self._cancel,
             warn=lambda message, remote: self._warn(message, remote=remote),
         )
+        self._taking = Taking(
+            context, self._prepared, cancel=self._cancel, warn=self._warn, remarks=self.done.warnings
+        )
         self._full = FullBackup(
             context,
             self.done.exported,
@@ -122,10 +120,8 @@ class VmBackup:
         try:
             with migration_blocked(self._session, self._prepared.vm.ref, self._job.id):
                 with self._phase("snapshot"):
-                    taken = self._snapshot(plan)
-                    plan = self._match(plan, taken)
-                    if None in taken.vtpms:
-                        self._warn("the host does not give the contents of its virtual TPM: they are not backed up")
+                    taken = self._taking.take(plan)
+                    plan = self._taking.match(plan, taken)
                 with self._phase("transfer"):
                     if plan.archive is not None:
                         self._full.export(plan.archive, taken, self._prepared.vm)
@@ -137,8 +133,10 @@ class VmBackup:
                 else:
                     self._publish(taken, live_record)
         finally:
+            # Once a remote was asked to publish, only a look at it tells whether it did (the connection may have
+            # broken right after): then the next run decides.
             if taken is not None and not self._announced:
-                self._drop_snapshot(taken)
+                self._taking.drop(taken)
         if self._job.settings.purge_snapshot_data:
             with self._phase("purge"):
                 done, points = self.done.transferred.done, self.done.points
@@ -146,58 +144,6 @@ class VmBackup:
                 purge(self._context, vm_uuid, taken, done=done, published=points, warn=self._warn)
         with self._phase("retention"):
             self._let_go()
-
-    def _drop_snapshot(self, taken: Taken) -> None:
-        """Nothing will ever continue from this snapshot: no remote can have it, or it was for a full backup. The next
-        run removes what stays.
-
-        Once a remote was asked to publish, only a look at it tells whether it did (the connection may have broken
-        right after): then the next run decides.
-        """
-        with contextlib.suppress(XapiError):
-            remove_snapshot(self._session, taken.ref, dict(taken.vdis.values()))
-
-    def _snapshot(self, plan: VmPlan) -> Taken:
-        reset_marks(self._session, self._prepared.vm)
-        track_changes(self._context, self._prepared.vm, plan, self._warn, self.done.warnings)
-        left_out = {disk.uuid for disk in plan.skipped_disks}
-        return take_snapshot(
-            self._session,
-            self._prepared.vm,
-            self._job,
-            run_id=self._context.run_id,
-            moment=self._moment(),
-            ignore_vdi_refs=[disk.vdi_ref for disk in self._prepared.vm.disks if disk.vdi_uuid in left_out],
-            cancel=self._cancel,
-        )
-
-    def _moment(self) -> datetime:
-        """Now, in whole seconds, and later than every restore point there is: names must grow."""
-        newest: list[int] = []
-        self._targets.each(lambda target: newest.append(target.newest_ms()))
-        newest_s = max(newest) // 1000
-        behind_s = newest_s + 1 - self._world.clock.now_s()
-        if behind_s > CLOCK_BEHIND_MAX_S:
-            message = f"its newest restore point is of {utc(newest_s):%Y-%m-%d %H:%M:%S} UTC, which is in the future"
-            raise VmRefused(message, hint="check the clocks of this machine and of the one that wrote it")
-        if behind_s > 0:
-            self._cancel.sleep(self._world.clock, behind_s)
-        return utc(int(self._world.clock.now_s()))
-
-    def _match(self, plan: VmPlan, taken: Taken) -> VmPlan:
-        """The plan for the disks that the snapshot really has: one may have come or gone since we looked."""
-        planned = {disk.disk.vdi_uuid for disk in plan.disks}
-        if set(taken.vdis) == planned:
-            return plan
-        _, vm = self._prepared.look()
-        again = plan_vm(self._job, vm, self._prepared.tips(vm), terms=self._context.means.terms)
-        disks = tuple(disk for disk in again.disks if disk.disk.vdi_uuid in taken.vdis)
-        missing = set(taken.vdis) - {disk.disk.vdi_uuid for disk in disks}
-        if missing or not disks:
-            raise VmRefused(f"its disks changed during the snapshot ({', '.join(sorted(missing)) or 'none left'})")
-        for gone in sorted(planned - set(taken.vdis)):
-            self._warn(f"disk {gone} was detached before the snapshot and is not in this restore point")
-        return VmPlan(vm=vm, disks=disks, skipped_disks=again.skipped_disks)
 
     def _transfer(self, plan: VmPlan, taken: Taken) -> None:
         shared = Shared(

@@ -10,7 +10,7 @@ from xobackup.engine import keys
 
 if TYPE_CHECKING:
     from xobackup.engine.job import Job
-    from xobackup.engine.snapshot import Taken
+    from xobackup.engine.taking.taken import Taken
 
 Record = dict[str, Any]
 

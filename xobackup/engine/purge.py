@@ -24,7 +24,7 @@ from xobackup.xapi.values import is_null
 
 if TYPE_CHECKING:
     from xobackup.engine.context import RunContext
-    from xobackup.engine.snapshot import Taken
+    from xobackup.engine.taking.taken import Taken
     from xobackup.engine.transferred import DiskDone
     from xobackup.xapi.session import Session
 

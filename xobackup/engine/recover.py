@@ -16,7 +16,9 @@ from xobackup.engine import events, keys
 from xobackup.engine.active import POOL_BACKUP, Active, interrupted
 from xobackup.engine.removal import detach_from_control_domains, remove_snapshot
 from xobackup.engine.restore_vm import remove_restored
-from xobackup.engine.snapshot import unblock_migration, vdis_of, write_marks
+from xobackup.engine.taking.marks import write_marks
+from xobackup.engine.taking.migration import unblock_migration
+from xobackup.engine.taking.taken import vdis_of
 from xobackup.xapi.errors import NotFound, XapiError, XapiFailure
 from xobackup.xapi.task import discard
 

@@ -13,7 +13,7 @@ from xobackup.engine.cancel import CancelToken
 from xobackup.engine.job import FULL
 from xobackup.engine.prune import Group, groups_of, judge
 from xobackup.engine.removal import remove_snapshot
-from xobackup.engine.snapshot import vdis_of
+from xobackup.engine.taking.taken import vdis_of
 from xobackup.engine.target import Target
 from xobackup.engine.view import VmView
 from xobackup.xapi.errors import NotFound, XapiError

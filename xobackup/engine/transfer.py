@@ -17,7 +17,7 @@ from xobackup.engine.target import SINK_ERRORS
 from xobackup.engine.transferred import Transferred
 
 if TYPE_CHECKING:
-    from xobackup.engine.snapshot import Taken
+    from xobackup.engine.taking.taken import Taken
 
 
 class Transfer:

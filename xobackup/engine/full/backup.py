@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from xobackup.engine.cancel import CancelToken
     from xobackup.engine.context import RunContext
     from xobackup.engine.full.plan import ArchivePlan
-    from xobackup.engine.snapshot import Taken
+    from xobackup.engine.taking.taken import Taken
     from xobackup.engine.target import Target, Targets
     from xobackup.engine.view import VmView
     from xobackup.repository.metadata import RestorePoint

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from xobackup.engine.cancel import CancelToken
     from xobackup.engine.full.plan import ArchivePlan
     from xobackup.engine.progress import Meter
-    from xobackup.engine.snapshot import Taken
+    from xobackup.engine.taking.taken import Taken
     from xobackup.engine.target import Target
     from xobackup.engine.world import World
     from xobackup.repository.images.writer import ImageResult, ImageWriter

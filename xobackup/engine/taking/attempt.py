@@ -1,0 +1,102 @@
+"""Taking one VM in one attempt: marks off, changes tracked, the moment chosen, the snapshot, the plan that fits it.
+
+The moment is later than every restore point of the VM, because their names must grow. A disk that came or went
+between the plan and the snapshot changes the plan or, when it came, fails the attempt: it would be missing from the
+restore point without anybody knowing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from datetime import datetime
+
+from xobackup.clock import utc
+from xobackup.engine.cancel import CancelToken
+from xobackup.engine.context import RunContext
+from xobackup.engine.errors import VmRefused
+from xobackup.engine.plan import VmPlan, plan_vm
+from xobackup.engine.prepare import Preparation
+from xobackup.engine.removal import remove_snapshot
+from xobackup.engine.taking.marks import reset_marks
+from xobackup.engine.taking.snapshot import take_snapshot
+from xobackup.engine.taking.taken import Taken
+from xobackup.engine.tracking import track_changes
+from xobackup.xapi.errors import XapiError
+
+CLOCK_BEHIND_MAX_S = 5.0
+"""A newest point that much ahead is waited for; more means that a clock is wrong."""
+
+
+class Taking:
+    """One attempt's."""
+
+    def __init__(
+        self,
+        context: RunContext,
+        prepared: Preparation,
+        *,
+        cancel: CancelToken,
+        warn: Callable[[str], None],
+        remarks: list[str],
+    ) -> None:
+        """``remarks`` gets what the report should tell besides warnings."""
+        self._context = context
+        self._prepared = prepared
+        self._cancel = cancel
+        self._warn = warn
+        self._remarks = remarks
+
+    def take(self, plan: VmPlan) -> Taken:
+        """The VM, as the job takes it. On any failure what was made of it is removed again."""
+        session, vm = self._context.session, self._prepared.vm
+        reset_marks(session, vm)
+        track_changes(self._context, vm, plan, self._warn, self._remarks)
+        left_out = {disk.uuid for disk in plan.skipped_disks}
+        taken = take_snapshot(
+            session,
+            vm,
+            self._context.job,
+            run_id=self._context.run_id,
+            moment=self._moment(),
+            ignore_vdi_refs=[disk.vdi_ref for disk in vm.disks if disk.vdi_uuid in left_out],
+            cancel=self._cancel,
+        )
+        if None in taken.vtpms:
+            self._warn("the host does not give the contents of its virtual TPM: they are not backed up")
+        return taken
+
+    def match(self, plan: VmPlan, taken: Taken) -> VmPlan:
+        """The plan for the disks that the snapshot really has: one may have come or gone since we looked."""
+        planned = {disk.disk.vdi_uuid for disk in plan.disks}
+        if set(taken.vdis) == planned:
+            return plan
+        _, vm = self._prepared.look()
+        again = plan_vm(self._context.job, vm, self._prepared.tips(vm), terms=self._context.means.terms)
+        disks = tuple(disk for disk in again.disks if disk.disk.vdi_uuid in taken.vdis)
+        missing = set(taken.vdis) - {disk.disk.vdi_uuid for disk in disks}
+        if missing or not disks:
+            raise VmRefused(f"its disks changed during the snapshot ({', '.join(sorted(missing)) or 'none left'})")
+        for gone in sorted(planned - set(taken.vdis)):
+            self._warn(f"disk {gone} was detached before the snapshot and is not in this restore point")
+        return VmPlan(vm=vm, disks=disks, skipped_disks=again.skipped_disks, archive=again.archive)
+
+    def drop(self, taken: Taken) -> None:
+        """Remove what was taken: nothing will ever continue from it, because no remote can have it, or because it was
+        for a full backup. The next run removes what stays."""
+        with contextlib.suppress(XapiError):
+            remove_snapshot(self._context.session, taken.ref, dict(taken.vdis.values()))
+
+    def _moment(self) -> datetime:
+        """Now, in whole seconds, and later than every restore point there is: names must grow."""
+        clock = self._context.world.clock
+        newest: list[int] = []
+        self._prepared.targets.each(lambda target: newest.append(target.newest_ms()))
+        newest_s = max(newest) // 1000
+        behind_s = newest_s + 1 - clock.now_s()
+        if behind_s > CLOCK_BEHIND_MAX_S:
+            message = f"its newest restore point is of {utc(newest_s):%Y-%m-%d %H:%M:%S} UTC, which is in the future"
+            raise VmRefused(message, hint="check the clocks of this machine and of the one that wrote it")
+        if behind_s > 0:
+            self._cancel.sleep(clock, behind_s)
+        return utc(int(clock.now_s()))
