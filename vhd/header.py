@@ -34,8 +34,9 @@ NO_OFFSET = 0xFFFFFFFFFFFFFFFF
 HEADER_VERSION = 0x00010000
 CHECKSUM_OFFSET = 36
 PARENT_NAME_BYTES = 512
-ENTRIES_MAX = 1 << 22
-"""Refuse larger tables: 8 TiB of 2 MiB blocks, four times what any writer of the format can address."""
+ENTRIES_MAX = 1 << 23
+"""Refuse larger tables: 16 TiB of 2 MiB blocks, the largest disk a pool has (qcow2), kept as a VHD directory. What a
+file can address ends at an eighth of it."""
 
 _LAYOUT = struct.Struct(">8sQQIIII16sII512s192s256s")
 assert _LAYOUT.size == HEADER_BYTES

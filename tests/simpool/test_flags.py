@@ -31,7 +31,8 @@ def test_a_repository_with_everything() -> None:
     sr = parse_sr("fast=lvm,size=10G,used=9G,hosts=0+2,read-only")
     assert (sr.name, sr.type, sr.physical_size, sr.foreign_bytes) == ("fast", "lvm", 10 * GIB, 9 * GIB)
     assert sr.hosts == (0, 2) and sr.read_only
-    assert parse_sr("plain=nfs").hosts is None
+    assert parse_sr("plain=nfs").hosts is None and parse_sr("plain=nfs").formats == ()
+    assert parse_sr("big=nfs,formats=qcow2+vhd").formats == ("qcow2", "vhd")
     assert parse_sr("nobody's=nfs,hosts=").hosts == ()
 
 
@@ -52,6 +53,8 @@ def test_a_vm_with_everything() -> None:
         (parse_sr, "a=zfs", "found 'zfs'"),
         (parse_sr, "a=ext,colour=red", "found colour"),
         (parse_sr, "a=ext,hosts=one", "found 'one'"),
+        (parse_sr, "a=ext,formats=vmdk", "formats of vhd, qcow2, found 'vmdk'"),
+        (parse_sr, "a=ext,formats=", "formats of vhd, qcow2, found ''"),
         (parse_vm, "a=", "NAME=SIZE"),
         (parse_vm, "a=8M,paused", "found paused"),
         (parse_fault, "explode VM.snapshot", "found 'explode'"),

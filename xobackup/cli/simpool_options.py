@@ -26,7 +26,11 @@ Hosts = Annotated[int, _option(MADE, "--hosts", "The first is the master.", min=
 Ipv6 = Annotated[bool, _option(MADE, "--ipv6", "Its hosts offer NBD on ::1 too.")]
 Srs = Annotated[
     list[str] | None,
-    _option(MADE, "--sr", "NAME=TYPE[,size=10G][,used=9G][,hosts=0+1][,read-only]. The first is the default one."),
+    _option(
+        MADE,
+        "--sr",
+        "NAME=TYPE[,size=10G][,used=9G][,formats=qcow2+vhd][,hosts=0+1][,read-only]. The first is the default.",
+    ),
 ]
 Vms = Annotated[
     list[str] | None,

@@ -37,7 +37,7 @@ from xobackup.repository.errors import BadDigests
 MAGIC = b"xobxxh3\n"
 VERSION = 1
 DIGEST_BYTES = 16
-ENTRIES_MAX = 1 << 22
+ENTRIES_MAX = 1 << 23
 """As many blocks as the largest table of a VHD that is read at all."""
 FILE_BYTES_MAX = 40 + ENTRIES_MAX * 28 + DIGEST_BYTES
 

@@ -63,8 +63,10 @@ def build_pool(toolstack: Toolstack, spec: PoolSpec, directory: Path, *, address
             database.update("network", next(iter(networks.values())), purpose=[spec.nbd])
         online = ("VDI_RESIZE_ONLINE",) if toolstack.options.resize_online else ()
         known = [name for name in VHD_FEATURES if name != "VDI_CONFIG_CBT" or toolstack.options.release != "7.1"]
+        qcow2_kinds = {one.type for one in spec.srs if "qcow2" in one.formats}
         for kind in VHD_KINDS:
-            _driver(toolstack, kind, (*known, *online))
+            formats = ("vhd", "qcow2") if kind in qcow2_kinds else ("vhd",)
+            _driver(toolstack, kind, (*known, *online), formats)
         _driver(toolstack, "iso", ISO_FEATURES)
         srs = {one.name: _repository(toolstack, one, hosts, directory) for one in spec.srs}
         usable = [ref for ref in srs.values() if ref in toolstack.stores]
@@ -114,7 +116,7 @@ def _network(toolstack: Toolstack, name: str, number: int, hosts: list[str]) -> 
     return network
 
 
-def _driver(toolstack: Toolstack, kind: str, features: tuple[str, ...]) -> None:
+def _driver(toolstack: Toolstack, kind: str, features: tuple[str, ...], formats: tuple[str, ...] = ()) -> None:
     toolstack.database.create(
         "SM",
         {
@@ -125,6 +127,7 @@ def _driver(toolstack: Toolstack, kind: str, features: tuple[str, ...]) -> None:
             "required_api_version": "1.0",
             "features": dict.fromkeys(features, 1),
             "capabilities": list(features),
+            "supported_image_formats": list(formats),
             "driver_filename": f"/opt/xensource/sm/{kind.upper()}SR",
         },
     )
@@ -148,6 +151,8 @@ def _repository(toolstack: Toolstack, spec: SrSpec, hosts: list[str], directory:
     plugged = spec.hosts if spec.hosts is not None else range(len(hosts)) if shared else (0,)
     for index in plugged:
         config = {"location": f"simulated:/{spec.name}"} if shared else {"device": "/dev/simulated"}
+        if spec.formats:
+            config["preferred-image-formats"] = ",".join(spec.formats)
         record = {"host": hosts[index], "SR": sr, "device_config": config, "currently_attached": True}
         database.create("PBD", record)
     if spec.type == "iso":

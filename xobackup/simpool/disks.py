@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from vhd.block import BLOCK_BYTES
-from xobackup.simpool import vdi_rules
+from xobackup.simpool import image_formats, vdi_rules
 from xobackup.simpool.failures import Failure, backend
 from xobackup.simpool.storage.store import ChainTooLong, SrStore, StorageFull, StorageReadOnly
 from xobackup.simpool.values import EPOCH, NULL
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from xobackup.simpool.database import Record
     from xobackup.simpool.toolstack import Toolstack
 
-SIZE_MAX_BYTES = 2040 << 30
 COPIED = (
     "name_label",
     "name_description",
@@ -64,13 +63,15 @@ def create_disk(toolstack: Toolstack, record: Record) -> str:
     store = toolstack.stores.get(sr)
     if store is None or "VDI_CREATE" not in vdi_rules.sr_features(database, sr):
         raise Failure("SR_OPERATION_NOT_SUPPORTED", sr)
-    size = -(-record["virtual_size"] // BLOCK_BYTES) * BLOCK_BYTES
-    if not 0 < size <= SIZE_MAX_BYTES:
-        raise backend(79, "VDI Invalid size", "VDI size must be between 1 MB and 2088960 MB")
+    config = record.get("sm_config", {})
+    image_format = image_formats.format_of_new(database, sr, config, record["virtual_size"])
+    size = image_formats.checked_size(image_format, record["virtual_size"])
+    if image_format != "vhd":
+        config = {**config, image_formats.KEY: image_format}
     uuid = database.new_uuid()
     with storage_failures():
-        store.create(uuid, size)
-    vdi = database.create("VDI", {**record, **_initial(uuid), "virtual_size": size})
+        store.create(uuid, size, image_format)
+    vdi = database.create("VDI", {**record, **_initial(uuid), "virtual_size": size, "sm_config": config})
     for tell in toolstack.on_created:
         tell(vdi, size)
     refresh_disks(toolstack, sr, [vdi])
@@ -104,6 +105,8 @@ def snapshot_disk(toolstack: Toolstack, vdi: str, *, is_snapshot: bool) -> str:
     with storage_failures():
         base = store.snapshot(record["uuid"], new_uuid, base_uuid, deflated=is_snapshot)
     made = {name: record[name] for name in SNAPSHOT_COPIED} | {"SR": record["SR"]} | _initial(new_uuid)
+    if image_formats.KEY in record["sm_config"]:
+        made["sm_config"] = {image_formats.KEY: record["sm_config"][image_formats.KEY]}
     if is_snapshot:
         made |= {
             "is_a_snapshot": True,
@@ -173,11 +176,9 @@ def resize_disk(toolstack: Toolstack, vdi: str, size_bytes: int) -> None:
     store = toolstack.store_of(vdi)
     if store is None:
         raise Failure("SR_OPERATION_NOT_SUPPORTED", record["SR"])
-    size = -(-size_bytes // BLOCK_BYTES) * BLOCK_BYTES
+    size = image_formats.checked_size(store.node(record["uuid"]).image_format, size_bytes)
     if size < record["virtual_size"]:
         raise backend(79, "VDI Invalid size", "shrinking not allowed")
-    if size > SIZE_MAX_BYTES:
-        raise backend(79, "VDI Invalid size", "VDI size must be between 1 MB and 2088960 MB")
     with storage_failures():
         store.resize(record["uuid"], size)
     toolstack.database.update("VDI", vdi, virtual_size=size)

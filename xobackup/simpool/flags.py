@@ -1,7 +1,7 @@
 """Short texts for what a pool consists of: what the command line takes.
 
     size     8G, 512M, 64K, 1048576
-    SR       NAME=TYPE[,size=SIZE][,used=SIZE][,hosts=0+2][,read-only]
+    SR       NAME=TYPE[,size=SIZE][,used=SIZE][,formats=qcow2+vhd][,hosts=0+2][,read-only]
     VM       NAME=SIZE[+SIZE...][,filled=SIZE][,sr=NAME][,tag=TAG+TAG][,halted][,cd]
 
 Every refusal names the text, what was expected and what was found.
@@ -14,7 +14,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import get_args
 
-from xobackup.simpool.spec import DiskSpec, HostSpec, NbdPurpose, PoolSpec, SrSpec, SrType, VmSpec
+from xobackup.simpool.spec import DiskSpec, HostSpec, ImageFormat, NbdPurpose, PoolSpec, SrSpec, SrType, VmSpec
 
 _SIZE = re.compile(r"(\d{1,15})([KMGT]?)", re.IGNORECASE)
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
@@ -38,17 +38,18 @@ def parse_size(text: str) -> int:
 
 def parse_sr(text: str) -> SrSpec:
     """A storage repository."""
-    shape = "NAME=TYPE[,size=SIZE][,used=SIZE][,hosts=0+2][,read-only]"
+    shape = "NAME=TYPE[,size=SIZE][,used=SIZE][,formats=qcow2+vhd][,hosts=0+2][,read-only]"
     name, kind, options = _split("storage repository", text, shape)
     kinds: dict[str, SrType] = {one: one for one in get_args(SrType)}
     if kind not in kinds:
         raise BadFlag("storage repository", text, f"one of the types {', '.join(kinds)}, found {kind!r}")
-    given = _options("storage repository", text, options, {"size", "used", "hosts", "read-only"})
+    given = _options("storage repository", text, options, {"size", "used", "formats", "hosts", "read-only"})
     made = SrSpec(
         name=name,
         type=kinds[kind],
         foreign_bytes=parse_size(given.get("used", "0")),
         read_only="read-only" in given,
+        formats=_formats(text, given["formats"]) if "formats" in given else (),
         hosts=_hosts(text, given["hosts"]) if "hosts" in given else None,
     )
     return replace(made, physical_size=parse_size(given["size"])) if "size" in given else made
@@ -123,3 +124,11 @@ def _hosts(text: str, value: str) -> tuple[int, ...]:
         return tuple(int(one) for one in value.split("+") if one)
     except ValueError:
         raise BadFlag("storage repository", text, f"numbers of hosts such as 0+2, found {value!r}") from None
+
+
+def _formats(text: str, value: str) -> tuple[ImageFormat, ...]:
+    known: dict[str, ImageFormat] = {one: one for one in get_args(ImageFormat)}
+    given = [one for one in value.split("+") if one]
+    if not given or not set(given) <= set(known):
+        raise BadFlag("storage repository", text, f"formats of {', '.join(known)}, found {value!r}")
+    return tuple(known[one] for one in given)

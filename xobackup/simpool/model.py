@@ -73,6 +73,11 @@ WITHOUT_RECORDS = frozenset(
 )
 """Classes of the model that have no objects in the database."""
 
+NEWER: dict[str, dict[str, dict[str, Any]]] = {
+    "SM": {"supported_image_formats": {"q": "RO", "type": "string set", "since": "25"}},
+}
+"""Fields that hosts have and the documentation at hand does not: disks above 2040 GiB came in 2025."""
+
 
 @cache
 def load_model() -> dict[str, ClassModel]:
@@ -90,12 +95,13 @@ def class_names() -> dict[str, str]:
 
 def _class(name: str, spec: dict[str, Any]) -> ClassModel:
     enums: dict[str, list[str]] = spec["enums"] or {}
+    newer = NEWER.get(name, {})
     return ClassModel(
         name=name,
-        fields={key: _field(key, field, enums) for key, field in spec["fields"].items()},
+        fields={key: _field(key, field, enums) for key, field in {**spec["fields"], **newer}.items()},
         create_required=tuple(spec["create_required"] or ()),
         create_optional=tuple(spec["create_optional"] or ()),
-        implicit=frozenset(spec["implicit_messages"]),
+        implicit=frozenset(spec["implicit_messages"]) | {f"get_{field}" for field in newer},
         messages={key: _message(key, message) for key, message in spec["messages"].items()},
         enums=enums,
     )

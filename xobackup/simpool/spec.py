@@ -7,6 +7,7 @@ from typing import Literal
 
 MIB = 1 << 20
 GIB = 1 << 30
+ImageFormat = Literal["vhd", "qcow2"]
 SrType = Literal["ext", "file", "nfs", "smb", "lvm", "lvmoiscsi", "iso"]
 NbdPurpose = Literal["", "nbd", "insecure_nbd"]
 
@@ -50,6 +51,9 @@ class SrSpec:
     """Taken up by something that is no disk."""
     read_only: bool = False
     """Whether it refuses every change, from the moment on that the pool has been built."""
+    formats: tuple[ImageFormat, ...] = ()
+    """Images it prefers for new disks, best first (``preferred-image-formats`` of its PBDs): a disk gets the first
+    that can be as large. Empty: VHD. With qcow2 disks may have up to 16 TiB."""
     hosts: tuple[int, ...] | None = None
     """Indexes of the hosts that have it plugged; ``None``: all for shared ones, the master for local ones."""
 

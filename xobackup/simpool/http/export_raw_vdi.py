@@ -1,7 +1,8 @@
 """``GET /export_raw_vdi``: a disk, or what changed in it since another, as a stream.
 
-Query: ``vdi`` (ref or uuid), ``format`` raw (default) or vhd, ``base`` (ref or uuid). Headers go out before the disk
-is attached, so later errors land in the body; only the task tells the truth. No length, no ranges, EOF ends it.
+Query: ``vdi`` (ref or uuid), ``format`` raw (default), vhd or qcow2, ``base`` (ref or uuid). Headers go out before
+the disk is attached, so later errors land in the body; only the task tells the truth. No length, no ranges,
+EOF ends it.
 """
 
 from __future__ import annotations
@@ -9,20 +10,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from xobackup.simpool.attach import Dom0Attachment
-from xobackup.simpool.disks import SIZE_MAX_BYTES
 from xobackup.simpool.failures import Failure
 from xobackup.simpool.faults import ConnectionLost
 from xobackup.simpool.http import transfer
 from xobackup.simpool.http.wire import Disconnected
-from xobackup.simpool.storage.export import Export, empty_export, plan_export
+from xobackup.simpool.image_formats import VHD_MAX_BYTES, no_differences
+from xobackup.simpool.storage.export import Export, empty_export, plan_export, plan_raw_source
+from xobackup.simpool.storage.export_qcow2 import Qcow2Export
 
 if TYPE_CHECKING:
     from xobackup.simpool.faults import Fault
     from xobackup.simpool.http.wire import Connection, Request
     from xobackup.simpool.toolstack import Toolstack
 
-CONTENT_TYPES = {"raw": "application/octet-stream", "vhd": "application/vhd"}
+CONTENT_TYPES = {"raw": "application/octet-stream", "vhd": "application/vhd", "qcow2": "application/x-qemu-disk"}
 PROGRESS_STEP = 0.02
+Stream = Export | Qcow2Export
 
 
 class ExportRawVdi:
@@ -109,11 +112,11 @@ class ExportRawVdi:
                 attachment.detach()
         return outcome
 
-    def _prepare(self, vdi: str, wanted: str, base: str | None, held: list[Dom0Attachment]) -> Export:
+    def _prepare(self, vdi: str, wanted: str, base: str | None, held: list[Dom0Attachment]) -> Stream:
         """The checks that come after the headers, and what will be sent."""
         toolstack, database = self._toolstack, self._toolstack.database
-        if wanted == "vhd" and database.copy("VDI", vdi)["virtual_size"] > SIZE_MAX_BYTES:
-            raise Failure("VDI_TOO_LARGE", vdi, SIZE_MAX_BYTES)
+        if wanted == "vhd" and database.copy("VDI", vdi)["virtual_size"] > VHD_MAX_BYTES:
+            raise Failure("VDI_TOO_LARGE", vdi, VHD_MAX_BYTES)
         self._hold(vdi, held)
         base_ref = None
         if base is not None:
@@ -124,13 +127,21 @@ class ExportRawVdi:
             uuid = database.get("VDI", vdi)["uuid"]
             if store is None:
                 if base is not None:
-                    raise _no_differences("Cannot compute differences on non-VHD images")
+                    raise no_differences()
                 return empty_export(database.get("VDI", vdi)["virtual_size"], wanted, toolstack.rng)
+            qcow2 = store.node(uuid).image_format == "qcow2"
+            if base is not None and (qcow2 or wanted == "qcow2"):
+                raise no_differences()
+            if wanted == "qcow2":
+                return Qcow2Export(store.disk(uuid))
+            if wanted == "vhd" and qcow2:
+                return plan_raw_source(store.disk(uuid), toolstack.rng)
             base_nodes = None
             if base_ref is not None:
                 base_store = toolstack.store_of(base_ref)
                 if base_store is None:
-                    raise _no_differences("base VDI is not a vhd; cannot compute differences: " + base_ref)
+                    text = f"base VDI is not a vhd; cannot compute differences: {base_ref}"
+                    raise Failure("INTERNAL_ERROR", f'Failure("{text}")')
                 base_nodes = base_store.chain(database.get("VDI", base_ref)["uuid"])
             base_path = "" if base_ref is None else _host_path(toolstack, base_ref)
             return plan_export(store.disk(uuid), base_nodes, wanted, base_path, toolstack.rng)
@@ -140,7 +151,7 @@ class ExportRawVdi:
         attachment.attach()
         held.append(attachment)
 
-    def _send(self, connection: Connection, export: Export, task: str, fault: Fault | None) -> None:
+    def _send(self, connection: Connection, export: Stream, task: str, fault: Fault | None) -> None:
         tasks, told, body_start = self._toolstack.tasks, 0.0, connection.sent
         for piece in export.pieces():
             if fault is not None and connection.sent - body_start + len(piece) > fault.after_bytes:
@@ -166,7 +177,3 @@ def _host_path(toolstack: Toolstack, vdi: str) -> str:
     if sr["type"].startswith("lvm"):
         return f"/dev/VG_XenStorage-{sr['uuid']}/VHD-{record['uuid']}"
     return f"/run/sr-mount/{sr['uuid']}/{record['uuid']}.vhd"
-
-
-def _no_differences(text: str) -> Failure:
-    return Failure("INTERNAL_ERROR", f'Failure("{text}")')

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from vhd.block import BLOCK_BYTES, SECTOR_BYTES, BufferPool, runs
 from vhd.errors import VhdError
 from vhd.footer import FOOTER_BYTES
+from vhd.qcow2.stream import Qcow2Stream
 from vhd.stream import VhdStream
 from xobackup.simpool.attach import Dom0Attachment
 from xobackup.simpool.disks import refresh_disks
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from xobackup.simpool.http.wire import Connection, Request
     from xobackup.simpool.toolstack import Toolstack
 
-FORMATS = frozenset({"raw", "vhd"})
+FORMATS = frozenset({"raw", "vhd", "qcow2"})
 _VDI = parse_type("VDI ref")
 
 
@@ -206,6 +207,8 @@ class ImportRawVdi:
                 write_framed(body, store, record["uuid"])
             elif wanted == "vhd":
                 write_vhd(body, store, record["uuid"], length=length)
+            elif wanted == "qcow2":
+                write_qcow2(body, store, record["uuid"], length=length)
             else:
                 write_raw(body, store, record["uuid"], length=length or 0)
         finally:
@@ -235,6 +238,18 @@ def write_vhd(body: Body, store: SrStore, uuid: str, *, length: int | None) -> N
     if length is None or (length - 1) & ~511 != stream.position - FOOTER_BYTES:
         raise Failure(*transfer.IO_ERROR)  # the trailing footer is looked for where the length says
     if stream.footer.current_size_bytes > size:
+        raise Failure(*transfer.IO_ERROR)
+
+
+def write_qcow2(body: Body, store: SrStore, uuid: str, *, length: int | None) -> None:
+    """Apply a qcow2 image: clusters that lie in it are written, others leave what the disk holds."""
+    stream = Qcow2Stream(body.read_into, name="the imported stream")
+    stream.begin()
+    if length is None or stream.virtual_size_bytes > store.node(uuid).size_bytes:
+        raise Failure(*transfer.IO_ERROR)
+    for offset, piece in stream.pieces():
+        store.write(uuid, offset, piece)
+    if body.received != length:
         raise Failure(*transfer.IO_ERROR)
 
 

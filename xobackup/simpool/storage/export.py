@@ -116,6 +116,19 @@ def plan_export(
     return Export(disk=disk, indexes=indexes, head=head, tail=tail)
 
 
+def plan_raw_source(disk: ComposedDisk, rng: random.Random) -> Export:
+    """A disk that is no VHD as one: read from the device, without the blocks that are zeros throughout."""
+    buffer = memoryview(bytearray(BLOCK_BYTES))
+    indexes: list[int] = []
+    with disk:
+        for index in disk.block_indexes():
+            _read(disk, index, buffer)
+            if bytes(buffer) != _ZEROS:
+                indexes.append(index)
+    head, tail = _frame(-(-disk.virtual_size_bytes // BLOCK_BYTES) * BLOCK_BYTES, indexes, None, "", rng)
+    return Export(disk=disk, indexes=indexes, head=head, tail=tail)
+
+
 def empty_export(size: int, wanted: str, rng: random.Random) -> Export:
     """An image that is no VHD and holds nothing but zeros (the pool's ISO images)."""
     if wanted == "raw":

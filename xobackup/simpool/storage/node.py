@@ -7,6 +7,9 @@ bitmap, footer at the new end, then the table's entry, so that the file is valid
 Layout: footer copy, header, one sector for the parent's locator, the table, then blocks whose data lies on 4 KiB
 boundaries, the footer at the end. The file is opened while it is pinned and stays readable when it is unlinked
 meanwhile.
+
+Disks that the pool calls qcow2 lie in the same trees: a node of theirs has a creator of its own, and in its table
+zero (no block can lie there) means unallocated, so that the table of an empty disk of terabytes is a hole.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import os
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from vhd.bat import Bat, padded_bytes
 from vhd.block import ALIGN_BYTES, BITMAP_BYTES, BLOCK_BYTES, SECTOR_BYTES, Bitmap, bitmap_of
@@ -28,8 +31,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+ImageFormat = Literal["vhd", "qcow2"]
 LOCATOR_OFFSET = FOOTER_BYTES + HEADER_BYTES
 TABLE_OFFSET = LOCATOR_OFFSET + SECTOR_BYTES
+QCOW2 = b"qcow"
+"""Creator of a qcow2 disk's node."""
 ALL = (1 << (BITMAP_BYTES * 8)) - 1
 """A bitmap as a number: every sector present."""
 
@@ -52,10 +58,21 @@ class Node:
     # -- making and opening
 
     @classmethod
-    def create(cls, path: Path, *, size_bytes: int, uuid: uuids.UUID, parent: Node | None, timestamp: int) -> Node:
+    def create(
+        cls,
+        path: Path,
+        *,
+        size_bytes: int,
+        uuid: uuids.UUID,
+        parent: Node | None,
+        timestamp: int,
+        image_format: ImageFormat = "vhd",
+    ) -> Node:
         """A new file without blocks; with a parent, a child that shows the parent's content."""
         kind = DiskType.DIFFERENCING if parent else DiskType.DYNAMIC
         footer = new_footer(size_bytes=size_bytes, disk_type=kind, uuid=uuid, timestamp=timestamp)
+        if image_format == "qcow2":
+            footer = replace(footer, creator=QCOW2)
         entries = -(-size_bytes // BLOCK_BYTES)
         header = Header(table_offset=TABLE_OFFSET, table_entries=entries)
         end = TABLE_OFFSET + padded_bytes(entries)
@@ -63,7 +80,8 @@ class Node:
         with path.open("xb") as file:
             file.truncate(end + FOOTER_BYTES)
         with node.pinned() as fd:
-            os.pwrite(fd, node.bat.pack(), TABLE_OFFSET)
+            if image_format == "vhd":
+                os.pwrite(fd, node.bat.pack(), TABLE_OFFSET)
             node._write_parent(parent)
             node._write_footers()
         return node
@@ -76,6 +94,8 @@ class Node:
             header = unpack_header(file.read(HEADER_BYTES), path.name)
             file.seek(header.table_offset)
             bat = Bat.unpack(file.read(4 * header.table_entries), header.table_entries)
+            if footer.creator == QCOW2:
+                bat = _without_zeros(bat)
             end = file.seek(0, os.SEEK_END) - FOOTER_BYTES
         return cls(path, footer, header, bat, end)
 
@@ -106,6 +126,10 @@ class Node:
     @property
     def size_bytes(self) -> int:
         return self.footer.current_size_bytes
+
+    @property
+    def image_format(self) -> ImageFormat:
+        return "qcow2" if self.footer.creator == QCOW2 else "vhd"
 
     @property
     def hidden(self) -> bool:
@@ -219,12 +243,24 @@ class Node:
                 self._make_room(TABLE_OFFSET + padded_bytes(entries))
                 self.bat.grow(entries)
                 self.header = replace(self.header, table_entries=entries)
-                os.pwrite(fd, self.bat.pack(), TABLE_OFFSET)
+                os.pwrite(fd, self._packed_table(), TABLE_OFFSET)
                 os.pwrite(fd, self.header.pack(), FOOTER_BYTES)
             self.footer = self.footer.with_size(size_bytes)
             self._write_footers()
 
+    def _packed_table(self) -> bytes:
+        if self.image_format == "vhd":
+            return self.bat.pack()
+        packed = bytearray(padded_bytes(len(self.bat)))
+        for index in self.bat.allocated():
+            packed[4 * index : 4 * index + 4] = self.bat.pack_range(index, 1)
+        return bytes(packed)
+
     def _make_room(self, until: int) -> None:
+        if self._end < until:
+            self.on_grow(until - self._end)
+            self._end = until
+            os.ftruncate(self._fd, until + FOOTER_BYTES)
         buffer = memoryview(bytearray(BLOCK_BYTES))
         for index in self.bat.allocated():
             if self.bat[index] * SECTOR_BYTES >= until:
@@ -236,11 +272,16 @@ class Node:
             self._end = sector * SECTOR_BYTES + BITMAP_BYTES + BLOCK_BYTES
             os.pwrite(self._fd, self.footer.pack(), self._end)
             self.bat[index] = sector
-        if self._end < until:
-            self.on_grow(until - self._end)
-            self._end = until
-            os.ftruncate(self._fd, until + FOOTER_BYTES)
 
     def rename(self, path: Path) -> None:
         self.path.replace(path)
         self.path = path
+
+
+def _without_zeros(bat: Bat) -> Bat:
+    """The table of a qcow2 disk's node as others are: unallocated is unallocated."""
+    found = Bat.empty(len(bat))
+    for index in range(len(bat)):
+        if bat[index]:
+            found[index] = bat[index]
+    return found

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from xobackup.clock import Clock
+    from xobackup.simpool.storage.node import ImageFormat
     from xobackup.simpool.storage.space import Space
 
 DEPTH_MAX = 30
@@ -128,12 +129,12 @@ class SrStore:
 
     # -- changing
 
-    def create(self, uuid: str, size_bytes: int) -> None:
+    def create(self, uuid: str, size_bytes: int, image_format: ImageFormat = "vhd") -> None:
         """A new empty disk."""
         with self.lock:
             self._require_writable()
             self._reserve(self._space.fresh(size_bytes, deflated=False))
-            self._new(uuid, size_bytes, None)
+            self._new(uuid, size_bytes, None, image_format=image_format)
 
     def snapshot(self, uuid: str, new_uuid: str, base_uuid: str, *, deflated: bool = False) -> str | None:
         """Snapshot (or clone) ``uuid`` as ``new_uuid``; return ``base_uuid`` if that node had to be made.
@@ -243,7 +244,16 @@ class SrStore:
     def _path(self, uuid: str) -> Path:
         return self.directory / f"{uuid}.vhd"
 
-    def _new(self, uuid: str, size_bytes: int, parent: Node | None, *, deflated: bool = False) -> None:
+    def _new(
+        self,
+        uuid: str,
+        size_bytes: int,
+        parent: Node | None,
+        *,
+        deflated: bool = False,
+        image_format: ImageFormat = "vhd",
+    ) -> None:
+        """A node; a child is of its parent's kind."""
         node_uuid = uuids.UUID(int=self._rng.getrandbits(128), version=4)
         node = Node.create(
             self._path(uuid),
@@ -251,6 +261,7 @@ class SrStore:
             uuid=node_uuid,
             parent=parent,
             timestamp=to_vhd(self._clock.now_s()),
+            image_format=image_format if parent is None else parent.image_format,
         )
         self._adopt(uuid, node)
         if deflated:
