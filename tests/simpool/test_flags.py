@@ -62,7 +62,7 @@ def test_a_vm_with_everything() -> None:
         (parse_fault, "fail VM.snapshot", "fail METHOD CODE"),
         (parse_fault, "delay VM.snapshot soon", "delay METHOD SECONDS"),
         (parse_fault, "break export 1M gently", "error|drop|end|lie"),
-        (parse_fault, "linger nbd 3", "linger export|import SECONDS"),
+        (parse_fault, "linger dump 3", "linger export|import|export_vm|nbd SECONDS"),
         (parse_fault, "fail 'VM.snapshot", "words as in a shell"),
     ],
 )

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from xobackup.simpool.pool import SimPool
 
 BREAKS: tuple[str, ...] = get_args(Break)
-BREAKABLE = ("export", "import", "export_vm", "import_vm", "nbd")
-LINGERING = ("export", "import")
+BREAKABLE = ("export", "import", "export_vm", "import_vm", "dump", "nbd")
+LINGERING = ("export", "import", "export_vm", "nbd")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -45,9 +45,6 @@ class Options:
     """A sign of life (a member of length zero) before every so many pieces of 1 MiB; hosts send them when idle."""
     nbd_connections_max: int = 16
     """NBD connections that one host serves at a time; more are closed at once."""
-    nbd_lists: bool = True
-    """Whether the NBD server knows the option LIST, and refuses it by policy as hosts do. qemu gives up at that; a
-    server that does not know it is one that qemu can use."""
 
     @classmethod
     def of_release(cls, release: Release, **others: Any) -> Options:

@@ -94,6 +94,7 @@ class ExportVm:
         connection.answer("200 OK", headers, version="1.0")
         toolstack = self._toolstack
         outcome, held = "ok", list[Dom0Attachment]()
+        kept = toolstack.faults.take("linger", "export_vm")
         try:
             for vdi in disks:
                 attachment = Dom0Attachment(toolstack, vdi, self._host, "RO")
@@ -103,6 +104,8 @@ class ExportVm:
             fault = toolstack.faults.take("break", "export_vm")
             connection.begin_body()
             self._send(connection, compressed(self._pieces(vm), kind), task, fault)
+            while kept is None and held:  # a host lets go of what it has read before it says so
+                held.pop().detach()
             self._unlock(vm, task)
             toolstack.tasks.succeed(task, "")
         except Failure as failure:
@@ -118,7 +121,8 @@ class ExportVm:
                 connection.reset()
         finally:
             connection.close()
-            toolstack.closing.wait(toolstack.options.dom0_linger_s)
+            if held:
+                toolstack.closing.wait(toolstack.options.dom0_linger_s if kept is None else kept.seconds)
             for attachment in held:
                 attachment.detach()
         return outcome

@@ -140,8 +140,7 @@ class _Negotiation:
             return protocol.ERR_INVALID if data or self._context else protocol.ERR_UNSUP
         if not self._secured:
             return protocol.ERR_TLS_REQUIRED
-        lists = option == protocol.OPT_LIST and self._toolstack.options.nbd_lists
-        return protocol.ERR_POLICY if lists else protocol.ERR_UNSUP
+        return protocol.ERR_POLICY if option == protocol.OPT_LIST else protocol.ERR_UNSUP
 
     def _start_tls(self) -> None:
         assert self._context is not None
@@ -174,7 +173,8 @@ class _Negotiation:
                 work.run()
         finally:
             self._connection.close()
-            toolstack.closing.wait(toolstack.options.dom0_linger_s)
+            fault = toolstack.faults.take("linger", "nbd")
+            toolstack.closing.wait(toolstack.options.dom0_linger_s if fault is None else fault.seconds)
             attachment.detach()
             toolstack.journal.note(
                 "NBD",
