@@ -1,4 +1,4 @@
-"""A run of a job: the conductor. It opens what is needed, hands each VM to :mod:`xobackup.engine.backup`, reports.
+"""A run of a job: the conductor. It opens what is needed, gives each VM its attempts, reports.
 
 One VM's failure never touches another. A failed VM is tried again, if the job says so, after all others had their
 turn. Stopping (a signal, the switch) lets every VM clean up and then ends the journal.
@@ -16,9 +16,9 @@ from importlib import metadata
 from typing import TYPE_CHECKING
 
 from xobackup.engine import events
-from xobackup.engine.backup import VmBackup
+from xobackup.engine.attempt import attempt_vm
 from xobackup.engine.context import RunContext
-from xobackup.engine.errors import Cancelled, EngineError, Outcome, RunLocked, VmSkipped
+from xobackup.engine.errors import Outcome
 from xobackup.engine.job import Job
 from xobackup.engine.journal import JsonLinesJournal, Tee, close_interrupted, journal_path
 from xobackup.engine.opening import Opened, open_all
@@ -153,7 +153,7 @@ def _work_off(job: Job, world: World, opened: Opened) -> list[VmReport]:
         last = attempt == job.settings.retries + 1
 
         def one(pair: tuple[RunContext, VmView], attempt: int = attempt, last: bool = last) -> VmReport:
-            return _one(*pair, attempt=attempt, last=last, refusal=refused.get(pair[1].uuid, ""))
+            return attempt_vm(*pair, number=attempt, last=last, refusal=refused.get(pair[1].uuid, ""))
 
         with ThreadPoolExecutor(max_workers=job.settings.vms_max, thread_name_prefix="vm") as threads:
             for report in threads.map(one, waiting):
@@ -162,80 +162,6 @@ def _work_off(job: Job, world: World, opened: Opened) -> list[VmReport]:
         if not waiting or world.cancel.cancelled:
             break
     return [final[vm.uuid] for _, vm in opened.vms if vm.uuid in final]
-
-
-def _one(context: RunContext, vm: VmView, *, attempt: int, last: bool, refusal: str) -> VmReport:
-    """One attempt for one VM, and the verdict. The boundary no error crosses."""
-    world = context.world
-    began_s = world.clock.monotonic_s()
-    backup = VmBackup(context, vm, attempt=attempt)
-    outcome = Outcome.OK
-    error: Exception | None = None
-    try:
-        if refusal:
-            raise EngineError(refusal)
-        world.cancel.check()
-        backup.run()
-        if backup.done.errors:
-            outcome = Outcome.FAILED
-    except VmSkipped as skipped:
-        outcome, error = Outcome.SKIPPED, skipped
-    except Exception as failed:  # noqa: BLE001 - the per-VM boundary: one VM's bug must not cost the others' backups
-        outcome, error = Outcome.FAILED, failed
-    retryable = outcome is Outcome.FAILED and not backup.done.points and not isinstance(error, Cancelled)
-    report = _report(vm, backup, outcome, error, attempt=attempt, duration_s=world.clock.monotonic_s() - began_s)
-    if outcome is Outcome.FAILED and error is not None:
-        world.journal.write(
-            events.Failed(
-                vm=vm.uuid,
-                error=str(error),
-                error_class=type(error).__name__,
-                hint=report.hint,
-                will_retry=retryable and not last,
-            )
-        )
-    if last or not retryable:
-        world.journal.write(
-            events.VmEnded(
-                vm=vm.uuid,
-                vm_name=vm.name,
-                outcome=outcome.value,
-                attempts=attempt,
-                duration_s=report.duration_s,
-                read_bytes=report.read_bytes,
-                reason=report.reason,
-            )
-        )
-    return replace(report, retryable=retryable)
-
-
-def _report(
-    vm: VmView, backup: VmBackup, outcome: Outcome, error: Exception | None, *, attempt: int, duration_s: float
-) -> VmReport:
-    done = backup.done
-    disks = {(disk.live_uuid, disk.via) for disk in done.transferred.done}
-    told = str(error) or type(error).__name__ if error is not None else "; ".join(done.errors)
-    return VmReport(
-        uuid=vm.uuid,
-        name=vm.name,
-        pool=vm.pool,
-        outcome=outcome,
-        reason=told,
-        attempts=attempt,
-        duration_s=duration_s,
-        read_bytes=done.read_bytes,
-        points=dict(done.points),
-        mode=backup.mode,
-        fulls=sum(1 for _, via in disks if not via.delta) + done.exported.disks,
-        deltas=sum(1 for _, via in disks if via.delta),
-        vias=tuple(sorted({via.value for _, via in disks})),
-        ways=tuple(done.transferred.ways),
-        merged_blocks=done.merged_blocks,
-        warnings=tuple(done.warnings),
-        errors=tuple(done.errors) if error is None else (*done.errors, told),
-        hint=getattr(error, "hint", "") or "",
-        locked=isinstance(error, RunLocked),
-    )
 
 
 def _skipped_report(one: Skipped) -> VmReport:

@@ -11,7 +11,7 @@ from xobackup.engine.publish import draft_full
 if TYPE_CHECKING:
     from xobackup.engine.cancel import CancelToken
     from xobackup.engine.context import RunContext
-    from xobackup.engine.full.plan import ArchivePlan
+    from xobackup.engine.plan import VmPlan
     from xobackup.engine.taking.taken import Taken
     from xobackup.engine.target import Target, Targets
     from xobackup.engine.view import VmView
@@ -36,9 +36,12 @@ class FullBackup:
         self._targets = targets
         self._cancel = cancel
         self._warn = warn
+        self.announced = False
+        """Never: nothing continues from the snapshot of a full backup."""
 
-    def export(self, plan: ArchivePlan, taken: Taken, vm: VmView) -> None:
+    def export(self, plan: VmPlan, taken: Taken, vm: VmView) -> None:
         """The whole VM as one archive, durable on the remotes that are still with us."""
+        assert plan.archive is not None
         job = self._context.job
         transfer = ArchiveTransfer(
             self._context.world,
@@ -46,14 +49,14 @@ class FullBackup:
             vm_uuid=vm.uuid,
             vm_name=vm.name,
             run_id=self._context.run_id,
-            timestamp_ms=_milliseconds(taken),
+            timestamp_ms=taken.timestamp_ms,
             targets=self._targets.by_name(),
             cancel=self._cancel,
             warn=self._warn,
             outcome=self._exported,
         )
         try:
-            transfer.run(plan, taken, job_id=job.id, buffers=job.settings.buffers_per_disk)
+            transfer.run(plan.archive, taken, job_id=job.id, buffers=job.settings.buffers_per_disk)
         except BaseException:
             self._exported.discard()
             raise
@@ -69,14 +72,10 @@ class FullBackup:
         def publish(target: Target) -> None:
             self._cancel.check()
             self._exported.writers.pop(target.name, None)  # from here on it is the repository's to judge
-            draft = draft_full(self._context.job, vm=live_record, taken=taken, timestamp_ms=_milliseconds(taken))
+            draft = draft_full(self._context.job, vm=live_record, taken=taken, timestamp_ms=taken.timestamp_ms)
             published(target, target.publish_image(draft, self._exported.images[target.name]))
 
         try:
             self._targets.each(publish)
         finally:
             self._exported.discard()
-
-
-def _milliseconds(taken: Taken) -> int:
-    return int(taken.moment.timestamp()) * 1000

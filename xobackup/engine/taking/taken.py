@@ -36,6 +36,11 @@ class Taken:
     def datetime_key(self) -> str:
         return format_time(self.moment)
 
+    @property
+    def timestamp_ms(self) -> int:
+        """Of the restore points made from it."""
+        return int(self.moment.timestamp()) * 1000
+
 
 def read_taken(session: Session, ref: str, moment: datetime) -> Taken:
     """The snapshot ``ref`` with everything that describes it."""

@@ -1,0 +1,135 @@
+"""One attempt to back up one VM, and the verdict: the boundary that no error crosses.
+
+The stages may be taken at different times and by different threads, one after the other. After the first that fails
+the others are not begun. Whatever happens, an attempt is ended once, which lets go of all that it holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from types import TracebackType
+
+from xobackup.engine import events
+from xobackup.engine.backup import VmBackup
+from xobackup.engine.context import RunContext
+from xobackup.engine.errors import Cancelled, EngineError, Outcome, RunLocked, VmSkipped
+from xobackup.engine.report import VmReport
+from xobackup.engine.view import VmView
+
+
+def attempt_vm(context: RunContext, vm: VmView, *, number: int, last: bool, refusal: str = "") -> VmReport:
+    """All of one attempt, for a VM of its own."""
+    with Attempt(context, vm, number=number, last=last, refusal=refusal) as attempt:
+        attempt.take(*attempt.backup.stages)
+    return attempt.report()
+
+
+class Attempt:
+    """See the module's head. Use as a context manager, then ask for the :meth:`report`."""
+
+    def __init__(
+        self, context: RunContext, vm: VmView, *, number: int = 1, last: bool = True, refusal: str = ""
+    ) -> None:
+        """``last``: there will be no other. ``refusal``: why it must not even begin."""
+        self._world = context.world
+        self._number = number
+        self._last = last
+        self._refusal = refusal
+        self._began_s = self._world.clock.monotonic_s()
+        self._error: Exception | None = None
+        self.vm = vm
+        self.backup = VmBackup(context, vm, attempt=number)
+
+    def __enter__(self) -> Attempt:
+        self.take(self._begin)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        first, self._error = self._error, None
+        self.take(lambda: self.backup.__exit__(kind, error, trace))
+        self._error = first or self._error
+
+    def _begin(self) -> None:
+        if self._refusal:
+            raise EngineError(self._refusal)
+        self._world.cancel.check()
+        self.backup.__enter__()
+
+    @property
+    def going(self) -> bool:
+        """Nothing has failed so far."""
+        return self._error is None
+
+    def take(self, *stages: Callable[[], object]) -> bool:
+        """Take these stages, unless one has failed before; returns :attr:`going`."""
+        try:
+            for stage in stages if self.going else ():
+                stage()
+        except Exception as error:  # noqa: BLE001 - the per-VM boundary: one VM's bug must not cost the others' backups
+            self._error = error
+        return self.going
+
+    def report(self) -> VmReport:
+        """The verdict; journals the final word, and a failure in any case."""
+        error, done = self._error, self.backup.done
+        outcome = Outcome.FAILED if error is not None or done.errors else Outcome.OK
+        if isinstance(error, VmSkipped):
+            outcome = Outcome.SKIPPED
+        retryable = outcome is Outcome.FAILED and not done.points and not isinstance(error, Cancelled)
+        duration_s = self._world.clock.monotonic_s() - self._began_s
+        report = _report(self.vm, self.backup, outcome, error, attempt=self._number, duration_s=duration_s)
+        if outcome is Outcome.FAILED and error is not None:
+            self._world.journal.write(
+                events.Failed(
+                    vm=self.vm.uuid,
+                    error=str(error),
+                    error_class=type(error).__name__,
+                    hint=report.hint,
+                    will_retry=retryable and not self._last,
+                )
+            )
+        if self._last or not retryable:
+            self._world.journal.write(
+                events.VmEnded(
+                    vm=self.vm.uuid,
+                    vm_name=self.vm.name,
+                    outcome=outcome.value,
+                    attempts=self._number,
+                    duration_s=report.duration_s,
+                    read_bytes=report.read_bytes,
+                    reason=report.reason,
+                )
+            )
+        return replace(report, retryable=retryable)
+
+
+def _report(
+    vm: VmView, backup: VmBackup, outcome: Outcome, error: Exception | None, *, attempt: int, duration_s: float
+) -> VmReport:
+    done = backup.done
+    disks = {(disk.live_uuid, disk.via) for disk in done.transferred.done}
+    told = str(error) or type(error).__name__ if error is not None else "; ".join(done.errors)
+    return VmReport(
+        uuid=vm.uuid,
+        name=vm.name,
+        pool=vm.pool,
+        outcome=outcome,
+        reason=told,
+        attempts=attempt,
+        duration_s=duration_s,
+        read_bytes=done.read_bytes,
+        points=dict(done.points),
+        mode=backup.mode,
+        fulls=sum(1 for _, via in disks if not via.delta) + done.exported.disks,
+        deltas=sum(1 for _, via in disks if via.delta),
+        vias=tuple(sorted({via.value for _, via in disks})),
+        ways=tuple(done.transferred.ways),
+        merged_blocks=done.merged_blocks,
+        warnings=tuple(done.warnings),
+        errors=tuple(done.errors) if error is None else (*done.errors, told),
+        hint=getattr(error, "hint", "") or "",
+        locked=isinstance(error, RunLocked),
+    )
