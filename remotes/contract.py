@@ -30,6 +30,11 @@ class Capabilities:
 
     random_access: bool
     """``create`` and ``update`` give files that can be written at any offset."""
+    range_reads: bool = True
+    """Open files can be read here and there at no greater cost than what is read; otherwise from start to end."""
+    authenticated: bool = False
+    """Every object is proven to be what was written before any of it is given out (:class:`~remotes.errors.Corrupt`
+    otherwise): no checksum beside it can say more."""
     atomic_rename: bool
     """A rename is one step, also onto an existing name; otherwise copy and delete."""
     exclusive_directories: bool

@@ -11,6 +11,8 @@
     ├── NoSpace              the storage is full or over quota
     ├── ReadOnly             the storage refuses writes
     ├── AccessDenied         the storage refuses this user
+    ├── Corrupt              the stored bytes are not those that were written
+    ├── KeyRefused           what is stored is encrypted and does not fit the key given; nothing was touched
     └── Unavailable          the storage failed; `transient` says whether trying again can help
 
 ``transient`` alone decides a retry.
@@ -87,6 +89,18 @@ class AccessDenied(RemoteError):
     ) -> None:
         super().__init__(remote, name, problem)
         self.hint = hint
+
+
+class Corrupt(RemoteError):
+    """The stored bytes are not those that were written: their authentication fails, or they end early."""
+
+
+class KeyRefused(RemoteError):
+    """The remote is encrypted and the key given (or none) does not fit it. Found before anything was written."""
+
+    def __init__(self, remote: str, problem: str, *, hint: str | None = None) -> None:
+        self.hint = hint
+        super().__init__(remote, "", problem)
 
 
 class Unavailable(RemoteError):

@@ -12,6 +12,7 @@ from remotes import errors
 from remotes.clock import Clock
 from remotes.conformance import PROMISES, Promise, run_conformance, run_promise, scratch_of
 from remotes.contract import Buffer, Entry, Remote
+from remotes.encryption.markers import open_xo_encrypted
 from remotes.faults import Faults
 from remotes.faulty import FaultyRemote
 from remotes.local import LocalRemote
@@ -24,6 +25,8 @@ IMPLEMENTATIONS = {
     "limited memory": lambda path: MemoryRemote(capacity_bytes=1 << 30),
     "local": LocalRemote,
     "retrying": lambda path: RetryingRemote(MemoryRemote()),
+    "encrypted": lambda path: open_xo_encrypted(LocalRemote(path), "k" * 32),
+    "encrypted memory": lambda path: open_xo_encrypted(MemoryRemote(), "k" * 32, algorithm="aes-256-gcm"),
     "faulty": lambda path: FaultyRemote(LocalRemote(path), Faults()),
 }
 
