@@ -10,7 +10,8 @@ import pytest
 from xobackup.cli.exits import Exit
 from xobackup.cli.run import exit_code
 from xobackup.clock import SystemClock
-from xobackup.engine.world import open_repository_at
+from xobackup.engine.job import RemoteTarget
+from xobackup.engine.storage import open_repository
 from xotest.site import Site
 from xotest.xo_rules import assert_conformant, assert_nothing
 
@@ -145,7 +146,7 @@ def test_a_wrong_fingerprint_shows_the_one_found(site: Site) -> None:
 
 def test_a_run_at_a_vm_that_another_holds(site: Site) -> None:
     site.configure("lock_wait_s = 0")
-    repository = open_repository_at(f"file://{site.repository}", clock=SystemClock())
+    repository = open_repository(RemoteTarget(name="nas", url=f"file://{site.repository}"), clock=SystemClock())
     with repository.lock(site.uuid("db"), purpose="a test"):
         result = site.xobackup("run", "--vm", "db", code=4)
     assert "the lock is held" in result.err and "a test" in result.err

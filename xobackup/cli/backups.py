@@ -80,8 +80,8 @@ def delete(
     from xobackup.cli import repositories
 
     output = Output(as_json=as_json)
-    ((_, url),) = repositories.remote_names(config, remote)
-    with repositories.opened(url) as repository:
+    (target,) = repositories.remote_targets(config, remote)
+    with repositories.opened(target) as repository:
         uuid = repositories.find_vm(repository, vm)
         chosen = [repositories.find_point(repository, uuid, point).id for point in points]
         if not yes:

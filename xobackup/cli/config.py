@@ -40,6 +40,11 @@ def check(
                 resolve(pool.password, f"pools.{name}.password")
             except ConfigError as error:
                 problems.extend(error.problems)
+        for name in configuration.remotes:
+            try:
+                jobs.remote_target(configuration, name)
+            except ConfigError as error:
+                problems.extend(error.problems)
     if problems:
         raise ConfigError(problems)
     output = Output(as_json=as_json)

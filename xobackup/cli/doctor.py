@@ -118,10 +118,11 @@ def _programs() -> Verdict:
 
 
 def _remote(configuration: Configuration, name: str) -> Iterator[Verdict]:
+    from xobackup.cli.jobs import remote_target
     from xobackup.cli.repositories import opened
 
     subject = f"remote {name}"
-    with opened(configuration.remotes[name].url) as repository:
+    with opened(remote_target(configuration, name)) as repository:
         remote = repository.remote
         probe = ".xobackup/doctor.probe"
         remote.put(probe, b"probe")

@@ -44,9 +44,11 @@ def exit_code_of(error: BaseException) -> Exit | None:
     explicit = getattr(error, "exit_code", None)
     if isinstance(explicit, int):
         return Exit(explicit)
-    if isinstance(error, (ConfigError, remote_errors.InvalidUrl, remote_errors.InvalidName)):
+    if isinstance(
+        error, (ConfigError, remote_errors.InvalidUrl, remote_errors.InvalidName, remote_errors.KeyRefused)
+    ):
         return Exit.USAGE
-    if isinstance(error, (VhdError, XvaError)):
+    if isinstance(error, (VhdError, XvaError, remote_errors.Corrupt)):
         return Exit.DAMAGE
     if isinstance(error, remote_errors.Unavailable):
         return Exit.UNREACHABLE
@@ -83,7 +85,7 @@ def hint_of(error: BaseException) -> str | None:
         (remote_errors.AccessDenied, "run as a user who may use it, or change the owner"),
         (remote_errors.Unavailable, "is the storage mounted? A new repository needs its directory to be made first"),
         (LockHeld, "wait until the other one is done; a lock is stale ten seconds after its holder died"),
-        (Encrypted, "encrypted repositories cannot be used yet"),
+        (Encrypted, 'give its key: [remotes.NAME] encryption = { key = { file = "/path" } }'),
     )
     return next((hint for kind, hint in hints if isinstance(error, kind)), None)
 

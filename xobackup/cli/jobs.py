@@ -9,8 +9,9 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from xobackup.config.model import Configuration, DiskRule, JobSection, TlsSection, VmRule
+    from xobackup.config.model import Configuration, DiskRule, JobSection, RemoteSection, TlsSection, VmRule
     from xobackup.engine import job as engine
+    from xobackup.engine.storage import Encryption
     from xobackup.xapi.session import PoolAddress
     from xobackup.xapi.tls import TlsPolicy
 
@@ -83,9 +84,7 @@ def job_of(configuration: Configuration, name: str, *, with_secrets: bool = True
                 name=section.pool, address=pool_address(configuration, section.pool, with_secret=with_secrets)
             ),
         ),
-        remotes=tuple(
-            engine.RemoteTarget(name=remote, url=configuration.remotes[remote].url) for remote in section.remotes
-        ),
+        remotes=tuple(remote_target(configuration, remote, with_secrets=with_secrets) for remote in section.remotes),
         selector=engine.Selector(
             include=tuple(_vm_rule(rule) for rule in section.vms.include),
             exclude=tuple(_vm_rule(rule) for rule in section.vms.exclude),
@@ -107,9 +106,7 @@ def _metadata_job(configuration: Configuration, name: str, *, with_secrets: bool
             engine.PoolTarget(name=pool, address=pool_address(configuration, pool, with_secret=with_secrets))
             for pool in section.pools
         ),
-        remotes=tuple(
-            engine.RemoteTarget(name=remote, url=configuration.remotes[remote].url) for remote in section.remotes
-        ),
+        remotes=tuple(remote_target(configuration, remote, with_secrets=with_secrets) for remote in section.remotes),
         settings=engine.Settings(
             mode=engine.METADATA,
             retention=section.retention,
@@ -135,18 +132,29 @@ def pool_address(configuration: Configuration, name: str, *, with_secret: bool =
     return PoolAddress(url=pool.url, username=pool.username, password=password, tls=_tls(pool.tls))
 
 
-def remote_url(configuration: Configuration | None, given: str) -> str:
-    """The URL of a remote named in the configuration, or ``given`` itself when it is a URL or a path."""
+def remote_target(configuration: Configuration, name: str, *, with_secrets: bool = True) -> engine.RemoteTarget:
+    """The remote called ``name`` and how it is kept. Without secrets it can be shown, not opened."""
     from xobackup.config.errors import ConfigError
+    from xobackup.engine import job as engine
+    from xobackup.engine.storage import Storage
 
-    if "://" in given or given.startswith("/"):
-        return given
-    if configuration is not None and given in configuration.remotes:
-        return configuration.remotes[given].url
-    known = ", ".join(sorted(configuration.remotes)) if configuration else ""
-    raise ConfigError(
-        [f"there is no remote {given!r} (known: {known or 'none'})"], hint="or give a URL: file:///path"
-    )
+    if name not in configuration.remotes:
+        known = ", ".join(sorted(configuration.remotes)) or "none"
+        raise ConfigError([f"there is no remote {name!r} (known: {known})"], hint="or give a URL: file:///path")
+    remote = configuration.remotes[name]
+    encryption = _encryption(remote, name) if with_secrets else None
+    return engine.RemoteTarget(name=name, url=remote.url, storage=Storage(encryption=encryption))
+
+
+def _encryption(remote: RemoteSection, name: str) -> Encryption | None:
+    from xobackup.config.secrets import resolve
+    from xobackup.engine.storage import Encryption
+
+    section = remote.encryption
+    if section is None:
+        return None
+    key = resolve(section.key, f"remotes.{name}.encryption.key")
+    return Encryption(key=key, algorithm=section.algorithm or "")
 
 
 def _tls(section: TlsSection) -> TlsPolicy:

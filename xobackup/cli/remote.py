@@ -7,12 +7,14 @@ from typing import Annotated
 
 import typer
 
+from xobackup.cli import encryption
 from xobackup.cli.errors import Outcome
 from xobackup.cli.exits import Exit
 from xobackup.cli.options import ConfigOption, JsonOption
 from xobackup.cli.output import Output, size_text
 
-app = typer.Typer(no_args_is_help=True, help="Test remotes.")
+app = typer.Typer(no_args_is_help=True, help="Test remotes and their encryption.")
+app.add_typer(encryption.app, name="encryption")
 
 
 @app.command()
@@ -23,12 +25,12 @@ def test(
 ) -> None:
     """Ask the storage for everything a backup needs of it, in a scratch directory that is removed again."""
     from remotes.conformance import PROMISES, run_promise, scratch_of
-    from remotes.url import open_remote
-    from xobackup.cli.repositories import remote_names
+    from xobackup.cli.repositories import remote_targets
+    from xobackup.engine.storage import open_remote_of
 
     output = Output(as_json=as_json)
-    ((_, url),) = remote_names(config, remote)
-    opened = open_remote(url)
+    (target,) = remote_targets(config, remote)
+    opened = open_remote_of(target)
     broken = 0
     try:
         output.record("capabilities", asdict(opened.capabilities))

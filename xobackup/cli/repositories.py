@@ -12,35 +12,37 @@ from xobackup.cli.options import read_configuration
 
 if TYPE_CHECKING:
     from xobackup.config.model import Configuration
+    from xobackup.engine.job import RemoteTarget
     from xobackup.repository.metadata import RestorePoint
     from xobackup.repository.repository import Repository
 
 LATEST = "latest"
 
 
-def remote_names(config: Path | None, given: str | None) -> list[tuple[str, str]]:
-    """``(name, url)`` of the remote ``given``, of all configured ones when none is."""
+def remote_targets(config: Path | None, given: str | None) -> list[RemoteTarget]:
+    """The remote ``given`` by name or URL, all configured ones when none is."""
     from remotes.url import parse_url
-    from xobackup.cli.jobs import remote_url
+    from xobackup.cli.jobs import remote_target
     from xobackup.config.errors import ConfigError
+    from xobackup.engine.job import RemoteTarget
 
     if given is not None and ("://" in given or given.startswith("/")):
-        return [(parse_url(given).redacted, given)]
+        return [RemoteTarget(name=parse_url(given).redacted, url=given)]
     configuration: Configuration = read_configuration(config)
     if given is not None:
-        return [(given, remote_url(configuration, given))]
+        return [remote_target(configuration, given)]
     if not configuration.remotes:
         raise ConfigError(["the configuration defines no remote"], hint="name one with --remote file:///path")
-    return [(name, remote.url) for name, remote in configuration.remotes.items()]
+    return [remote_target(configuration, name) for name in configuration.remotes]
 
 
 @contextlib.contextmanager
-def opened(url: str) -> Iterator[Repository]:
-    """The repository at ``url``."""
+def opened(target: RemoteTarget) -> Iterator[Repository]:
+    """The repository of ``target``."""
     from xobackup.clock import SystemClock
-    from xobackup.engine.world import open_repository_at
+    from xobackup.engine.storage import open_repository
 
-    repository = open_repository_at(url, clock=SystemClock())
+    repository = open_repository(target, clock=SystemClock())
     try:
         yield repository
     finally:
@@ -57,11 +59,11 @@ def each(config: Path | None, remote: str | None, vm: str | None) -> Iterator[tu
 
     missing: list[NotThere] = []
     failed: list[RemoteError] = []
-    names = remote_names(config, remote)
-    for name, url in names:
+    targets = remote_targets(config, remote)
+    for target in targets:
         with contextlib.ExitStack() as stack:
             try:
-                repository = stack.enter_context(opened(url))
+                repository = stack.enter_context(opened(target))
             except RemoteError as error:
                 failed.append(error)
                 continue
@@ -70,10 +72,10 @@ def each(config: Path | None, remote: str | None, vm: str | None) -> Iterator[tu
             except NoSuchVm as error:
                 missing.append(error)
                 continue
-            yield name, repository, vms
+            yield target.name, repository, vms
     if failed:
         raise failed[0]
-    if len(missing) == len(names):
+    if len(missing) == len(targets):
         raise missing[0]
 
 

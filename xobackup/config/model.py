@@ -67,10 +67,19 @@ class PoolSection(_Section):
         return text.rstrip("/")
 
 
+class EncryptionSection(_Section):
+    """Everything on the remote is encrypted, in Xen Orchestra's way: ``key`` is 32 characters."""
+
+    key: Secret
+    algorithm: Literal["chacha20-poly1305", "aes-256-gcm"] | None = None
+    """Of a remote that is still empty; one that holds something says its own."""
+
+
 class RemoteSection(_Section):
     """Where backups are kept."""
 
     url: str
+    encryption: EncryptionSection | None = None
 
 
 class VmRule(_Section):

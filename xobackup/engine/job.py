@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from xobackup.engine.errors import UsageError
 from xobackup.engine.reading.ladder import CbtUse, NbdUse
+from xobackup.engine.storage import Storage
 
 if TYPE_CHECKING:
     from xobackup.xapi.address import PoolAddress
@@ -47,6 +48,7 @@ class RemoteTarget:
 
     name: str
     url: str = field(repr=False)
+    storage: Storage = field(default_factory=Storage)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from xobackup.clock import Clock
 from xobackup.engine.cancel import CancelToken
 from xobackup.engine.journal import MemoryJournal, Sink
 from xobackup.engine.progress import Progress
+from xobackup.engine.storage import open_repository
 from xobackup.engine.throttle import Throttle
 
 if TYPE_CHECKING:
@@ -64,18 +65,6 @@ def real_world(
         cancel=cancel or CancelToken(),
         throttle=Throttle(None, clock),
         connect=lambda address: Session.connect(address, clock=clock),
-        open_repository=lambda target: open_repository_at(target.url, clock=clock),
+        open_repository=lambda target: open_repository(target, clock=clock),
         new_id=lambda: str(uuid.UUID(bytes=secrets.token_bytes(16), version=4)),
     )
-
-
-def open_repository_at(url: str, *, clock: Clock) -> Repository:
-    """The repository at a remote's URL, written as the URL's options say; passing failures are tried again."""
-    from remotes.retrying import RetryingRemote
-    from remotes.url import open_remote, parse_url
-    from xobackup.repository.options import RepositoryOptions
-    from xobackup.repository.repository import Repository
-
-    parsed = parse_url(url)
-    options = RepositoryOptions(vhd_directory=parsed.options.get("useVhdDirectory") is True)
-    return Repository(RetryingRemote(open_remote(parsed)), clock=clock, options=options)

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from uuid import UUID
 
 from remotes.contract import Remote
-from remotes.errors import NotFound
+from remotes.errors import Corrupt, NotFound
 from xobackup.repository.digests import FILE_BYTES_MAX, Digests
 from xobackup.repository.errors import BadDigests
 from xobackup.repository.layout import digest_directory, digest_name
@@ -53,6 +53,8 @@ class DigestStore:
             return Digests.unpack(self._remote.get(path, limit_bytes=FILE_BYTES_MAX), path)
         except NotFound:
             return None
+        except Corrupt as error:
+            raise BadDigests(path, error.problem) from None
 
     def put(self, disk: str, digests: Digests) -> None:
         self._remote.put(self.path(disk), digests.pack())
@@ -105,7 +107,7 @@ class DigestStore:
     def _uuid_of(self, path: str) -> UUID | None:
         try:
             return Digests.unpack(self._remote.get(path, limit_bytes=FILE_BYTES_MAX), path).uuid
-        except (BadDigests, NotFound):
+        except (BadDigests, NotFound, Corrupt):
             return None
 
 

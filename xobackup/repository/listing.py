@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from remotes.contract import Entry, Kind, Remote
-from remotes.errors import NotFound, RemoteError
+from remotes.errors import Corrupt, NotFound, RemoteError
 from remotes.names import is_temporary
 from xobackup.repository.cache import PACKED_BYTES_MAX, unpack_cache
 from xobackup.repository.errors import BadMetadata
@@ -136,6 +136,8 @@ def _read(remote: Remote, vm: str, name: str) -> RestorePoint | Problem:
         return parse_point(remote.get(path, limit_bytes=METADATA_BYTES_MAX), vm=vm, name=path)
     except BadMetadata as error:
         return Problem(code=error.code, severity=Severity.DAMAGE, path=path, message=error.problem)
+    except Corrupt as error:
+        return Problem(code="metadata-corrupt", severity=Severity.DAMAGE, path=path, message=error.problem)
     except RemoteError as error:
         return Problem(code="metadata-unread", severity=Severity.UNKNOWN, path=path, message=error.problem)
 

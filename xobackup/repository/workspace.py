@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from remotes.contract import Buffer, Entry, ReadableFile, Remote, WritableFile
-from remotes.errors import NotFound
+from remotes.errors import Corrupt, NotFound
 from remotes.names import is_temporary, join
+from vhd.errors import Malformed
+from vhd.findings import Finding
 
 OBJECT_BYTES_MAX = 16 * 1024 * 1024
 """No object of a VHD directory is larger: a block is 2 MiB, a table at most 4 MiB before compression."""
@@ -33,7 +35,12 @@ class RemoteWorkspace:
         return self.remote.update(self.path(name))
 
     def get(self, name: str) -> bytes:
-        return self.remote.get(self.path(name), limit_bytes=OBJECT_BYTES_MAX)
+        """Raises :class:`~vhd.errors.Malformed` for an object that is proven not to be what was written."""
+        try:
+            return self.remote.get(self.path(name), limit_bytes=OBJECT_BYTES_MAX)
+        except Corrupt as error:
+            finding = Finding(code="object-corrupt", message=error.problem)
+            raise Malformed(error.name, [finding]) from error
 
     def put(self, name: str, data: Buffer) -> None:
         self.remote.put(self.path(name), data)

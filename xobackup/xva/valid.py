@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from xobackup.xva.packing import Packing, packing_of
 
+HEAD_BYTES = 4
 TAIL_BYTES = 1024
 _SIZE_MIN = 20
 

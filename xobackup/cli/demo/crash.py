@@ -19,11 +19,14 @@ TIMEOUT_S = 120
 def merge_and_die(url: str, vm: str, blocks: int) -> None:
     """Merge what there is to merge of ``vm``; die by SIGKILL once ``blocks`` blocks of one merge are done."""
 
+    from xobackup.engine.job import RemoteTarget
+
     def told(progress: MergeProgress) -> None:
         if progress.blocks_done >= blocks:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    with repositories.opened(url) as repository, repository.lock(vm, purpose="demo") as directory:
+    target = RemoteTarget(name=url, url=url)
+    with repositories.opened(target) as repository, repository.lock(vm, purpose="demo") as directory:
         directory.merge(told)
 
 

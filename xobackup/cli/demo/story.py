@@ -24,7 +24,8 @@ from xobackup.engine.restore_disk import Format, restore_to_file
 from xobackup.engine.restore_plan import VmRequest
 from xobackup.engine.restore_vm import plan_restore, restore_vm
 from xobackup.engine.run import run_job
-from xobackup.engine.world import open_repository_at, real_world
+from xobackup.engine.storage import open_repository
+from xobackup.engine.world import real_world
 from xobackup.repository.reclaim import StepKind
 from xobackup.simpool import DiskSpec, Options, PoolSpec, SimPool, VmSpec
 from xobackup.simpool.workload import Profile
@@ -307,7 +308,7 @@ class Story:
 
     @contextlib.contextmanager
     def _repository(self) -> Iterator[Repository]:
-        repository = open_repository_at(self._url, clock=self._clock)
+        repository = open_repository(RemoteTarget(name="demo", url=self._url), clock=self._clock)
         try:
             yield repository
         finally:

@@ -32,14 +32,14 @@ def each(config: Path | None, remote: str | None) -> Iterator[tuple[str, PoolBac
     from xobackup.cli import repositories
 
     failed: list[RemoteError] = []
-    for name, url in repositories.remote_names(config, remote):
+    for target in repositories.remote_targets(config, remote):
         with contextlib.ExitStack() as stack:
             try:
-                backups = stack.enter_context(repositories.opened(url)).pools()
+                backups = stack.enter_context(repositories.opened(target)).pools()
             except RemoteError as error:
                 failed.append(error)
                 continue
-            yield name, backups
+            yield target.name, backups
     if failed:
         raise failed[0]
 

@@ -29,10 +29,10 @@ def found(config: Path | None, remote: str, vm: str, point: str) -> Iterator[tup
     """The repository ``remote`` names while it is open, the restore point meant in it, and the remote's name."""
     from xobackup.cli import repositories
 
-    ((name, url),) = repositories.remote_names(config, remote)
-    with repositories.opened(url) as repository:
+    (target,) = repositories.remote_targets(config, remote)
+    with repositories.opened(target) as repository:
         uuid = repositories.find_vm(repository, vm)
-        yield repository, repositories.find_point(repository, uuid, point), name
+        yield repository, repositories.find_point(repository, uuid, point), target.name
 
 
 def mapping(option: str, given: list[str] | None) -> dict[str, str | None]:

@@ -1,7 +1,8 @@
 """Announce a full backup: the image, its checksum, and the restore point last, never over another one.
 
 Order, each step durable before the next: the part is judged (its length, and whether Xen Orchestra would take it); a
-note is put; the part is renamed; the checksum is put; the JSON is put where none was; the note is removed. A crash
+note is put; the part is renamed; the checksum is put, unless the storage authenticates what it gives (Xen Orchestra
+writes none on encrypted remotes either); the JSON is put where none was; the note is removed. A crash
 before the JSON leaves an image with a note: the next run deletes it.
 """
 
@@ -29,7 +30,7 @@ from xobackup.repository.layout import (
 from xobackup.repository.listing import list_points
 from xobackup.repository.metadata import RestorePoint, point_from
 from xobackup.repository.publishing import refuse_taken
-from xobackup.xva.valid import TAIL_BYTES, xo_accepts
+from xobackup.xva.valid import HEAD_BYTES, TAIL_BYTES, xo_accepts
 
 
 def publish_image(
@@ -52,7 +53,8 @@ def publish_image(
         remote.rename(part, path)
     except AlreadyExists:
         raise Refused("image-taken", path, "there is an image of this second already") from None
-    remote.put(path + CHECKSUM_SUFFIX, pack_checksum(image.md5))
+    if not remote.capabilities.authenticated:
+        remote.put(path + CHECKSUM_SUFFIX, pack_checksum(image.md5))
     check()
     drop_cache(remote, vm)
     try:
@@ -71,9 +73,11 @@ def _judge(remote: Remote, part: str, image: ImageResult) -> None:
         raise Refused("image-missing", part, "the image was never finished") from None
     try:
         size = file.size()
-        head, tail = bytearray(4), bytearray(min(TAIL_BYTES, size))
-        file.read_into(0, memoryview(head))
-        file.read_into(size - len(tail), memoryview(tail))
+        head, tail = bytearray(image.head), bytearray(image.tail)
+        if remote.capabilities.range_reads:  # else all of it would have to be read
+            head, tail = bytearray(HEAD_BYTES), bytearray(min(TAIL_BYTES, size))
+            file.read_into(0, memoryview(head))
+            file.read_into(size - len(tail), memoryview(tail))
     finally:
         file.close()
     if size != image.size_bytes:

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 import xxhash
 
 from remotes.contract import Remote
-from remotes.errors import NotFound, RemoteError
+from remotes.errors import Corrupt, NotFound, RemoteError
 from xobackup.repository.findings import Problem, Severity
 from xobackup.repository.images.reading import ImageReader, image_path
 from xobackup.repository.metadata import RestorePoint
 from xobackup.xva.archive import Archive
 from xobackup.xva.errors import XvaError
-from xobackup.xva.valid import TAIL_BYTES, xo_accepts
+from xobackup.xva.valid import HEAD_BYTES, TAIL_BYTES, xo_accepts
 
 
 @dataclass(slots=True, kw_only=True)
@@ -69,6 +69,8 @@ class _ImageVerifier:
                 self._content(whole=whole)
         except NotFound:
             self._say("image-missing", Severity.DAMAGE, "the image of this full backup is missing")
+        except Corrupt as error:
+            self._say("image-corrupt", Severity.DAMAGE, f"it is not what was written: {error.problem}")
         except RemoteError as error:
             self._verdict.unread = True
             self._say("image-unread", Severity.UNKNOWN, error.problem)
@@ -79,7 +81,9 @@ class _ImageVerifier:
         file = self._remote.open(self._path)
         try:
             size = file.size()
-            head, tail = bytearray(4), bytearray(min(TAIL_BYTES, size))
+            if not self._remote.capabilities.range_reads and size == self._point.size:
+                return bool(size)  # its ends would cost as much as all of it, which is proven as a whole anyway
+            head, tail = bytearray(HEAD_BYTES), bytearray(min(TAIL_BYTES, size))
             file.read_into(0, memoryview(head))
             file.read_into(size - len(tail), memoryview(tail))
         finally:
@@ -108,7 +112,7 @@ class _ImageVerifier:
             told = "" if agrees is not True else "; its checksum agrees, so this is what the pool gave"
             severity = Severity.DAMAGE if proven else Severity.WARNING
             self._say(wrong.code, severity, f"{wrong}{told}")
-        if whole and reader.checksum is None:
+        if whole and reader.checksum is None and not reader.authenticated:
             self._say("checksum-missing", Severity.INFO, "there is no checksum to compare it with")
 
     def _structure(self, reader: ImageReader, *, whole: bool) -> XvaError | None:

@@ -17,6 +17,7 @@ from remotes.contract import Remote, WritableFile
 from remotes.errors import RemoteError
 from xobackup.repository.errors import Refused
 from xobackup.repository.layout import image_name, image_part_name, vm_directory
+from xobackup.xva.valid import HEAD_BYTES, TAIL_BYTES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +27,9 @@ class ImageResult:
     path: str
     size_bytes: int
     md5: str
+    head: bytes = b""
+    tail: bytes = b""
+    """Its first and last bytes, as they were written: what Xen Orchestra judges an image by."""
 
 
 class ImageWriter:
@@ -37,6 +41,8 @@ class ImageWriter:
         self._part = f"{vm_directory(vm)}/{image_part_name(point)}"
         self._path = image_name(point)
         self._size = 0
+        self._head = b""
+        self._tail = b""
         remote.delete(self._part, missing_ok=True)
         self._file: WritableFile | None = remote.create(self._part)
 
@@ -46,6 +52,9 @@ class ImageWriter:
         self._file.write_at(self._size, data)
         self._file.written(self._size, len(data))
         self._size += len(data)
+        if len(self._head) < HEAD_BYTES:
+            self._head += bytes(data[: HEAD_BYTES - len(self._head)])
+        self._tail = (self._tail + bytes(data[-TAIL_BYTES:]))[-TAIL_BYTES:]
 
     def finish(self, md5: str) -> ImageResult:
         """Make it durable. ``md5`` is that of all bytes, taken where they came from."""
@@ -57,7 +66,7 @@ class ImageWriter:
         if found != self._size:
             problem = f"expected {self._size} bytes on the remote, found {found}"
             raise Refused("image-length", self._path, problem)
-        return ImageResult(path=self._path, size_bytes=self._size, md5=md5)
+        return ImageResult(path=self._path, size_bytes=self._size, md5=md5, head=self._head, tail=self._tail)
 
     def abort(self) -> None:
         """Take the part back. Errors of the remote pass through; the next run would take it back too."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from remotes.contract import Entry, Kind, Remote
-from remotes.errors import NotADirectory, NotFound, RemoteError
+from remotes.errors import Corrupt, NotADirectory, NotFound, RemoteError
 from xobackup.repository.errors import BadMetadata
 from xobackup.repository.findings import Problem, Severity
 from xobackup.repository.json_text import parse_object
@@ -63,6 +63,10 @@ def list_pool(remote: Remote, schedule: str, pool: str) -> PoolListing:
         except BadMetadata as error:
             problems.append(
                 Problem(code=error.code, severity=Severity.DAMAGE, path=error.name, message=error.problem)
+            )
+        except Corrupt as error:
+            problems.append(
+                Problem(code="metadata-corrupt", severity=Severity.DAMAGE, path=path, message=error.problem)
             )
         except RemoteError as error:
             message = f"could not be read: {error}"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from remotes.contract import Remote
-from remotes.errors import NotFound, RemoteError
+from remotes.errors import Corrupt, NotFound, RemoteError
 from xobackup.repository.errors import BadMetadata
 from xobackup.repository.findings import Problem, Severity
 from xobackup.repository.json_text import parse_object
@@ -59,6 +59,9 @@ def verify_point(remote: Remote, point: PoolPoint, *, seen: Callable[[int], None
             file.close()
     except NotFound:
         verdict.problems.append(_problem(point, "pool-data-missing", Severity.DAMAGE, "the dump is missing"))
+        return verdict
+    except Corrupt as error:
+        verdict.problems.append(_problem(point, "pool-corrupt", Severity.DAMAGE, error.problem))
         return verdict
     except RemoteError as error:
         verdict.problems.append(_problem(point, "pool-unread", Severity.UNKNOWN, f"could not be read: {error}"))

@@ -1,0 +1,91 @@
+"""How what a remote holds is laid out and encrypted, and opening it that way.
+
+A URL may say it in Xen Orchestra's words (``useVhdDirectory``, ``encryptionKey``), the configuration in ours;
+what the configuration says counts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from xobackup.engine.errors import UsageError
+
+if TYPE_CHECKING:
+    from remotes.contract import Remote
+    from xobackup.clock import Clock
+    from xobackup.engine.job import RemoteTarget
+    from xobackup.repository.repository import Repository
+
+FILES, DIRECTORIES = "files", "directories"
+XO = "xo"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encryption:
+    """``mode``: :data:`XO`. ``algorithm`` is for a remote that is still empty; ``""`` leaves the choice."""
+
+    key: str = field(repr=False)
+    mode: str = XO
+    algorithm: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Storage:
+    """``layout``: :data:`FILES` or :data:`DIRECTORIES`; ``compression``: of blocks in directories. ``""``: as the URL
+    says, else the default."""
+
+    layout: str = ""
+    compression: str = ""
+    encryption: Encryption | None = None
+
+
+def open_repository(target: RemoteTarget, *, clock: Clock) -> Repository:
+    """The repository of ``target``; passing failures of its storage are tried again."""
+    from remotes.url import parse_url
+    from xobackup.repository.options import RepositoryOptions
+    from xobackup.repository.repository import Repository
+
+    parsed = parse_url(target.url)
+    storage = target.storage
+    directory = storage.layout == DIRECTORIES if storage.layout else parsed.options.get("useVhdDirectory") is True
+    options = RepositoryOptions(vhd_directory=directory)
+    return Repository(open_remote_of(target), clock=clock, options=options)
+
+
+def open_remote_of(target: RemoteTarget) -> Remote:
+    """The remote of ``target``, seen through its encryption. Raises errors of the remote, also ``KeyRefused``."""
+    from remotes.encryption.markers import open_xo_encrypted
+
+    encryption = encryption_of(target)
+    remote = open_plain_remote(target)
+    if encryption is None:
+        return remote
+    try:
+        return open_xo_encrypted(remote, encryption.key, algorithm=encryption.algorithm or None)
+    except BaseException:
+        remote.close()
+        raise
+
+
+def open_plain_remote(target: RemoteTarget) -> Remote:
+    """The remote of ``target`` as its storage has it."""
+    from remotes.retrying import RetryingRemote
+    from remotes.url import open_remote
+
+    return RetryingRemote(open_remote(target.url))
+
+
+def encryption_of(target: RemoteTarget) -> Encryption | None:
+    """The encryption of ``target`` by the configuration, else by its URL."""
+    from remotes.url import parse_url
+
+    if target.storage.encryption is not None:
+        return target.storage.encryption
+    parsed = parse_url(target.url)
+    key = parsed.options.get("encryptionKey")
+    if key is None:
+        return None
+    if not isinstance(key, str):
+        raise UsageError(f"{parsed}: encryptionKey: expected a text (%22...%22)")
+    return Encryption(key=key)
