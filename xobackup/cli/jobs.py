@@ -197,6 +197,7 @@ def _settings(section: JobSection) -> engine.Settings:
         disks_max=section.disks_max,
         rate_bytes_s=section.rate_limit_mib_s * MIB if section.rate_limit_mib_s else None,
         retries=section.retries,
+        retry_pause_s=section.retry_pause_s,
         merge_in_run=section.merge == "now",
         check_chains=section.check_chains,
         chain_wait_s=section.chain_wait_s,

@@ -90,6 +90,8 @@ class Face:
 
 
 def _line(snapshot: Snapshot) -> str:
+    if snapshot.note:
+        return f"waiting {snapshot.name}: {snapshot.note}"
     total = f" of {size_text(snapshot.total_bytes)}" if snapshot.total_bytes else ""
     left = f", {duration_text(snapshot.eta_s)} left" if snapshot.eta_s is not None else ""
     slow = f", bottleneck: {snapshot.bottleneck}" if snapshot.bottleneck else ""
@@ -174,6 +176,8 @@ def _cut(name: str, width: int) -> str:
 
 
 def _details(snapshot: Snapshot, shape: _Shape) -> str:
+    if snapshot.note:
+        return snapshot.note if len(snapshot.note) <= shape.details else snapshot.note[: shape.details - 1] + "…"
     parts = [f"{size_text(snapshot.rate_bytes_s)}/s"]
     if shape.wide:
         parts.insert(0, size_text(snapshot.done_bytes))

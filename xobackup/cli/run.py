@@ -16,7 +16,7 @@ from xobackup.cli.output import Output, count_text, duration_text, size_text
 if TYPE_CHECKING:
     from xobackup.cli.live import Watch
     from xobackup.engine.job import Job
-    from xobackup.engine.report import PoolReport, RunReport
+    from xobackup.engine.report import PoolReport, RunReport, VmReport
 
 
 def register(app: typer.Typer) -> None:
@@ -118,7 +118,7 @@ def show_report(output: Output, report: RunReport, *, remotes: int) -> None:
             size_text(vm.read_bytes) if vm.read_bytes else "",
             duration_text(vm.duration_s),
             _points(vm.points, remotes),
-            vm.reason or "; ".join(vm.warnings),
+            _remarks(vm),
         ]
         for vm in report.vms
     ]
@@ -133,6 +133,14 @@ def show_report(output: Output, report: RunReport, *, remotes: int) -> None:
         output.say(f"job {report.job}: {outcome}: no VM was selected")
     if report.pools:
         _show_pools(output, "databases of pools" if rows else title, report, remotes=remotes)
+
+
+def _remarks(vm: VmReport) -> str:
+    """Why it failed; or what is worth a look, earlier attempts included."""
+    lines = [f"attempt {one.number}: {one.error}" for one in vm.tried if len(vm.tried) > 1 or one.error != vm.reason]
+    if vm.reason:
+        lines = lines or [vm.reason]
+    return "\n".join([*lines, *(vm.warnings if not vm.reason else ())])
 
 
 def _show_pools(output: Output, title: str, report: RunReport, *, remotes: int) -> None:

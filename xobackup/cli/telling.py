@@ -124,7 +124,8 @@ def _merged(event: Mapping[str, Any]) -> tuple[str, Style]:
 
 
 def _failed(event: Mapping[str, Any]) -> tuple[str, Style]:
-    again = " (will be tried again)" if event["will_retry"] else ""
+    pause = f" in {duration_text(event['retry_in_s'])}" if event.get("retry_in_s") else ""
+    again = f" (will be tried again{pause})" if event["will_retry"] else ""
     hint = f"\n  hint: {event['hint']}" if event["hint"] else ""
     return f"error: {event['error']}{again}{hint}", "red"
 
@@ -158,6 +159,11 @@ _SENTENCES: dict[str, Callable[[Mapping[str, Any]], tuple[str, Style]]] = {
     "pool-tried": _pool_tried,
     "pool-restored": _pool_restored,
     "merged": _merged,
+    "chains-awaited": lambda event: (
+        f"waits at most {duration_text(event['wait_max_s'])}, others go first: {event['reason']}",
+        "yellow",
+    ),
+    "waited": lambda event: (f"waited {duration_text(event['duration_s'])} for {event['what']}", None),
     "leftover-cleaned": lambda event: (f"cleaned up {event['what']}: {event['reason']}", None),
     "warning": lambda event: (f"warning: {event['message']}", "yellow"),
     "error": _failed,

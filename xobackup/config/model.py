@@ -151,13 +151,15 @@ class JobSection(_Section):
     rate_limit_mib_s: Annotated[float, Field(gt=0)] | None = None
     """All transfers of the job together."""
     retries: Annotated[int, Field(ge=0, le=10)] = 1
-    """Times a failed VM is tried again after all others."""
+    """Times a VM that failed for a passing reason is tried again after all others."""
+    retry_pause_s: Annotated[float, Field(ge=0, le=3600)] = 30
+    """Before the second attempt; doubled before each further one, ten minutes at most."""
     merge: Literal["now", "later"] = "now"
     """``later``: leave it to ``xobackup merge``."""
     check_chains: bool = True
-    """Refuse VMs whose disks wait for the storage to coalesce."""
-    chain_wait_s: Annotated[float, Field(ge=0)] = 0
-    """How long to wait for that before refusing."""
+    """Let VMs whose disks wait for the storage to coalesce wait too, while others are backed up."""
+    chain_wait_s: Annotated[float, Field(ge=0, le=86_400)] = 900
+    """How long they wait at most before they are refused. A pool coalesces five minutes after the last change."""
     nbd: Literal["auto", "require", "off"] = "auto"
     """Read disks by NBD: where the pool offers it, always (or refuse the VM), never."""
     nbd_connections: Annotated[int, Field(ge=1, le=8)] = 4

@@ -7,39 +7,43 @@ the others are not begun. Whatever happens, an attempt is ended once, which lets
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from types import TracebackType
 
 from xobackup.engine import events
 from xobackup.engine.backup import VmBackup
 from xobackup.engine.context import RunContext
-from xobackup.engine.errors import Cancelled, EngineError, Outcome, RunLocked, VmSkipped
-from xobackup.engine.report import VmReport
+from xobackup.engine.errors import ChainsUnhealthy, EngineError, Outcome, RunLocked, VmSkipped
+from xobackup.engine.report import Tried, VmReport
+from xobackup.engine.turns.retry import may_pass, pause_s
 from xobackup.engine.view import VmView
 
 
-def attempt_vm(context: RunContext, vm: VmView, *, number: int, last: bool, refusal: str = "") -> VmReport:
-    """All of one attempt, for a VM of its own."""
-    with Attempt(context, vm, number=number, last=last, refusal=refusal) as attempt:
-        attempt.take(*attempt.backup.stages)
-    return attempt.report()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """Which attempt it is. ``last``: there will be no other. ``refusal``: why it must not even begin."""
+
+    number: int = 1
+    last: bool = True
+    refusal: EngineError | None = None
+    patient: bool = False
+    """A VM whose chains are unhealthy is not refused: it will have another turn."""
+    before: tuple[Tried, ...] = ()
+    """The attempts that failed before this one."""
 
 
 class Attempt:
     """See the module's head. Use as a context manager, then ask for the :meth:`report`."""
 
-    def __init__(
-        self, context: RunContext, vm: VmView, *, number: int = 1, last: bool = True, refusal: str = ""
-    ) -> None:
-        """``last``: there will be no other. ``refusal``: why it must not even begin."""
+    def __init__(self, context: RunContext, vm: VmView, turn: Turn | None = None) -> None:
         self._world = context.world
-        self._number = number
-        self._last = last
-        self._refusal = refusal
+        self._turn = turn or Turn()
+        self._retry_pause_s = context.job.settings.retry_pause_s
         self._began_s = self._world.clock.monotonic_s()
+        self._since_s = self._world.clock.now_s()
         self._error: Exception | None = None
         self.vm = vm
-        self.backup = VmBackup(context, vm, attempt=number)
+        self.backup = VmBackup(context, vm, attempt=self._turn.number)
 
     def __enter__(self) -> Attempt:
         self.take(self._begin)
@@ -53,9 +57,9 @@ class Attempt:
         self._error = first or self._error
 
     def _begin(self) -> None:
-        if self._refusal:
-            raise EngineError(self._refusal)
         self._world.cancel.check()
+        if self._turn.refusal is not None:
+            raise self._turn.refusal
         self.backup.__enter__()
 
     @property
@@ -78,9 +82,16 @@ class Attempt:
         outcome = Outcome.FAILED if error is not None or done.errors else Outcome.OK
         if isinstance(error, VmSkipped):
             outcome = Outcome.SKIPPED
-        retryable = outcome is Outcome.FAILED and not done.points and not isinstance(error, Cancelled)
-        duration_s = self._world.clock.monotonic_s() - self._began_s
-        report = _report(self.vm, self.backup, outcome, error, attempt=self._number, duration_s=duration_s)
+        turn, duration_s = self._turn, self._world.clock.monotonic_s() - self._began_s
+        report = _report(self.vm, self.backup, outcome, error, attempt=turn.number, duration_s=duration_s)
+        if isinstance(error, ChainsUnhealthy) and turn.patient:
+            return replace(report, deferred=True, chains=error.chains)
+        retryable = outcome is Outcome.FAILED and not done.points and error is not None and may_pass(error)
+        if outcome is Outcome.FAILED:
+            report = replace(report, tried=(*turn.before, self._tried(report, error)))
+        else:
+            report = replace(report, tried=turn.before)
+        again = retryable and not turn.last
         if outcome is Outcome.FAILED and error is not None:
             self._world.journal.write(
                 events.Failed(
@@ -88,22 +99,41 @@ class Attempt:
                     error=str(error),
                     error_class=type(error).__name__,
                     hint=report.hint,
-                    will_retry=retryable and not self._last,
+                    attempt=turn.number,
+                    will_retry=again,
+                    retry_in_s=pause_s(turn.number, self._retry_pause_s) if again else 0.0,
                 )
             )
-        if self._last or not retryable:
+        if not again:
             self._world.journal.write(
                 events.VmEnded(
                     vm=self.vm.uuid,
                     vm_name=self.vm.name,
                     outcome=outcome.value,
-                    attempts=self._number,
+                    attempts=turn.number,
                     duration_s=report.duration_s,
                     read_bytes=report.read_bytes,
                     reason=report.reason,
+                    tried=[asdict(one) for one in report.tried],
                 )
             )
-        return replace(report, retryable=retryable)
+        return replace(report, retryable=again)
+
+    def _tried(self, report: VmReport, error: Exception | None) -> Tried:
+        return Tried(
+            number=self._turn.number,
+            began_s=round(self._since_s, 3),
+            duration_s=report.duration_s,
+            error=report.reason,
+            error_class=type(error).__name__ if error is not None else "",
+        )
+
+
+def attempt_vm(context: RunContext, vm: VmView, turn: Turn) -> VmReport:
+    """All of one attempt, for a VM of its own."""
+    with Attempt(context, vm, turn) as attempt:
+        attempt.take(*attempt.backup.stages)
+    return attempt.report()
 
 
 def _report(

@@ -3,7 +3,8 @@
     EngineError
     ├── UsageError          what was asked for cannot be: unknown VM, wrong size, nothing to do
     ├── VmSkipped           this VM is left out of this run, for a reason that is not a failure
-    ├── VmRefused           this VM cannot be backed up as things are (unhealthy chain, being migrated)
+    ├── VmRefused           this VM cannot be backed up as things are (being migrated, a disk that is missing)
+    │   └── ChainsUnhealthy its disks wait for the storage to coalesce: it may be its turn later
     ├── RunLocked           another run works on the same VM or the same job
     ├── AllSinksFailed      every target of a transfer failed; carries each one's error
     ├── TransferMismatch    what arrived is not what was announced (size, kind of stream)
@@ -20,6 +21,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from xobackup.engine.turns.chains import Chain
 
 
 class Outcome(StrEnum):
@@ -53,7 +58,19 @@ class VmSkipped(EngineError):
 
 
 class VmRefused(EngineError):
-    """A VM cannot be backed up as things are."""
+    """A VM cannot be backed up as things are; ``transient``: they may soon be different."""
+
+    def __init__(self, message: str, *, hint: str = "", transient: bool = False) -> None:
+        self.transient = transient
+        super().__init__(message, hint=hint)
+
+
+class ChainsUnhealthy(VmRefused):
+    """Disks of a VM wait for the storage to coalesce; ``chains`` says which."""
+
+    def __init__(self, message: str, chains: tuple[Chain, ...]) -> None:
+        self.chains = chains
+        super().__init__(message)
 
 
 class RunLocked(EngineError):

@@ -5,7 +5,7 @@ The time of day is added by whoever writes an event down (see :mod:`xobackup.eng
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar
 
 
@@ -228,7 +228,31 @@ class Failed(Event):
     error: str
     error_class: str
     hint: str = ""
+    attempt: int = 0
+    """Of the VM, from 1."""
     will_retry: bool = False
+    retry_in_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainsAwaited(Event):
+    """A VM went to the end of the queue until the storage has coalesced, or ``wait_max_s`` are over."""
+
+    kind: ClassVar[str] = "chains-awaited"
+    vm: str
+    vm_name: str
+    reason: str
+    wait_max_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waited(Event):
+    """Something was waited for, longer than a moment."""
+
+    kind: ClassVar[str] = "waited"
+    vm: str
+    what: str
+    duration_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,6 +268,8 @@ class VmEnded(Event):
     duration_s: float
     read_bytes: int
     reason: str = ""
+    tried: list[dict[str, Any]] = field(default_factory=list)
+    """Every attempt that failed (:class:`~xobackup.engine.report.Tried`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -336,4 +362,4 @@ def as_record(event: Event, at_s: float) -> dict[str, Any]:
 
 def event_kinds() -> dict[str, list[str]]:
     """Every kind of event with its fields, for documentation and tests."""
-    return {kind.kind: [field.name for field in fields(kind)] for kind in Event.__subclasses__()}
+    return {kind.kind: [one.name for one in fields(kind)] for kind in Event.__subclasses__()}

@@ -108,15 +108,17 @@ class Settings:
     rate_bytes_s: float | None = None
     """All transfers together."""
     retries: int = 0
-    """Times a failed VM is tried again after all others."""
+    """Times a VM that failed for a passing reason is tried again after all others."""
+    retry_pause_s: float = 30.0
+    """Before the second attempt; doubled before each further one."""
     merge_in_run: bool = True
     """Merge right after retention; otherwise ``xobackup merge`` does it later."""
     check_chains: bool = True
-    """Refuse VMs whose disks wait for the storage to coalesce."""
+    """Let VMs whose disks wait for the storage to coalesce wait too, and then refuse them."""
     uncoalesced_max: int = 1
     """Links of such a chain that are still healthy."""
-    chain_wait_s: float = 0.0
-    """How long to wait for the storage to coalesce before refusing."""
+    chain_wait_s: float = 900.0
+    """How long to wait for that; other VMs go first. The pool begins five minutes after the last change."""
     nbd: NbdUse = NbdUse.AUTO
     """Whether disks are read by NBD: where the pool offers it, always (or the VM is refused), never."""
     nbd_connections: int = 4

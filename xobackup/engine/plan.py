@@ -15,8 +15,11 @@ from xobackup.engine.full.plan import ArchivePlan, archive_data, plan_archive
 from xobackup.engine.job import FULL, Job
 from xobackup.engine.reading.ladder import STREAMS, Terms, told
 from xobackup.engine.select import MIGRATING, Skipped, Why, select_disks
+from xobackup.engine.turns.chains import Chain, depth_warnings, unhealthy_chains
+from xobackup.engine.turns.chains import told as told_chains
 from xobackup.engine.view import DiskView, VmView
 
+MIGRATED = "it is being migrated"
 TipsByDisk = Mapping[str, Mapping[str, RemoteTip]]
 """Live VDI uuid -> remote -> tip. A remote that could not be read is absent."""
 
@@ -100,7 +103,12 @@ def plan_vm(
         disks, archive = tuple(_disk_plan(job, disk, tips, terms) for disk in selection.chosen), None
     refusal = refuse_vm(job, vm, selection.chosen) or _no_way(disks)
     return VmPlan(
-        vm=vm, disks=disks, skipped_disks=selection.skipped, refusal=refusal, warnings=warnings, archive=archive
+        vm=vm,
+        disks=disks,
+        skipped_disks=selection.skipped,
+        refusal=refusal,
+        warnings=(*warnings, *depth_warnings(selection.chosen)),
+        archive=archive,
     )
 
 
@@ -113,13 +121,16 @@ def refuse_vm(job: Job, vm: VmView, disks: tuple[DiskView, ...]) -> str:
     """Why ``vm`` cannot be backed up as things are; ``""`` when it can."""
     moving = [operation for operation in vm.current_operations if operation in MIGRATING]
     if moving:
-        return "it is being migrated"
+        return MIGRATED
     for disk in disks:
         if disk.problem:
             return f"disk {disk.name or disk.vdi_uuid}: {disk.problem}"
-    if job.settings.check_chains:
-        return unhealthy(disks, job.settings.uncoalesced_max)
-    return ""
+    return told_chains(chains_of(job, disks), job.settings.uncoalesced_max)
+
+
+def chains_of(job: Job, disks: tuple[DiskView, ...]) -> tuple[Chain, ...]:
+    """Chains for which the job refuses a VM, or waits."""
+    return unhealthy_chains(disks, job.settings.uncoalesced_max) if job.settings.check_chains else ()
 
 
 def _no_way(disks: tuple[DiskPlan, ...]) -> str:
@@ -128,17 +139,6 @@ def _no_way(disks: tuple[DiskPlan, ...]) -> str:
         for route in disk.routes:
             if route.ladder.first is None:
                 return f"disk {disk.disk.name or disk.disk.vdi_uuid}: {'; '.join(told(route.ladder.passed))}"
-    return ""
-
-
-def unhealthy(disks: tuple[DiskView, ...], uncoalesced_max: int) -> str:
-    """Whether a disk's chain waits for the storage to coalesce, as a sentence; ``""`` when none does."""
-    for disk in disks:
-        if disk.uncoalesced > uncoalesced_max:
-            return (
-                f"unhealthy VDI chain: disk {disk.name or disk.vdi_uuid} on SR {disk.sr_name} has {disk.uncoalesced} "
-                f"links waiting to be coalesced, at most {uncoalesced_max} are healthy"
-            )
     return ""
 
 

@@ -8,15 +8,14 @@ from contextlib import ExitStack
 from xobackup.engine.base import RemoteTip
 from xobackup.engine.cancel import CancelToken
 from xobackup.engine.context import RunContext
-from xobackup.engine.errors import RunLocked, VmRefused, VmSkipped
-from xobackup.engine.plan import TipsByDisk, VmPlan, no_disks, plan_vm, unhealthy
+from xobackup.engine.errors import ChainsUnhealthy, RunLocked, VmRefused, VmSkipped
+from xobackup.engine.plan import MIGRATED, TipsByDisk, VmPlan, chains_of, no_disks, plan_vm
 from xobackup.engine.recover import clean_locked
 from xobackup.engine.survey import Survey, survey
 from xobackup.engine.target import SINK_ERRORS, Target, Targets
+from xobackup.engine.turns.chains import told
 from xobackup.engine.view import VmView
 from xobackup.repository.errors import LockHeld
-
-POLL_CHAINS_S = 15.0
 
 
 class Preparation:
@@ -84,19 +83,18 @@ class Preparation:
             )
             if cleaned:
                 seen, vm = self.look()
-        deadline_s = self._world.clock.monotonic_s() + self._job.settings.chain_wait_s
-        while True:
-            plan = plan_vm(self._job, vm, tips, terms=self._context.means.terms)
-            skipped = no_disks(plan)
-            if skipped is not None:
-                raise VmSkipped(skipped.reason)
-            if not plan.refusal:
-                return seen, plan
-            waiting = unhealthy(tuple(disk.disk for disk in plan.disks), self._job.settings.uncoalesced_max)
-            if plan.refusal != waiting or self._world.clock.monotonic_s() >= deadline_s:
-                raise VmRefused(plan.refusal)
-            self._cancel.sleep(self._world.clock, POLL_CHAINS_S)
-            seen, vm = self.look()
+        plan = plan_vm(self._job, vm, tips, terms=self._context.means.terms)
+        skipped = no_disks(plan)
+        if skipped is not None:
+            raise VmSkipped(skipped.reason)
+        if plan.refusal:
+            chains = chains_of(self._job, tuple(disk.disk for disk in plan.disks))
+            if chains and plan.refusal == told(chains, self._job.settings.uncoalesced_max):
+                raise ChainsUnhealthy(plan.refusal, chains)
+            raise VmRefused(plan.refusal, transient=plan.refusal == MIGRATED)
+        for warning in plan.warnings:
+            self._warn(warning, "")
+        return seen, plan
 
     def look(self) -> tuple[Survey, VmView]:
         seen = survey(self._session, self._context.pool)

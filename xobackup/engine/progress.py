@@ -31,6 +31,8 @@ class Snapshot:
     bottleneck: str
     elapsed_s: float
     finished: bool
+    note: str = ""
+    """What it waits for."""
 
 
 class Meter:
@@ -44,6 +46,7 @@ class Meter:
         self._stage = stage
         self._done = 0
         self._busy_s: dict[str, float] = {}
+        self._note = ""
         self._start_s = clock.monotonic_s()
         self._end_s: float | None = None
         self._samples: deque[tuple[float, int]] = deque([(self._start_s, 0)], maxlen=SAMPLES_MAX)
@@ -64,6 +67,11 @@ class Meter:
             now = self._clock.monotonic_s()
             if now - self._samples[-1][0] >= WINDOW_S / SAMPLES_MAX:
                 self._samples.append((now, self._done))
+
+    def note(self, text: str) -> None:
+        """Say what it waits for; ``""`` when it goes on."""
+        with self._lock:
+            self._note = text
 
     def busy(self, side: str, seconds: float) -> None:
         """Note that ``side`` worked for so long (sides: ``source``, the names of sinks, ``throttle``)."""
@@ -91,6 +99,7 @@ class Meter:
                 bottleneck=max(self._busy_s, key=lambda side: self._busy_s[side], default=""),
                 elapsed_s=now - self._start_s,
                 finished=self._end_s is not None,
+                note=self._note,
             )
 
     def _rate(self, now: float) -> float:

@@ -8,6 +8,18 @@ from typing import Any
 
 from xobackup.engine.errors import Outcome
 from xobackup.engine.transferred import Way
+from xobackup.engine.turns.chains import Chain
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tried:
+    """One attempt for a VM that did not succeed. ``began_s``: Unix time."""
+
+    number: int
+    began_s: float
+    duration_s: float
+    error: str
+    error_class: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +48,14 @@ class VmReport:
     errors: tuple[str, ...] = ()
     hint: str = ""
     retryable: bool = False
-    """Trying again makes sense: it failed, and nothing was published."""
+    """Trying again makes sense: it failed for a reason that may pass, and nothing was published."""
+    tried: tuple[Tried, ...] = ()
+    """Every attempt that failed, the last one included."""
+    deferred: bool = False
+    """Nothing was done yet: it waits for its chains, without a place of its own."""
+    chains: tuple[Chain, ...] = ()
+    """Those that wait for the storage to coalesce, where the VM waited for them or was refused for them."""
+    chains_waited_s: float = 0.0
     locked: bool = False
 
 

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from importlib import metadata
 from typing import TYPE_CHECKING
 
 from xobackup.engine import events
-from xobackup.engine.attempt import attempt_vm
-from xobackup.engine.context import RunContext
-from xobackup.engine.errors import Outcome
+from xobackup.engine.attempt import Turn, attempt_vm
+from xobackup.engine.errors import EngineError, Outcome
 from xobackup.engine.job import Job
 from xobackup.engine.journal import JsonLinesJournal, Tee, close_interrupted, journal_path
 from xobackup.engine.opening import Opened, open_all
@@ -28,6 +26,7 @@ from xobackup.engine.report import RunReport, VmReport, outcome_of
 from xobackup.engine.select import Skipped, Why
 from xobackup.engine.throttle import Throttle
 from xobackup.engine.tips import tips_of
+from xobackup.engine.turns.work import Unit, Work
 from xobackup.engine.view import VmView
 from xobackup.engine.world import World
 
@@ -142,26 +141,19 @@ def _limit_told(job: Job) -> str:
 
 
 def _work_off(job: Job, world: World, opened: Opened) -> list[VmReport]:
-    """Every VM, and the failed ones again after the others."""
+    """Every VM, as :mod:`xobackup.engine.turns` gives them their turns."""
     refused: dict[str, str] = {}
     if job.settings.unexpected_fulls_max is not None:
         plans, _ = _plans(job, opened)
         refused = {plan.vm.uuid: plan.refusal for plan in plans if plan.refusal == _limit_told(job)}
-    final: dict[str, VmReport] = {}
-    waiting = opened.vms
-    for attempt in range(1, job.settings.retries + 2):
-        last = attempt == job.settings.retries + 1
 
-        def one(pair: tuple[RunContext, VmView], attempt: int = attempt, last: bool = last) -> VmReport:
-            return attempt_vm(*pair, number=attempt, last=last, refusal=refused.get(pair[1].uuid, ""))
+    def refusal(vm: VmView) -> EngineError | None:
+        return EngineError(refused[vm.uuid]) if vm.uuid in refused else None
 
-        with ThreadPoolExecutor(max_workers=job.settings.vms_max, thread_name_prefix="vm") as threads:
-            for report in threads.map(one, waiting):
-                final[report.uuid] = report
-        waiting = [pair for pair in waiting if final[pair[1].uuid].retryable]
-        if not waiting or world.cancel.cancelled:
-            break
-    return [final[vm.uuid] for _, vm in opened.vms if vm.uuid in final]
+    def attempt(unit: Unit, turns: Mapping[str, Turn]) -> list[VmReport]:
+        return [attempt_vm(context, vm, turns[vm.uuid]) for context, vm in unit]
+
+    return Work(job, world, [(pair,) for pair in opened.vms], attempt=attempt, refusal=refusal).run()
 
 
 def _skipped_report(one: Skipped) -> VmReport:

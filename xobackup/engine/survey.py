@@ -7,12 +7,12 @@ pure and tolerant: what a record lacks is empty, what points nowhere is a disk's
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from xobackup.engine import keys
-from xobackup.engine.view import DiskView, PoolSnapshot, VmView
+from xobackup.engine.view import DiskView, PoolSnapshot, SrView, VmView
 from xobackup.xapi.cbt import METADATA_TYPE
 from xobackup.xapi.values import is_null
 
@@ -126,6 +126,9 @@ class _Viewer:
             snapshots=tuple(sorted(snapshots, key=lambda one: (one.datetime, one.vdi_uuid), reverse=True)),
             cbt=bool(vdi["cbt_enabled"]) if "cbt_enabled" in vdi else None,
             uncoalesced=self._uncoalesced(vdi),
+            chain=tuple(_text(node, "uuid") for node in self._below(vdi)),
+            coalescing_off=_switches(sr, vdi),
+            sr=_sr_view(sr) if sr else None,
             problem=problem,
         )
 
@@ -156,15 +159,40 @@ class _Viewer:
     def _uncoalesced(self, vdi: Record) -> int:
         """Unmanaged links whose only child is unmanaged too: what the storage could merge and has not yet."""
         count = 0
-        parent = self._by_uuid.get(_map(vdi, "sm_config").get("vhd-parent", ""))
-        for _ in range(CHAIN_MAX):
-            if parent is None:
-                break
+        for parent in self._below(vdi):
             children = self._children[_text(parent, "uuid")]
             if not parent.get("managed", True) and len(children) == 1 and not children[0].get("managed", True):
                 count += 1
-            parent = self._by_uuid.get(_map(parent, "sm_config").get("vhd-parent", ""))
         return count
+
+    def _below(self, vdi: Record) -> Iterator[Record]:
+        """The nodes that a disk hangs on, the nearest first."""
+        for _ in range(CHAIN_MAX):
+            parent = self._by_uuid.get(_map(vdi, "sm_config").get("vhd-parent", ""))
+            if parent is None:
+                return
+            yield parent
+            vdi = parent
+
+
+def _sr_view(sr: Record) -> SrView:
+    return SrView(
+        uuid=_text(sr, "uuid"),
+        name=_text(sr, "name_label"),
+        type=_text(sr, "type"),
+        total_bytes=_number(sr, "physical_size"),
+        used_bytes=_number(sr, "physical_utilisation"),
+    )
+
+
+def _switches(sr: Record, vdi: Record) -> tuple[str, ...]:
+    """What somebody switched off, as the storage manager reads it (``gc``, ``coalesce``, ``leaf-coalesce``)."""
+    of_sr = [f"other-config:{key}=false of the SR" for key in ("gc", "coalesce") if _off(sr, key)]
+    return (*of_sr, *(["other-config:leaf-coalesce=false of the disk"] if _off(vdi, "leaf-coalesce") else []))
+
+
+def _off(record: Record, key: str) -> bool:
+    return _map(record, "other_config").get(key) == "false"
 
 
 def _text(record: Record, field: str) -> str:

@@ -37,6 +37,23 @@ class PoolSnapshot:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SrView:
+    """The storage repository of a disk."""
+
+    uuid: str
+    name: str
+    type: str
+    """``lvm``, ``nfs``, ``ext`` ..."""
+    total_bytes: int
+    used_bytes: int
+    """Of all of it, other programs' data included."""
+
+    @property
+    def free_bytes(self) -> int:
+        return max(0, self.total_bytes - self.used_bytes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DiskView:
     """A live disk of a VM."""
 
@@ -56,8 +73,18 @@ class DiskView:
     """Whether its changes are tracked; ``None``: the host does not know tracking."""
     uncoalesced: int = 0
     """Links in its chain that the storage still has to coalesce (see facts on ``unhealthy VDI chain``)."""
+    chain: tuple[str, ...] = ()
+    """Uuids of the nodes below its leaf, the nearest first; empty where the storage has no chains."""
+    coalescing_off: tuple[str, ...] = ()
+    """Switches that keep the storage from coalescing, as they are set on the SR or the disk."""
+    sr: SrView | None = None
     problem: str = ""
     """Why it cannot be exported at all, e.g. its data is missing."""
+
+    @property
+    def depth(self) -> int:
+        """Links of its chain, the leaf included; 0 where the storage has no chains."""
+        return len(self.chain) + 1 if self.chain else 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
