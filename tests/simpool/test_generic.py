@@ -55,6 +55,8 @@ def test_records_by_uuid_and_by_name(client: SimClient, vm: str) -> None:
         ('not (field "is_control_domain" = "true")', 3),
         ('(field "power_state" = "Halted" and field "is_a_template" = "false")', 1),
         ('(field "name__label" = "guest" or field "name__label" = "idle")', 2),
+        ('field "tags" = "(\'nightly\')"', 1),
+        ('field "blocked_operations" = "()"', 4),
         ('(not field "name__label" = "guest" and (true or field "domid" = "0"))', 3),
     ],
 )

@@ -83,3 +83,24 @@ def test_old_and_surplus_finished_tasks_are_dropped(tmp_path: Path) -> None:
             tasks.succeed(tasks.create("many"), "")
         assert len(pool.model.refs("task")) <= TASKS_MAX
         assert pool.model.exists("task", waiting)
+
+
+def test_a_task_that_nobody_ends_is_gone_after_a_day(tmp_path: Path) -> None:
+    clock = FakeClock()
+    with SimPool.start(tmp_path, clock=clock) as pool, SimClient(pool) as client:
+        task = client.call("task.create", "forgotten", "")
+        clock.advance(80_000)
+        client.call("task.create", "other", "")
+        assert client.call("task.get_status", task) == "pending"
+        clock.advance(6_401)
+        client.call("task.create", "another", "")
+        with pytest.raises(RpcFailure, match="HANDLE_INVALID"):
+            client.call("task.get_status", task)
+
+
+def test_the_task_of_a_transfer_hangs_below_the_one_that_is_named(client: SimClient, pool: SimPool) -> None:
+    above = client.call("task.create", "whole", "")
+    vdi = client.call("VDI.snapshot", pool.vdis_of(pool.vm_named("guest"))[0])
+    answer = client.get("/export_raw_vdi", vdi=vdi, subtask_of=above)
+    assert client.call("task.get_subtask_of", answer.header("task-id")) == above
+    assert client.call("task.get_subtasks", above) == [answer.header("task-id")]

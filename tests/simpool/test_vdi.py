@@ -321,3 +321,29 @@ def test_networks_for_block_devices_exclude_each_other(client: SimClient, pool: 
     assert failure(client, "network.add_purpose", network, "insecure_nbd") == expected
     client.call("network.remove_purpose", network, "nbd")
     assert client.call("network.get_purpose", network) == []
+
+
+class TestForgotten:
+    def test_a_scan_finds_what_lies_there(self, client: SimClient, idle: str, pool: SimPool) -> None:
+        before = pool.disk_sha256(idle)
+        uuid = client.call("VDI.get_uuid", idle)
+        client.call("VDI.forget", idle)
+        client.call("SR.scan", pool.default_sr)
+        found = client.call("VDI.get_by_uuid", uuid)
+        record = client.call("VDI.get_record", found)
+        assert (record["name_label"], record["managed"], record["location"]) == ("", True, uuid)
+        assert pool.disk_sha256(found) == before
+
+    def test_it_can_be_introduced_with_a_name_and_once(self, client: SimClient, idle: str, pool: SimPool) -> None:
+        uuid = client.call("VDI.get_uuid", idle)
+        client.call("VDI.forget", idle)
+        rest: tuple[Any, ...] = ({}, {}, True, 0, 0, "OpaqueRef:NULL", False, "19700101T00:00:00Z", "OpaqueRef:NULL")
+        given = ("again", "", pool.default_sr, "user", False, False, {"key": "value"})
+        found = client.call("VDI.introduce", uuid, *given, uuid, *rest)
+        record = client.call("VDI.get_record", found)
+        assert (record["uuid"], record["name_label"], record["other_config"]) == (uuid, "again", {"key": "value"})
+        assert record["virtual_size"] == 4 << 20
+        with pytest.raises(RpcFailure, match="LOCATION_NOT_UNIQUE"):
+            client.call("VDI.introduce", uuid, *given, uuid, *rest)
+        with pytest.raises(RpcFailure, match="VDI_MISSING"):
+            client.call("VDI.introduce", uuid, *given, "elsewhere", *rest)

@@ -336,3 +336,22 @@ def vbd_of(vm: str, vdi: str, device: str, **changes: Any) -> dict[str, Any]:
         "qos_algorithm_params": {},
         **changes,
     }
+
+
+def test_rebooting_and_resetting(client: SimClient, vm: str, pool: SimPool) -> None:
+    before = client.call("VM.get_guest_metrics", vm)
+    client.call("VM.clean_reboot", vm)
+    assert client.call("VM.get_power_state", vm) == "Running" and client.call("VM.get_guest_metrics", vm) != before
+    client.call("VM.power_state_reset", vm)
+    record = client.call("VM.get_record", vm)
+    assert (record["power_state"], record["resident_on"]) == ("Halted", "OpaqueRef:NULL")
+
+
+def test_ranges_of_memory(client: SimClient, idle: str) -> None:
+    client.call("VM.set_memory_static_range", idle, 256 << 20, 2 << 30)
+    client.call("VM.set_memory_dynamic_range", idle, 512 << 20, 1 << 30)
+    record = client.call("VM.get_record", idle)
+    limits = [record[f"memory_{name}"] >> 20 for name in ("static_min", "dynamic_min", "dynamic_max", "static_max")]
+    assert limits == [256, 512, 1024, 2048]
+    with pytest.raises(RpcFailure, match="MEMORY_CONSTRAINT_VIOLATION_ORDER"):
+        client.call("VM.set_memory_dynamic_range", idle, 1 << 30, 4 << 30)

@@ -264,6 +264,19 @@ class TestMetadata:
         (made,) = made_by(put(client, body, "/import_metadata", **mapping))
         assert pool.vdis_of(made) == [other]
 
+    def test_devices_are_left_out_on_request(self, pool: SimPool, client: SimClient, vm: str) -> None:
+        text = members(client.get("/export_metadata", ref=vm, excluded_device_types="VIF,VBD").body)["ova.xml"]
+        assert not any(f"<value>{cls}</value>".encode() in text for cls in ("VIF", "VBD", "VDI", "network"))
+        assert b"<value>VM</value>" in text
+
+    def test_hidden_disks_above_a_vms_come_along_on_request(self, pool: SimPool, client: SimClient, vm: str) -> None:
+        pool.write_disk(pool.vdis_of(vm)[0], 0, b"own", force=True)
+        client.call("VM.snapshot", vm, "s")
+        query = {"ref": vm, "export_snapshots": "false"}
+        alone = members(client.get("/export_metadata", **query).body)["ova.xml"]
+        above = members(client.get("/export_metadata", include_vhd_parents="true", **query).body)["ova.xml"]
+        assert b"base copy" not in alone and above.count(b"base copy") >= 1
+
     def test_of_all(self, pool: SimPool, client: SimClient) -> None:
         with_dom0 = members(client.get("/export_metadata", all="true").body)["ova.xml"]
         without = members(client.get("/export_metadata", all="true", include_dom0="false").body)["ova.xml"]

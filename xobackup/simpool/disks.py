@@ -142,6 +142,17 @@ def record_base_copy(toolstack: Toolstack, sr: str, uuid: str, size_bytes: int) 
     return toolstack.database.create("VDI", hidden)
 
 
+def introduce_disk(toolstack: Toolstack, sr: str, uuid: str, given: Record) -> str:
+    """The record of a disk that lies on the storage; hidden ones are nobody's."""
+    database, node = toolstack.database, toolstack.stores[sr].node(uuid)
+    if node.hidden:
+        return record_base_copy(toolstack, sr, uuid, node.size_bytes)
+    record = {"SR": sr, "type": "user", "virtual_size": node.size_bytes, **_initial(uuid), **given}
+    vdi = database.create("VDI", record)
+    refresh_disks(toolstack, sr, [vdi])
+    return vdi
+
+
 def destroy_disk(toolstack: Toolstack, vdi: str) -> None:
     """Remove a disk with its record; the tree above it is the garbage collector's business."""
     database = toolstack.database

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 TASKS_MAX = 200
 FINISHED_KEPT_S = 3900
+PENDING_KEPT_S = 86_400
 PENDING = frozenset({"pending", "cancelling"})
 
 
@@ -31,16 +32,20 @@ class Tasks:
         self._vanishes = vanishes
         self._destroy_at_end: set[str] = set()
         self._finished_at: dict[str, float] = {}
+        self._created_at: dict[str, float] = {}
+        """Of those that have not ended."""
 
-    def create(self, label: str, description: str = "") -> str:
+    def create(self, label: str, description: str = "", *, subtask_of: str = NULL) -> str:
         with self._database.lock:
             self._collect()
-            return self._database.create(
+            now = self._clock.now_s()
+            ref = self._database.create(
                 "task",
                 {
+                    "subtask_of": subtask_of,
                     "name_label": label,
                     "name_description": description,
-                    "created": date_text(self._clock.now_s()),
+                    "created": date_text(now),
                     "finished": EPOCH,
                     "status": "pending",
                     "type": "<none/>",
@@ -48,6 +53,8 @@ class Tasks:
                     "resident_on": next(iter(self._database.rows["host"]), NULL),
                 },
             )
+            self._created_at[ref] = now
+            return ref
 
     def pending(self, ref: str) -> bool:
         return self._database.exists("task", ref) and self._database.get("task", ref)["status"] in PENDING
@@ -110,6 +117,7 @@ class Tasks:
                 finished=date_text(now),
                 allowed_operations=[],
             )
+            self._created_at.pop(ref, None)
             self._finished_at[ref] = now
             if self._vanishes(self._database.get("task", ref)["name_label"]):
                 self._destroy_at_end.add(ref)
@@ -119,8 +127,12 @@ class Tasks:
                 self._finished_at.pop(ref, None)
 
     def _collect(self) -> None:
-        """Drop finished tasks that are too old or too many."""
+        """Drop finished tasks that are too old or too many, and those that nobody ended for a day."""
         now = self._clock.now_s()
+        for ref in [ref for ref, at_s in self._created_at.items() if now - at_s > PENDING_KEPT_S]:
+            self._created_at.pop(ref)
+            if self._database.exists("task", ref):
+                self._database.destroy("task", ref)
         excess = len(self._database.rows["task"]) - TASKS_MAX + 1
         for ref, at_s in sorted(self._finished_at.items(), key=lambda pair: pair[1]):
             if now - at_s <= FINISHED_KEPT_S and excess <= 0:

@@ -75,7 +75,7 @@ def refusal(database: Database, vm: str, operation: str) -> Failure | None:
     found = _busy(vm, record, operation) or _kind(vm, record, operation)
     if found is None and operation == "snapshot_with_quiesce":
         return Failure("VM_SNAPSHOT_WITH_QUIESCE_NOT_SUPPORTED", vm, "")
-    return found or _disks(database, record, operation)
+    return found or _disks(database, record, operation) or _devices(vm, record, operation)
 
 
 def check(database: Database, vm: str, operation: str) -> None:
@@ -132,6 +132,12 @@ def _disks(database: Database, record: Record, operation: str) -> Failure | None
         disk = vbd["VDI"] if vbd["type"] == "Disk" and database.exists("VDI", vbd["VDI"]) else ""
         if disk and database.get("VDI", disk)["on_boot"] == "reset":
             return Failure("VDI_ON_BOOT_MODE_INCOMPATIBLE_WITH_OPERATION")
+    return None
+
+
+def _devices(vm: str, record: Record, operation: str) -> Failure | None:
+    if record["VUSBs"] and operation in ("suspend", "checkpoint", "pool_migrate", "migrate_send"):
+        return Failure("VM_HAS_VUSBS", vm)
     return None
 
 

@@ -96,4 +96,12 @@ def _equals(name: str, text: str) -> Test:
 
 
 def _as_text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    """A value as the database keeps it: ``('a' 'b')`` is a set, ``(('k' 'v'))`` a map."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case list():
+            return "(" + " ".join(f"'{_as_text(one)}'" for one in value) + ")"
+        case dict():
+            return "(" + " ".join(f"('{key}' '{_as_text(one)}')" for key, one in value.items()) + ")"
+    return str(value)

@@ -190,7 +190,14 @@ class ExportMetadata:
                     vms = [find_vm(toolstack, request, connection)]
                 task = transfer.adopt_task(toolstack, request, "Exporting metadata")
                 snapshots = request.param("export_snapshots") != "false"
-                text, _ = describe(toolstack, objects_of(toolstack, vms, snapshots=snapshots), snapshots=snapshots)
+                objects = objects_of(
+                    toolstack,
+                    vms,
+                    snapshots=snapshots,
+                    excluded=frozenset((request.param("excluded_device_types") or "").split(",")),
+                    parents=request.param("include_vhd_parents") == "true",
+                )
+                text, _ = describe(toolstack, objects, snapshots=snapshots)
         except transfer.Refused:
             return False
         body = member("ova.xml", text) + END

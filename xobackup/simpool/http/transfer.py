@@ -15,6 +15,7 @@ from xobackup.simpool.failures import Failure
 from xobackup.simpool.faults import ConnectionLost, Fault
 from xobackup.simpool.http.server import answer_html, html
 from xobackup.simpool.http.wire import Disconnected
+from xobackup.simpool.values import NULL
 
 if TYPE_CHECKING:
     from xobackup.simpool.http.wire import Connection, Request
@@ -83,7 +84,9 @@ def adopt_task(toolstack: Toolstack, request: Request, label: str) -> str:
     given = request.param("task_id")
     if given is not None and toolstack.tasks.pending(given):
         return given
-    return toolstack.tasks.create(label)
+    above = request.param("subtask_of") or NULL
+    known = toolstack.database.exists("task", above)
+    return toolstack.tasks.create(label, subtask_of=above if known else NULL)
 
 
 def refuse_late(connection: Connection, toolstack: Toolstack, task: str, status: str, failure: Failure) -> Refused:

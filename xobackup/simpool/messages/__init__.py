@@ -21,7 +21,9 @@ MODULES = (
     "vm_copies",
     "vm_life",
     "vm_memory",
+    "vm_migration",
     "vtpm",
+    "vusb",
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from xobackup.simpool.failures import Failure
+from xobackup.simpool.messages.vm_life import free_memory
 from xobackup.simpool.registry import Call, message
 from xobackup.simpool.values import date_text
 
@@ -46,7 +47,4 @@ def disable(call: Call, host: str) -> None:
 
 @message("host.compute_free_memory")
 def compute_free_memory(call: Call, host: str) -> int:
-    database = call.database
-    used: int = sum(database.get("VM", vm)["memory_static_max"] for vm in database.get("host", host)["resident_VMs"])
-    metrics = database.get("host_metrics", database.get("host", host)["metrics"])
-    return int(metrics["memory_total"] - used)
+    return free_memory(call, host)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from xobackup.simpool.disks import refresh_disks, require_plugged
+from xobackup.simpool.disks import introduce_disk, refresh_disks, require_plugged
 from xobackup.simpool.failures import Failure
 from xobackup.simpool.registry import Call, message
 
 
 @message("SR.scan")
 def scan(call: Call, sr: str) -> None:
-    """Bring sizes and parents up to date; as in reality it also wakes the garbage collector."""
+    """Know what lies there, bring sizes and parents up to date; as in reality it also wakes the garbage collector."""
     require_plugged(call.toolstack, sr)
+    store = call.toolstack.stores.get(sr)
+    known = {call.database.get("VDI", vdi)["location"] for vdi in call.database.get("SR", sr)["VDIs"]}
+    for uuid in store.uuids() if store is not None else ():
+        if uuid not in known:
+            introduce_disk(call.toolstack, sr, uuid, {})
     refresh_disks(call.toolstack, sr, list(call.database.get("SR", sr)["VDIs"]))
     call.toolstack.storage_changed(sr)
 

@@ -11,6 +11,7 @@ from xobackup.simpool.generic import create_members
 from xobackup.simpool.http.certificate import SUBJECT
 from xobackup.simpool.registry import Call, message
 from xobackup.simpool.toolstack import is_null
+from xobackup.simpool.values import EPOCH, NULL
 from xobackup.simpool.vdi_rules import check, refresh
 
 _SM_CONFIG_PASSED = frozenset({"image-format", "type", "import_task", "reverting"})
@@ -144,6 +145,54 @@ def update(call: Call, vdi: str) -> None:
 def forget(call: Call, vdi: str) -> None:
     check(call.database, vdi, "forget")
     call.database.destroy("VDI", vdi)
+
+
+@message("VDI.introduce")
+def introduce(  # noqa: PLR0917 - the message's own parameters
+    call: Call,
+    uuid: str,
+    name_label: str,
+    name_description: str,
+    sr: str,
+    kind: str,
+    sharable: bool,
+    read_only: bool,
+    other_config: dict[str, str],
+    location: str,
+    xenstore_data: dict[str, str] | None = None,
+    sm_config: dict[str, str] | None = None,
+    managed: bool = True,
+    virtual_size: int = 0,
+    physical_utilisation: int = 0,
+    metadata_of_pool: str = NULL,
+    is_a_snapshot: bool = False,
+    snapshot_time: str = EPOCH,
+    snapshot_of: str = NULL,
+) -> str:
+    """A disk that lies on the storage and that the database does not know (yet, or any more).
+
+    Sizes and trees are the storage's, whatever was given.
+    """
+    del sm_config, managed, virtual_size, physical_utilisation, metadata_of_pool
+    database, store = call.database, call.toolstack.stores.get(sr)
+    disks.require_plugged(call.toolstack, sr)
+    if any(True for _ in database.where("VDI", SR=sr, location=location)):
+        raise Failure("LOCATION_NOT_UNIQUE", sr, location)
+    if store is None or location not in store:
+        raise Failure("VDI_MISSING", sr, uuid)
+    given = {
+        "name_label": name_label,
+        "name_description": name_description,
+        "type": kind,
+        "sharable": sharable,
+        "read_only": read_only,
+        "other_config": other_config,
+        "xenstore_data": xenstore_data or {},
+        "is_a_snapshot": is_a_snapshot,
+        "snapshot_time": snapshot_time,
+        "snapshot_of": snapshot_of,
+    }
+    return disks.introduce_disk(call.toolstack, sr, location, given)
 
 
 @message("VDI.set_name_label")

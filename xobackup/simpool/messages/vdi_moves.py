@@ -41,9 +41,15 @@ def pool_migrate(call: Call, vdi: str, sr: str, options: dict[str, str]) -> str:
     if any(op != "copy" for op in record["current_operations"].values()):
         task, running = next(iter(record["current_operations"].items()))
         raise Failure("OTHER_OPERATION_IN_PROGRESS", "VDI", vdi, running, task)
+    return move_disk(call, vdi, sr)
+
+
+def move_disk(call: Call, vdi: str, sr: str) -> str:
+    """A disk with its snapshots into another repository, all or nothing; the new disk."""
+    toolstack, database = call.toolstack, call.database
     moved: dict[str, str] = {}
     try:
-        for one in (vdi, *record["snapshots"]):
+        for one in (vdi, *database.get("VDI", vdi)["snapshots"]):
             if database.get("VDI", one)["type"] != "cbt_metadata":
                 moved[one] = _copy_to(call, one, sr)
     except Failure:

@@ -103,6 +103,29 @@ def set_memory_limits(  # noqa: PLR0917 - the message's own parameters
     call.database.update("VM", vm, **limits)
 
 
+@message("VM.set_memory_static_range")
+def set_memory_static_range(call: Call, vm: str, low: int, high: int) -> None:
+    _change_memory(call, vm, "changing_static_range", memory_static_min=low, memory_static_max=high)
+
+
+@message("VM.set_memory_dynamic_range")
+def set_memory_dynamic_range(call: Call, vm: str, low: int, high: int) -> None:
+    _change_memory(call, vm, "changing_dynamic_range", memory_dynamic_min=low, memory_dynamic_max=high)
+
+
+@message("VM.set_memory")
+def set_memory(call: Call, vm: str, value: int) -> None:
+    """All limits but the lowest become the same."""
+    fixed = {f"memory_{name}": value for name in ("static_max", "dynamic_max", "dynamic_min")}
+    _change_memory(call, vm, "changing_memory_limits", **fixed)
+
+
+def _change_memory(call: Call, vm: str, operation: str, **changes: int) -> None:
+    vm_rules.check(call.database, vm, operation)
+    check_memory({**call.database.get("VM", vm), **changes})
+    call.database.update("VM", vm, **changes)
+
+
 @message("VM.update_allowed_operations")
 def update_allowed_operations(call: Call, vm: str) -> None:
     vm_rules.refresh(call.database, vm)

@@ -25,25 +25,44 @@ def start(call: Call, vm: str, start_paused: bool = False, force: bool = False) 
 def start_on(call: Call, vm: str, host: str, start_paused: bool = False, force: bool = False) -> None:
     del force
     vm_rules.check(call.database, vm, "start_on")
-    call.database.row("host", host)
+    require_memory(call, vm, host)
     start_vm(call.toolstack, vm, host=host, paused=start_paused)
 
 
+def require_memory(call: Call, vm: str, host: str) -> None:
+    """Raise ``HOST_NOT_ENOUGH_FREE_MEMORY`` (needed, available) unless the VM fits."""
+    needed, free = int(call.database.get("VM", vm)["memory_static_max"]), free_memory(call, host)
+    if free < needed:
+        raise Failure("HOST_NOT_ENOUGH_FREE_MEMORY", needed, free)
+
+
+def free_memory(call: Call, host: str) -> int:
+    """Bytes that no VM of the host, its control domain among them, has been given."""
+    database = call.database
+    record = database.get("host", host)
+    used = sum(int(database.get("VM", vm)["memory_static_max"]) for vm in record["resident_VMs"])
+    return int(database.get("host_metrics", record["metrics"])["memory_total"]) - used
+
+
 def host_for(call: Call, vm: str) -> str:
-    """The first enabled host that sees all of the VM's repositories."""
+    """The first enabled host that sees all of the VM's repositories and has room for its memory."""
     database = call.database
     repositories = set()
     for vbd in database.get("VM", vm)["VBDs"]:
         disk = database.get("VBD", vbd)["VDI"]
         if not is_null(disk):
             repositories.add(database.get("VDI", disk)["SR"])
-    for host, record in database.where("host"):
-        if (
-            record["enabled"]
-            and call.toolstack.is_live(host)
-            and all(host in call.toolstack.hosts_of_sr(sr) for sr in repositories)
-        ):
+    usable = [
+        host
+        for host, record in database.where("host", enabled=True)
+        if call.toolstack.is_live(host) and all(host in call.toolstack.hosts_of_sr(sr) for sr in repositories)
+    ]
+    needed = int(database.get("VM", vm)["memory_static_max"])
+    for host in usable:
+        if free_memory(call, host) >= needed:
             return host
+    if len(usable) == 1:
+        require_memory(call, vm, usable[0])
     for sr in sorted(repositories):
         if not call.toolstack.hosts_of_sr(sr):
             raise Failure("VM_REQUIRES_SR", vm, sr)
@@ -147,6 +166,24 @@ def hard_reboot(call: Call, vm: str) -> None:
     host = call.database.get("VM", vm)["resident_on"]
     stop_vm(call.toolstack, vm)
     start_vm(call.toolstack, vm, host=host)
+
+
+@message("VM.clean_reboot")
+def clean_reboot(call: Call, vm: str) -> None:
+    vm_rules.check(call.database, vm, "clean_reboot")
+    if is_null(call.database.get("VM", vm)["guest_metrics"]):
+        raise Failure("VM_LACKS_FEATURE", vm)
+    host = call.database.get("VM", vm)["resident_on"]
+    stop_vm(call.toolstack, vm)
+    start_vm(call.toolstack, vm, host=host)
+
+
+@message("VM.power_state_reset")
+def power_state_reset(call: Call, vm: str) -> None:
+    """The record says Halted from now on, whatever is true."""
+    vm_rules.check(call.database, vm, "power_state_reset")
+    if call.database.get("VM", vm)["power_state"] != "Halted":
+        stop_vm(call.toolstack, vm)
 
 
 @message("VM.pause")

@@ -35,8 +35,18 @@ class Unreadable(Exception):
     """The text describes no archive."""
 
 
-def objects_of(toolstack: Toolstack, vms: list[str], *, snapshots: bool) -> list[tuple[str, str]]:
-    """``(class, reference)`` of everything that belongs to these VMs, each once. Under the database's lock."""
+def objects_of(
+    toolstack: Toolstack,
+    vms: list[str],
+    *,
+    snapshots: bool,
+    excluded: frozenset[str] = frozenset(),
+    parents: bool = False,
+) -> list[tuple[str, str]]:
+    """``(class, reference)`` of everything that belongs to these VMs, each once. Under the database's lock.
+
+    ``excluded``: kinds of devices (VBD, VIF, VTPM) that are left out; ``parents``: the hidden disks above a VM's too.
+    """
     database = toolstack.database
     found: dict[tuple[str, str], None] = {}
 
@@ -46,8 +56,13 @@ def objects_of(toolstack: Toolstack, vms: list[str], *, snapshots: bool) -> list
 
     def add_disk(ref: str) -> None:
         add("VDI", ref)
-        if ("VDI", ref) in found:
-            add("SR", database.get("VDI", ref)["SR"])
+        if ("VDI", ref) not in found:
+            return
+        record = database.get("VDI", ref)
+        add("SR", record["SR"])
+        above = record["sm_config"].get("vhd-parent")
+        if parents and above is not None:
+            add_disk(next((one for one, _ in database.where("VDI", uuid=above)), NULL))
 
     for vm in vms:
         record = database.get("VM", vm)
@@ -57,13 +72,13 @@ def objects_of(toolstack: Toolstack, vms: list[str], *, snapshots: bool) -> list
             add("VM", one)
             add("VM_guest_metrics", member["guest_metrics"])
             add_disk(member["suspend_VDI"])
-            for vbd in member["VBDs"]:
+            for vbd in member["VBDs"] if "VBD" not in excluded else ():
                 add("VBD", vbd)
                 add_disk(database.get("VBD", vbd)["VDI"])
-            for vif in member["VIFs"]:
+            for vif in member["VIFs"] if "VIF" not in excluded else ():
                 add("VIF", vif)
                 add("network", database.get("VIF", vif)["network"])
-            for vtpm in member["VTPMs"]:
+            for vtpm in member["VTPMs"] if "VTPM" not in excluded else ():
                 add("VTPM", vtpm)
     return list(found)
 
