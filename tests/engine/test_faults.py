@@ -242,11 +242,13 @@ def test_one_locked_remote_of_two_drops_out_and_nothing_on_the_pool_is_cleaned(l
     lab.remotes["other"] = MemoryRemote(clock=lab.clock)
     lab.run()
     theirs = pool.call("VM.snapshot", lab.vm, keys.temporary_name(lab.job().id, "another-run"))
+    lab.claim("another-run")
     with lab.repository("other").lock(lab.vm_uuid, purpose="a living run of the same job"):
         vm = only(lab.run(expect="failed", after_s=1))
         assert set(vm.points) == {"nas"}
         assert theirs in pool.model.get("VM", lab.vm)["snapshots"], "it may be the other run's"
     recovers(lab)
+    assert "xobackup:active:another-run.0" in pool.model.get("VM", lab.vm)["other_config"]
     assert theirs not in pool.model.get("VM", lab.vm)["snapshots"]
 
 
@@ -297,6 +299,7 @@ def test_a_dead_runs_marks_lead_to_a_vm_that_no_job_selects_any_more(lab: Lab, p
     kept.write_bytes(content)  # as a killed process leaves it
     pool.call("VM.snapshot", lab.vm, keys.temporary_name(job.id, "dead-run"))
     pool.call("VM.snapshot", lab.vm, keys.temporary_name(job.id, "living-run"))
+    lab.claim("living-run", job_id="another job of another machine")
     pool.call("VM.add_to_blocked_operations", lab.vm, "migrate_send", keys.blocked_text(job.id))
     task = pool.call("task.create", keys.task_label("dead-run", "export of system"), "")
     lab.run(selector=replace(lab.selector, include=(replace(lab.selector.include[0], name="nobody"),)))

@@ -16,6 +16,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 SUFFIX = ".active.json"
+BACKUP = "backup"
+RESTORE = "restore"
+RESTORE_DISK = "restore-disk"
 POOL_BACKUP = "pool-backup"
 
 
@@ -29,27 +32,51 @@ class Active:
     pool_uuid: str
     vm_uuid: str
     since_s: float
-    kind: str = "backup"
-    """``backup``, ``restore`` or :data:`POOL_BACKUP`; for the latter ``vm_uuid`` is the pool's."""
+    kind: str = BACKUP
+    """With :data:`POOL_BACKUP` ``vm_uuid`` is the pool's, with :data:`RESTORE_DISK` that of the VDI being filled."""
+
+
+def _locked(path: Path) -> int:
+    """The file, held: a new one, or one that an earlier attempt of the same run had to keep."""
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        if os.fstat(fd).st_nlink:
+            return fd
+        os.close(fd)  # whoever held it before us cleaned up and deleted it
+
+
+class Mark:
+    """One file of the directory, while it is held."""
+
+    def __init__(self) -> None:
+        self.kept = False
+
+    def keep(self) -> None:
+        """Leave the file where it is: something of the run could not be cleaned up, the next start shall do it."""
+        self.kept = True
 
 
 @contextmanager
-def marked_active(directory: Path, active: Active) -> Iterator[None]:
+def marked_active(directory: Path, active: Active) -> Iterator[Mark]:
     """Say that the VM is being touched while inside.
 
-    Leaving by an ordinary exception removes the mark too, because then the clean-up has run. Only a crash keeps it.
+    Leaving by an ordinary exception removes the mark too, because then the clean-up has run, unless it was told to
+    be kept. A crash keeps it.
     """
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"{active.run_id}.{active.vm_uuid}{SUFFIX}"
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    fd = _locked(path)
+    mark = Mark()
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        os.ftruncate(fd, 0)
         os.write(fd, json.dumps(asdict(active)).encode())
         os.fsync(fd)
         _sync_directory(directory)
-        yield
+        yield mark
     finally:
-        path.unlink(missing_ok=True)
+        if not mark.kept:
+            path.unlink(missing_ok=True)
         os.close(fd)
 
 
@@ -77,6 +104,18 @@ def interrupted(directory: Path) -> Iterator[list[tuple[Path, Active]]]:
     finally:
         for fd in held:
             os.close(fd)
+
+
+def living(directory: Path) -> frozenset[str]:
+    """Ids of the runs that work on this machine right now."""
+    found: set[str] = set()
+    for path in directory.glob(f"*{SUFFIX}") if directory.is_dir() else []:
+        fd = _try_lock(path)
+        if fd is None and path.exists():
+            found.add(path.name.partition(".")[0])
+        elif fd is not None:
+            os.close(fd)
+    return frozenset(found)
 
 
 def _try_lock(path: Path) -> int | None:

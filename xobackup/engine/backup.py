@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypedDict
 
 from xobackup.engine import events
-from xobackup.engine.active import Active, marked_active
+from xobackup.engine.active import Active
 from xobackup.engine.cancel import CancelToken
 from xobackup.engine.context import RunContext
 from xobackup.engine.delta import DeltaBackup
@@ -25,6 +25,7 @@ from xobackup.engine.done import Done
 from xobackup.engine.errors import VmRefused
 from xobackup.engine.full.backup import FullBackup
 from xobackup.engine.job import FULL
+from xobackup.engine.leftovers.claim import touching
 from xobackup.engine.phases import phase
 from xobackup.engine.plan import VmPlan, vm_data
 from xobackup.engine.prepare import Preparation
@@ -118,7 +119,8 @@ class VmBackup:
         )
         with self._phase("prepare"):
             self._prepared.lock(self._held)
-            self._held.enter_context(marked_active(self._world.active_directory, active))
+            vm_ref = self._prepared.vm.ref
+            self._held.enter_context(touching(self._world.active_directory, self._session, active, vm_ref))
             self._targets.each(self._prepared.finish_interrupted)
             seen, self._plan = self._prepared.plan()
         self._live_record = dict(seen.records["VM"][self._prepared.vm.ref])

@@ -6,6 +6,9 @@ and say which run made something, so that only a run's own leftovers are ever cl
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+
 from xobackup.xapi.other_config import (
     BASE_DELTA_VDI,
     CHAIN_LENGTH,
@@ -27,11 +30,16 @@ RUN = "xobackup:run"
 REMOTES = "xobackup:remotes"
 """Ours: names of the remotes that published the snapshot, comma separated. What a remote that is away ends with."""
 
+CLAIM = "xobackup:active:"
+"""Ours: begins the key by which a living run says that it works on a VM (:mod:`xobackup.engine.leftovers.claim`)."""
+
 RESET = (*RESET_KEYS, RUN, REMOTES)
 """Removed from a live VM and its disks before a snapshot copies them, and from what was restored."""
 
 _TEMPORARY = "xobackup-temp-snapshot"
 _BLOCKED = "xobackup: migration is blocked during a backup"
+_BLOCKED_BY = re.compile(re.escape(_BLOCKED) + r" \(job ([^()]+)\)")
+_TASK = re.compile(r"xobackup ([^ :]+): ")
 
 
 def temporary_name(job_id: str, run_id: str) -> str:
@@ -51,6 +59,28 @@ def is_temporary(name: str, *, job_id: str = "", run_id: str = "") -> bool:
     )
 
 
+def whose_temporary(name: str) -> tuple[str, str]:
+    """Job and run of a snapshot that still has its temporary name; empty for any other name."""
+    words = name.split(" ")
+    return (words[1], words[2]) if len(words) == 3 and words[0] == _TEMPORARY else ("", "")
+
+
+def claim_key(run_id: str, turn: int) -> str:
+    """The key of a claim. There are two, so that the old one goes only when the new one is there."""
+    return f"{CLAIM}{run_id}.{turn % 2}"
+
+
+def run_of_claim(key: str) -> str:
+    """The run whose claim ``key`` is; empty for any other key."""
+    run_id, dot, turn = key.removeprefix(CLAIM).rpartition(".")
+    return run_id if key.startswith(CLAIM) and dot and turn in ("0", "1") else ""
+
+
+def without_claims(config: Mapping[str, str]) -> dict[str, str]:
+    """``other_config`` as it is when nobody works on the VM: what is copied elsewhere."""
+    return {key: value for key, value in config.items() if not key.startswith(CLAIM)}
+
+
 def blocked_text(job_id: str) -> str:
     """Why migration is blocked, in the words by which it is recognised later."""
     return f"{_BLOCKED} (job {job_id})"
@@ -65,6 +95,18 @@ def is_task_of(label: str, run_id: str) -> bool:
     return bool(run_id) and label.startswith(f"xobackup {run_id}: ")
 
 
+def run_of_task(label: str) -> str:
+    """The run whose task that is; empty for tasks of others."""
+    matched = _TASK.match(label)
+    return matched.group(1) if matched else ""
+
+
+def job_of_blocked_text(text: object) -> str:
+    """The job that blocks an operation; empty for what others have blocked, Xen Orchestra included."""
+    matched = _BLOCKED_BY.fullmatch(text) if isinstance(text, str) else None
+    return matched.group(1) if matched else ""
+
+
 def is_blocked_text(text: object) -> bool:
     """Whether a block of migration was put there by a backup, ours or Xen Orchestra's."""
     return isinstance(text, str) and (text.startswith(_BLOCKED) or text == "VM migration is blocked during backup")
@@ -73,6 +115,7 @@ def is_blocked_text(text: object) -> bool:
 __all__ = [
     "BASE_DELTA_VDI",
     "CHAIN_LENGTH",
+    "CLAIM",
     "CONTENT_KEY",
     "COPY_OF",
     "DATETIME",
@@ -86,9 +129,15 @@ __all__ = [
     "SR",
     "VM",
     "blocked_text",
+    "claim_key",
     "is_blocked_text",
     "is_task_of",
     "is_temporary",
+    "job_of_blocked_text",
+    "run_of_claim",
+    "run_of_task",
     "task_label",
     "temporary_name",
+    "whose_temporary",
+    "without_claims",
 ]

@@ -12,8 +12,8 @@ from xobackup.engine.context import RunContext
 from xobackup.engine.errors import EngineError
 from xobackup.engine.fulls import FullsLimit
 from xobackup.engine.job import Job
+from xobackup.engine.leftovers.clean import recover as recover_pool
 from xobackup.engine.reading.means import means_of
-from xobackup.engine.recover import recover_interrupted
 from xobackup.engine.select import Skipped, Why, select_vms
 from xobackup.engine.survey import survey
 from xobackup.engine.target import SINK_ERRORS
@@ -55,7 +55,7 @@ def open_all(job: Job, world: World, run_id: str, held: ExitStack, *, recover: b
             session = world.connect(pool.address)
             held.callback(session.close)
             seen = survey(session, pool.name)
-            if recover and recover_interrupted(session, world.active_directory, seen.pool_uuid, world.journal):
+            if recover and recover_pool(world, session, seen.pool_uuid):
                 seen = survey(session, pool.name)
             means = means_of(session, job.settings)
         except XapiError as error:

@@ -75,12 +75,15 @@ def draft_full(job: Job, *, vm: Record, taken: Taken, timestamp_ms: int) -> Reco
 
 
 def without_our_blocks(vm: Record) -> Record:
-    """The VM's record without operations that a backup had blocked: a restore must not inherit them."""
-    blocked = vm.get("blocked_operations")
-    if not isinstance(blocked, dict):
-        return vm
-    kept = {operation: text for operation, text in blocked.items() if not keys.is_blocked_text(text)}
-    return {**vm, "blocked_operations": kept}
+    """The VM's record without operations that a backup had blocked, and its claim: no restore inherits them."""
+    blocked, config = vm.get("blocked_operations"), vm.get("other_config")
+    kept: Record = {}
+    if isinstance(blocked, dict):
+        texts = blocked.items()
+        kept["blocked_operations"] = {operation: text for operation, text in texts if not keys.is_blocked_text(text)}
+    if isinstance(config, dict):
+        kept["other_config"] = keys.without_claims(config)
+    return {**vm, **kept}
 
 
 def _vdi(record: Record, live: str, vm_uuid: str, base: str, around: Surroundings) -> Record:

@@ -55,7 +55,7 @@ def clean_config(config: object) -> dict[str, str]:
     if not isinstance(config, dict):
         return {}
     dropped = {*keys.RESET, keys.SR, keys.COPY_OF, keys.BASE_DELTA_VDI}
-    return {key: value for key, value in config.items() if key not in dropped}
+    return {key: value for key, value in keys.without_claims(config).items() if key not in dropped}
 
 
 def vm_record(

@@ -14,9 +14,11 @@ from vhd.block import BLOCK_BYTES, BufferPool, Disk
 from vhd.emit import VhdEmitter
 from vhd.timestamps import to_vhd
 from xobackup.engine import keys
+from xobackup.engine.active import RESTORE_DISK, Active, marked_active
 from xobackup.engine.cancel import CancelToken
 from xobackup.engine.errors import UsageError
 from xobackup.engine.full.archive_disk import ArchiveDisk
+from xobackup.engine.leftovers.clean import recover
 from xobackup.engine.progress import Meter
 from xobackup.engine.readahead import WORKERS, Padded, ReadAhead
 from xobackup.engine.restore_disk import Written, open_source
@@ -88,8 +90,19 @@ def restore_to_vdi(
     check: bool = True,
 ) -> Written:
     """Overwrite an existing VDI with the disk."""
+    pool_uuid = next((str(one["uuid"]) for one in session.records("pool").values()), "")
+    recover(world, session, pool_uuid)
     ref = session.by_uuid("VDI", vdi_uuid)
     record = session.record("VDI", ref)
+    active = Active(
+        run_id=world.new_id(),
+        job_id="",
+        job="restore",
+        pool_uuid=pool_uuid,
+        vm_uuid=vdi_uuid,
+        since_s=world.clock.now_s(),
+        kind=RESTORE_DISK,
+    )
     source = open_source(repository, point, disk, check=check)
     try:
         refuse_target(session, record, source.virtual_size_bytes)
@@ -97,17 +110,18 @@ def restore_to_vdi(
         indexes = list(range(-(-size // BLOCK_BYTES)))
         meter = world.progress.meter(disk.name_label or disk.live_vdi_uuid, stage="restore")
         try:
-            send_disk(
-                world,
-                session,
-                Padded(source, size),
-                ref,
-                indexes=indexes,
-                run_id=world.new_id(),
-                meter=meter,
-                cancel=world.cancel,
-                workers=1 if isinstance(source, ArchiveDisk) else WORKERS,
-            )
+            with marked_active(world.active_directory, active):
+                send_disk(
+                    world,
+                    session,
+                    Padded(source, size),
+                    ref,
+                    indexes=indexes,
+                    run_id=active.run_id,
+                    meter=meter,
+                    cancel=world.cancel,
+                    workers=1 if isinstance(source, ArchiveDisk) else WORKERS,
+                )
         finally:
             world.progress.drop(meter)
         return Written(

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING
 
 from xobackup.clock import utc
 from xobackup.engine import keys
-from xobackup.engine.active import Active, marked_active
+from xobackup.engine.active import RESTORE, Active
 from xobackup.engine.cancel import CancelToken
 from xobackup.engine.checked import CheckedDisk
 from xobackup.engine.errors import Cancelled, UsageError
 from xobackup.engine.full.restore_vm import ArchiveRestore, one_repository
+from xobackup.engine.leftovers.claim import Claim, touching
+from xobackup.engine.leftovers.clean import recover
 from xobackup.engine.removal import destroy_vdi
 from xobackup.engine.restore_plan import DiskRestore, RestorePlan, Site, VmRequest, plan_vm_restore
 from xobackup.engine.restore_records import IMPORTING, START_OPERATIONS
@@ -116,6 +118,7 @@ class _Restore:
 
     def run(self, disks_max: int) -> Restored:
         pool_uuid = next((str(one["uuid"]) for one in self._session.records("pool").values()), "")
+        recover(self._world, self._session, pool_uuid)
         active = Active(
             run_id=self._run_id,
             job_id="",
@@ -123,24 +126,24 @@ class _Restore:
             pool_uuid=pool_uuid,
             vm_uuid=self._plan.point.vm_uuid,
             since_s=self._world.clock.now_s(),
-            kind="restore",
+            kind=RESTORE,
         )
         with (
             self._world.cancel.waking(lambda: self._cancel.cancel(self._world.cancel.reason)),
-            marked_active(self._world.active_directory, active),
+            touching(self._world.active_directory, self._session, active) as claim,
         ):
             try:
                 if self._plan.point.mode == MODE_FULL:
-                    self._import()
+                    self._import(claim)
                 else:
-                    self._create()
+                    self._create(claim)
                     self._fill(disks_max)
-                return self._finish()
+                return self._finish(claim)
             except BaseException:
                 self._roll_back()
                 raise
 
-    def _import(self) -> None:
+    def _import(self, claim: Claim) -> None:
         """A full backup: XAPI creates and fills."""
         archive = ArchiveRestore(
             self._world,
@@ -148,6 +151,7 @@ class _Restore:
             self._repository,
             self._plan,
             run_id=self._run_id,
+            claim=claim,
             cancel=self._cancel,
             check=self._check,
         )
@@ -156,9 +160,11 @@ class _Restore:
         self._vm_ref = archive.vm_ref
         self._compared, self._unchecked = int(archive.checked is True), int(archive.checked is None)
 
-    def _create(self) -> None:
+    def _create(self, claim: Claim) -> None:
         session = self._session
-        self._vm_ref = str(session.call("VM.create", self._plan.vm))
+        marks = {**self._plan.vm["other_config"], **claim.now()}
+        self._vm_ref = str(session.call("VM.create", {**self._plan.vm, "other_config": marks}))
+        claim.hold(self._vm_ref, written=True)
         for vbd in session.call("VM.get_VBDs", self._vm_ref):
             session.call("VBD.destroy", vbd)  # what the template it claims to come from would add
         for disk in self._plan.disks:
@@ -216,7 +222,7 @@ class _Restore:
             source.close()
             self._world.progress.drop(meter)
 
-    def _finish(self) -> Restored:
+    def _finish(self, claim: Claim) -> Restored:
         session, plan = self._session, self._plan
         self._cancel.check()
         uuids: dict[str, str] = {}
@@ -234,6 +240,7 @@ class _Restore:
         session.call("VM.update_allowed_operations", self._vm_ref)
         for ref in self._vdis.values():
             set_keys(session, "VDI", ref, {keys.RUN: None})
+        claim.release()  # before the mark goes: a claim without a mark is a VM that XAPI has just made
         set_keys(session, "VM", self._vm_ref, {keys.RUN: None})
         started = False
         if plan.start:

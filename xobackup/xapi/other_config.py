@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from xobackup.xapi.errors import DuplicateKey, ProtocolError
+from xobackup.xapi.errors import ConnectionLost, DuplicateKey, ProtocolError
 
 if TYPE_CHECKING:
     from xobackup.xapi.session import Session
@@ -59,6 +59,9 @@ def set_key(
             session.call(f"{cls}.add_to_{field}", ref, key, value)
             return
         except DuplicateKey:
+            if attempt >= TRIES:
+                raise
+        except ConnectionLost:  # removing and adding again comes to the same, whether it was added or not
             if attempt >= TRIES:
                 raise
         attempt += 1

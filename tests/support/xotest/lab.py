@@ -24,9 +24,12 @@ from remotes.local import LocalRemote
 from remotes.memory import MemoryRemote
 from vhd.block import BLOCK_BYTES, BlockBuffer, Disk
 from xobackup.clock import FakeClock
+from xobackup.engine import keys
+from xobackup.engine.active import Active
 from xobackup.engine.cancel import CancelToken
 from xobackup.engine.job import Job, PoolTarget, RemoteTarget, Selector, Settings, VmRule
 from xobackup.engine.journal import MemoryJournal
+from xobackup.engine.leftovers.claim import text_of
 from xobackup.engine.progress import Progress
 from xobackup.engine.report import RunReport, VmReport
 from xobackup.engine.run import run_job
@@ -230,6 +233,20 @@ class Lab:
         domains = [vm for vm in self.pool.model.records("VM").values() if vm["is_control_domain"]]
         tasks = [task for task in self.pool.model.records("task").values() if task["status"] == "pending"]
         return [*(vbd for vm in domains for vbd in vm["VBDs"]), *(task["name_label"] for task in tasks)]
+
+    def claim(self, run_id: str, *, age_s: float = 0.0, vm: str | None = None, **fields: Any) -> None:
+        """As a run on another machine that works on the VM, and said so that long ago."""
+        active = Active(
+            run_id=run_id,
+            job_id=fields.get("job_id", self.job().id),
+            job="nightly",
+            pool_uuid="",
+            vm_uuid="",
+            since_s=0.0,
+            kind=fields.get("kind", "backup"),
+        )
+        text = text_of(active, self.pool.toolstack.clock.now_s() - age_s)
+        self.pool.call("VM.add_to_other_config", vm or self.vm, keys.claim_key(run_id, 0), text)
 
     def snapshots(self, vm: str | None = None) -> list[dict[str, Any]]:
         """The VM's snapshots on the pool."""

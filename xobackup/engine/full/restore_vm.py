@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from xobackup.engine import keys
 from xobackup.engine.cancel import CancelToken
 from xobackup.engine.errors import IntegrityError, UsageError
+from xobackup.engine.leftovers.claim import Claim
 from xobackup.engine.restore_records import IMPORTING, START_OPERATIONS, clean_config
 from xobackup.repository.images.reading import ImageReader
 from xobackup.xapi.archives import VmImport, open_vm_import
@@ -37,6 +38,8 @@ PIECE_BYTES = 2 << 20
 HELD_BACK_BYTES = 64 << 10
 """At the least: more than the end of any archive, so that without them it is none."""
 MARK_EVERY_S = 1.0
+MADE_S = 30.0
+"""How long XAPI gets to make the VM once all but the end of the archive is sent."""
 
 
 class ArchiveRestore:
@@ -50,6 +53,7 @@ class ArchiveRestore:
         plan: RestorePlan,
         *,
         run_id: str,
+        claim: Claim,
         cancel: CancelToken,
         check: bool,
     ) -> None:
@@ -58,6 +62,7 @@ class ArchiveRestore:
         self._repository = repository
         self._plan = plan
         self._run_id = run_id
+        self._claim = claim
         self._cancel = cancel
         self._check = check
         self._marked = ""
@@ -106,7 +111,12 @@ class ArchiveRestore:
             self._cancel.check()
             if is_last:
                 self._confirm(reader)
-            target.write(piece)
+                begin = max(0, len(piece) - HELD_BACK_BYTES)
+                target.write(piece[:begin])
+                self._mark_made(target)
+                target.write(piece[begin:])
+            else:
+                target.write(piece)
             meter.add(len(piece))
             waited = self._world.throttle.take(len(piece), self._cancel)
             if waited:
@@ -126,6 +136,14 @@ class ArchiveRestore:
             self._looked_s = now
             self._mark(target.made())
 
+    def _mark_made(self, target: VmImport) -> None:
+        """Before the end goes out, and with it all that would make XAPI take the VM back."""
+        deadline = self._world.clock.monotonic_s() + MADE_S
+        while not self._marked and self._world.clock.monotonic_s() < deadline:
+            self._mark(target.made())
+            if not self._marked:
+                self._cancel.sleep(self._world.clock, MARK_EVERY_S / 10)
+
     def _mark(self, refs: list[str]) -> None:
         """Say whose they are, and that they are not finished."""
         for ref in refs:
@@ -137,7 +155,7 @@ class ArchiveRestore:
 
     def _mark_one(self, ref: str) -> None:
         session = self._session
-        set_keys(session, "VM", ref, {keys.RUN: self._run_id})
+        self._claim.hold(ref)
         unfinished = dict.fromkeys(START_OPERATIONS, IMPORTING)
         set_keys(session, "VM", ref, unfinished, field="blocked_operations")
         session.call("VM.set_name_label", ref, f"[Importing…] {self._plan.name}")
@@ -150,6 +168,7 @@ class ArchiveRestore:
         if not is_null(memory):
             set_keys(session, "VDI", memory, {keys.RUN: self._run_id})
             self.vdis[""] = memory
+        set_keys(session, "VM", ref, {keys.RUN: self._run_id})  # last: it says that all the others are there
 
     def configure(self) -> dict[str, str]:
         """All that an import cannot be told; returns the new VDIs (references) by the old ones' uuids."""
@@ -162,7 +181,7 @@ class ArchiveRestore:
         config = clean_config(session.call("VM.get_other_config", ref))
         if "mac_seed" not in wanted["other_config"]:
             config.pop("mac_seed", None)
-        session.call("VM.set_other_config", ref, {**config, keys.RUN: self._run_id})
+        session.call("VM.set_other_config", ref, {**config, **self._claim.now(), keys.RUN: self._run_id})
         for vif in session.call("VM.get_VIFs", ref):
             session.call("VIF.destroy", vif)
         for nic in self._plan.nics:

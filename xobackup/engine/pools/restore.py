@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from xobackup.engine import events, keys
 from xobackup.engine.errors import EngineError, IntegrityError
+from xobackup.engine.leftovers.clean import recover
 from xobackup.engine.pools.describe import PoolRecords, pool_records
 from xobackup.xapi.errors import OutcomeUnknown, TransferCancelled, TransportError, XapiError
 from xobackup.xapi.pool_database import open_restore
@@ -162,6 +163,7 @@ def restore_pool(
         raise EngineError(
             f"refused: {'; '.join(plan.refusals)}", hint="--force, if that is what is meant (a pool installed anew)"
         )
+    recover(world, session, plan.pool_uuid)
     try_pool_restore(world, session, backups, plan)
     world.cancel.check()
     doubt = ""

@@ -41,4 +41,4 @@ def mark_exported(session: Session, taken: Taken, chain_lengths: Mapping[str, in
 def write_marks(session: Session, cls: str, ref: str, marks: Mapping[str, str]) -> None:
     """Add keys to a snapshot of ours, all at once: nobody else writes there, and every call costs a round trip."""
     config = session.call(f"{cls}.get_other_config", ref)
-    session.call(f"{cls}.set_other_config", ref, {**config, **marks})
+    session.call(f"{cls}.set_other_config", ref, {**keys.without_claims(config), **marks})

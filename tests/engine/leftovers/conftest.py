@@ -1,0 +1,23 @@
+"""A pool with one small running VM, and a lab around it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from xobackup.simpool import SimPool
+from xotest.lab import SMALL, Lab
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Iterator[SimPool]:
+    with SimPool.start(tmp_path / "pool", spec=SMALL) as started:
+        yield started
+        assert not started.faults.unfired()
+
+
+@pytest.fixture
+def lab(tmp_path: Path, pool: SimPool) -> Lab:
+    return Lab(tmp_path, pool)
