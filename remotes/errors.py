@@ -14,6 +14,7 @@
     ├── Corrupt              the stored bytes are not those that were written
     ├── KeyRefused           what is stored is encrypted and does not fit the key given; nothing was touched
     └── Unavailable          the storage failed; `transient` says whether trying again can help
+        └── NoAnswer         a call was abandoned: the storage did not answer in time
 
 ``transient`` alone decides a retry.
 """
@@ -110,6 +111,13 @@ class Unavailable(RemoteError):
         super().__init__(remote, name, problem)
         self.transient = transient
         self.hint = hint
+
+
+class NoAnswer(Unavailable):
+    """Nothing is known of what was asked: it may be done, or be done later."""
+
+    def __init__(self, remote: str, name: str, problem: str) -> None:
+        super().__init__(remote, name, problem, transient=False)
 
 
 class TooLarge(RemoteError):

@@ -12,7 +12,7 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from remotes import errors, names, posix
@@ -46,23 +46,24 @@ class LocalRemote:
         create_root: bool = False,
         directory_mode: int = DIRECTORY_MODE,
         file_mode: int = FILE_MODE,
+        shown: str = "",
+        guard: Callable[[], None] = lambda: None,
     ) -> None:
+        """``shown``: its URL for messages. ``guard`` raises when the path is not what it should be (a lost mount)."""
         self._path = Path(path).absolute()
+        self._shown = shown or f"file://{self._path}"
+        self._guard = guard
         self._directory_mode = directory_mode
         self._file_mode = file_mode
         self._root = -1
+        self._stale: list[int] = []
         if create_root:
             self._create_root()
-        try:
-            self._root = os.open(self._path, posix.DIRECTORY_FLAGS)
-        except FileNotFoundError as error:
-            raise self._root_problem("the directory of the remote does not exist") from error
-        except OSError as error:
-            raise posix.translate(error, self.url, "") from error
+        self._open_root()
 
     @property
     def url(self) -> str:
-        return f"file://{self._path}"
+        return self._shown
 
     @property
     def path(self) -> Path:
@@ -195,9 +196,10 @@ class LocalRemote:
         return Usage(total_bytes=found.f_blocks * found.f_frsize, free_bytes=found.f_bavail * found.f_frsize)
 
     def close(self) -> None:
-        root, self._root = self._root, -1
-        if root >= 0:
-            os.close(root)
+        roots, self._root, self._stale = [self._root, *self._stale], -1, []
+        for root in roots:
+            if root >= 0:
+                os.close(root)
 
     @contextlib.contextmanager
     def _translated(self, name: str) -> Iterator[None]:
@@ -206,6 +208,8 @@ class LocalRemote:
         except OSError as error:
             if error.errno in {errno.ENOENT, errno.EBADF}:
                 self._check_root()
+            if error.errno == errno.ESTALE:
+                self._renew_root()
             raise posix.translate(error, self.url, name) from error
 
     def _check_root(self) -> None:
@@ -218,6 +222,25 @@ class LocalRemote:
             raise posix.translate(error, self.url, "") from error
         if links == 0:
             raise self._root_problem("the directory of the remote was deleted")
+
+    def _open_root(self) -> None:
+        self._guard()
+        try:
+            self._root = os.open(self._path, posix.DIRECTORY_FLAGS)
+        except FileNotFoundError as error:
+            raise self._root_problem("the directory of the remote does not exist") from error
+        except OSError as error:
+            raise posix.translate(error, self.url, "") from error
+
+    def _renew_root(self) -> None:
+        """A file server forgot the handle of the root: open it anew, if it is still the same mount."""
+        try:
+            os.fstat(self._root)
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                return
+            self._stale.append(self._root)  # kept: another thread may be about to use it
+            self._open_root()  # the error that led here is passing: whoever tries again finds the new one
 
     def _root_problem(self, problem: str) -> errors.Unavailable:
         return errors.Unavailable(self.url, "", problem, transient=False)

@@ -1,22 +1,29 @@
 """Remote URLs, in Xen Orchestra's form: ``file:///path?useVhdDirectory=true&encryptionKey=%22...%22``.
 
-Option values are JSON, percent-encoded. A plain absolute path is a ``file`` URL without options; ``memory:`` is a
-fresh remote in this process, for trials. Parsing raises :class:`~remotes.errors.InvalidUrl` and names the piece that
-is wrong; no message and no ``redacted`` form ever shows a secret.
+Option values are JSON, percent-encoded. A plain absolute path is a ``file`` URL without options; ``nfs:`` is mounted
+(:mod:`remotes.nfs`); ``memory:`` is a fresh remote in this process, for trials. Parsing raises
+:class:`~remotes.errors.InvalidUrl` and names the piece that is wrong; no message and no ``redacted`` form ever shows
+a secret.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from remotes import nfs
 from remotes.contract import Remote
-from remotes.errors import InvalidUrl, NotSupported
+from remotes.errors import InvalidUrl, NotSupported, Unavailable
 from remotes.local import LocalRemote
 from remotes.memory import MemoryRemote
+from remotes.mounted import MountedRemote
+from remotes.mounts import mount_of, mounted_at
+from remotes.watched import TIMEOUT_S, WatchedRemote
 
 SECRET_OPTIONS = frozenset({"encryptionKey", "password", "secret", "secretKey"})
 REDACTED = "***"
@@ -69,7 +76,7 @@ def parse_url(text: str) -> RemoteUrl:
         shown = f"{scheme}:" if colon and scheme.isalnum() else "it"
         known = ", ".join(f"{each}:" for each in _SCHEMES)
         raise InvalidUrl("", "", f"expected an absolute path or a URL that starts with one of {known}; found {shown}")
-    if kind not in {UrlKind.FILE, UrlKind.MEMORY}:
+    if kind not in {UrlKind.FILE, UrlKind.MEMORY, UrlKind.NFS}:
         return RemoteUrl(kind=kind, path=rest, redacted=_redact_authority(scheme, rest))
     body, _, query = rest.partition("?")
     shown = f"{scheme}:{body}"
@@ -77,6 +84,8 @@ def parse_url(text: str) -> RemoteUrl:
     path = unquote(body.removeprefix("//"))
     if kind is UrlKind.FILE:
         path = _absolute(path, shown)
+    elif kind is UrlKind.NFS:
+        nfs.mount_options(nfs.parse_address(path, shown), options, shown)  # refuses what cannot be mounted
     return RemoteUrl(kind=kind, path=path, options=options, redacted=shown + _redacted_query(options))
 
 
@@ -84,7 +93,19 @@ def open_remote(url: str | RemoteUrl, *, create_root: bool = False) -> Remote:
     """The remote a URL names. The options are the caller's to honour; those that need an absent feature are not."""
     parsed = parse_url(url) if isinstance(url, str) else url
     if parsed.kind is UrlKind.FILE:
-        return LocalRemote(parsed.path, create_root=create_root)
+        guard = _mount_guard(parsed)
+        network = (mount := mount_of(parsed.path)) is not None and mount.network
+        return _opened(
+            parsed, lambda: LocalRemote(parsed.path, create_root=create_root, guard=guard), watched=network
+        )
+    if parsed.kind is UrlKind.NFS:
+        address = nfs.parse_address(parsed.path, parsed.redacted)
+        options = nfs.mount_options(address, parsed.options, parsed.redacted)
+        return _opened(
+            parsed,
+            lambda: MountedRemote(source=address.source, kind="nfs4", options=options, shown=str(address)),
+            watched=True,
+        )
     if parsed.kind is UrlKind.MEMORY:
         return MemoryRemote(label=parsed.path)
     raise NotSupported(
@@ -92,8 +113,36 @@ def open_remote(url: str | RemoteUrl, *, create_root: bool = False) -> Remote:
     )
 
 
+def _opened(url: RemoteUrl, opening: Callable[[], Remote], *, watched: bool) -> Remote:
+    """Calls to another machine's disk may have to be abandoned: after ``ioTimeout`` seconds."""
+    timeout_s = url.options.get("ioTimeout", TIMEOUT_S)
+    if isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float) or timeout_s <= 0:
+        raise InvalidUrl(url.redacted, "", f"the option 'ioTimeout': expected seconds above 0, found {timeout_s!r}")
+    return WatchedRemote(opening, shown=url.redacted, timeout_s=timeout_s) if watched else opening()
+
+
+def _mount_guard(url: RemoteUrl) -> Callable[[], None]:
+    """``mounted=true``: the path must be a mount point; ``mounted="/mnt/nas"``: that directory above it must be."""
+    expected = url.options.get("mounted", False)
+    if expected is False:
+        return lambda: None
+    if expected is not True and not (isinstance(expected, str) and expected.startswith("/")):
+        problem = f"the option 'mounted': expected true or an absolute path, found {expected!r}"
+        raise InvalidUrl(url.redacted, "", problem)
+    point = url.path if expected is True else str(expected)
+    if not Path(url.path).is_relative_to(point):
+        raise InvalidUrl(url.redacted, "", f"the option 'mounted': {point} is not above {url.path}")
+
+    def guard() -> None:
+        if mounted_at(point) is None:
+            problem = f"nothing is mounted at {point}; backups would fill the disk below it"
+            raise Unavailable(url.redacted, "", problem, transient=False)
+
+    return guard
+
+
 def _advice(url: RemoteUrl) -> str:
-    if url.kind in {UrlKind.NFS, UrlKind.SMB}:
+    if url.kind is UrlKind.SMB:
         return "mount it and use file:///the/mount/point"
     return "supported are file: and absolute paths"
 

@@ -51,3 +51,30 @@ def test(
     if broken:
         raise Outcome(Exit.FAILED, f"{opened.url}: {broken} promises broken", hint="do not keep backups there")
     output.say(f"{opened.url}: keeps every promise", style="green")
+
+
+@app.command()
+def accept(
+    remote: Annotated[str, typer.Argument(metavar="REMOTE", help="A remote of the configuration.")],
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take what is at a remote's URL now for that remote, although it was another repository, or none, before."""
+    from xobackup.cli.jobs import remote_url
+    from xobackup.cli.options import read_configuration
+    from xobackup.cli.repositories import opened
+    from xobackup.engine.known_remotes import forget, known_path
+    from xobackup.repository.identity import read_identity
+
+    output = Output(as_json=as_json)
+    configuration = read_configuration(config)
+    with opened(remote_url(configuration, remote)) as repository:
+        found, vms = read_identity(repository.remote), len(repository.vms())
+        where = repository.remote.url
+    was = forget(known_path(configuration.state_directory, remote))
+    output.record(
+        "accepted", {"remote": remote, "was": asdict(was) if was else None, "is": asdict(found) if found else None}
+    )
+    before = f"repository {was.id} of {was.since}" if was else "nothing that is remembered"
+    now = f"repository {found.id} of {found.since}" if found else "no repository yet"
+    output.say(f"{remote}: it was {before}; at {where} is {now}, with backups of {vms} VMs. The next run uses it.")

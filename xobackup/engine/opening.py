@@ -12,6 +12,7 @@ from xobackup.engine.context import RunContext
 from xobackup.engine.errors import EngineError
 from xobackup.engine.fulls import FullsLimit
 from xobackup.engine.job import Job
+from xobackup.engine.known_remotes import recognise
 from xobackup.engine.leftovers.clean import recover as recover_pool
 from xobackup.engine.reading.means import means_of
 from xobackup.engine.select import Skipped, Why, select_vms
@@ -43,6 +44,7 @@ def open_all(job: Job, world: World, run_id: str, held: ExitStack, *, recover: b
         try:
             repository = world.open_repository(remote)
             held.callback(repository.remote.close)
+            recognise(world, remote.name, repository, writing=recover)
             repositories[remote.name] = repository
         except (*SINK_ERRORS, EngineError) as error:
             _problem(world, opened, f"remote {remote.name}: {error}", error, remote=remote.name)
