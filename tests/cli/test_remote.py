@@ -28,3 +28,21 @@ def test_a_remote_that_is_not_there(tmp_path: Path) -> None:
 def test_an_unknown_name(shared: Site) -> None:
     error = shared.xobackup("remote", "test", "nsa", code=2).err
     assert "there is no remote 'nsa' (known: nas)" in error
+
+
+def test_a_lost_mount_is_refused_until_the_new_remote_is_accepted(site: Site) -> None:
+    site.xobackup("run", "nightly")
+    aside = site.repository.with_name("aside")
+    site.repository.rename(aside)
+    site.repository.mkdir()
+    for command, code in (("run", 1), ("plan", 6)):
+        refused = site.xobackup(command, "nightly", code=code).err
+        assert "found none at all" in refused and "is its storage mounted?" in refused
+    assert "failed   remote nas: expected repository" in site.xobackup("doctor", code=6).out
+    assert list(site.repository.iterdir()) == []
+    told = site.xobackup("remote", "accept", "nas").out
+    assert "nas: it was repository" in told and "no repository yet, with backups of 0 VMs" in told
+    site.xobackup("run", "nightly")
+    assert "xo-vm-backups" in {entry.name for entry in site.repository.iterdir()}
+    site.xobackup("remote", "accept", "nas")
+    assert "nothing that is remembered" in site.xobackup("remote", "accept", "nas").out

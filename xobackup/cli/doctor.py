@@ -120,9 +120,14 @@ def _programs() -> Verdict:
 def _remote(configuration: Configuration, name: str) -> Iterator[Verdict]:
     from xobackup.cli.jobs import remote_target
     from xobackup.cli.repositories import opened
+    from xobackup.engine.known_remotes import look_at
 
     subject = f"remote {name}"
     with opened(remote_target(configuration, name)) as repository:
+        look = look_at(configuration.state_directory, name, repository)
+        if look.problem:
+            yield Verdict(subject=subject, state="failed", message=look.problem, hint=look.hint)
+            return
         remote = repository.remote
         probe = ".xobackup/doctor.probe"
         remote.put(probe, b"probe")

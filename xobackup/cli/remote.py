@@ -60,7 +60,7 @@ def accept(
     as_json: JsonOption = False,
 ) -> None:
     """Take what is at a remote's URL now for that remote, although it was another repository, or none, before."""
-    from xobackup.cli.jobs import remote_url
+    from xobackup.cli.jobs import remote_target
     from xobackup.cli.options import read_configuration
     from xobackup.cli.repositories import opened
     from xobackup.engine.known_remotes import forget, known_path
@@ -68,7 +68,7 @@ def accept(
 
     output = Output(as_json=as_json)
     configuration = read_configuration(config)
-    with opened(remote_url(configuration, remote)) as repository:
+    with opened(remote_target(configuration, remote)) as repository:
         found, vms = read_identity(repository.remote), len(repository.vms())
         where = repository.remote.url
     was = forget(known_path(configuration.state_directory, remote))

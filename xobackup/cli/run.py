@@ -130,7 +130,8 @@ def show_report(output: Output, report: RunReport, *, remotes: int) -> None:
         for line in _reasons(report):
             output.say(line)
     elif not report.pools:
-        output.say(f"job {report.job}: {outcome}: no VM was selected")
+        told = "no VM was looked at" if report.problems else "no VM was selected"
+        output.say(f"job {report.job}: {outcome}: {told}")
     if report.pools:
         _show_pools(output, "databases of pools" if rows else title, report, remotes=remotes)
 

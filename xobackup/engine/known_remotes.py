@@ -41,24 +41,42 @@ def judge(known: Known | None, found: Identity | None, *, url: str, has_backups:
     return "" if has_backups else f"expected repository {known.id} (since {known.since}), found none at all"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What is remembered of a remote, what it says of itself, and what speaks against it."""
+
+    known: Known | None
+    found: Identity | None
+    problem: str
+
+    @property
+    def hint(self) -> str:
+        return "is its storage mounted? If it is meant to be a new one: xobackup remote accept NAME"
+
+
+def look_at(state_directory: Path, name: str, repository: Repository) -> Look:
+    """Compare; changes nothing."""
+    known, found = read_known(known_path(state_directory, name)), read_identity(repository.remote)
+    has_backups = found is None and known is not None and bool(repository.vms())
+    problem = judge(known, found, url=repository.remote.url, has_backups=has_backups)
+    return Look(known=known, found=found, problem=problem)
+
+
 def recognise(world: World, name: str, repository: Repository, *, writing: bool) -> None:
     """Refuse a remote that is not the one it was. ``writing``: give a new one its identity, and remember it."""
-    remote, path = repository.remote, known_path(world.state_directory, name)
-    known, found = read_known(path), read_identity(remote)
-    has_backups = found is None and known is not None and bool(repository.vms())
-    problem = judge(known, found, url=remote.url, has_backups=has_backups)
-    if problem:
-        hint = f"is its storage mounted? If it is meant to be a new one: xobackup remote accept {name}"
-        raise EngineError(problem, hint=hint)
+    remote, look = repository.remote, look_at(world.state_directory, name, repository)
+    known, found = look.known, look.found
+    if look.problem:
+        raise EngineError(look.problem, hint=look.hint)
     if not writing:
         return
     if found is None:
         new = Identity(id=world.new_id(), since=utc(world.clock.now_s()).strftime("%Y-%m-%d %H:%M UTC"))
-        again = Identity(id=known.id, since=known.since) if known is not None and has_backups else new
-        found = create_identity(remote, again)
+        same = known is not None and known.url == remote.url
+        found = create_identity(remote, Identity(id=known.id, since=known.since) if known and same else new)
     now = Known(id=found.id, since=found.since, url=remote.url)
     if now != known:
-        _remember(path, now)
+        _remember(known_path(world.state_directory, name), now)
 
 
 def known_path(state_directory: Path, name: str) -> Path:
