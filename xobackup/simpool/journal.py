@@ -49,7 +49,11 @@ class Journal:
             self._entries.append(entry)
 
     def entries(self, pattern: str = "*") -> list[Entry]:
-        """Entries whose method matches (shell-style), oldest first. HTTP ones look like ``GET /export_raw_vdi``."""
+        """Entries whose method matches (shell-style), oldest first. HTTP ones look like ``GET /export_raw_vdi``.
+
+        What was sent: the last argument of an export (answer and body) and of ``NBD`` (disk, requests, their bytes,
+        all bytes of the protocol).
+        """
         with self._lock:
             return [entry for entry in self._entries if fnmatchcase(entry.method, pattern)]
 

@@ -46,7 +46,7 @@ class ExportRawVdi:
         finally:
             self._toolstack.journal.note(
                 "GET /export_raw_vdi",
-                [request.param("vdi"), request.param("base"), request.param("format")],
+                [request.param("vdi"), request.param("base"), request.param("format"), connection.sent],
                 at_s=at_s,
                 duration_s=clock.monotonic_s() - started,
                 outcome=outcome,

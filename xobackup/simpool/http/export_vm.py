@@ -44,7 +44,7 @@ class ExportVm:
         finally:
             self._toolstack.journal.note(
                 "GET /export",
-                [request.param("ref") or request.param("uuid"), request.param("use_compression")],
+                [request.param("ref") or request.param("uuid"), request.param("use_compression"), connection.sent],
                 at_s=at_s,
                 duration_s=clock.monotonic_s() - started,
                 outcome=outcome,

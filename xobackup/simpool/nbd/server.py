@@ -106,6 +106,8 @@ class _Negotiation:
         self._secured = context is None
         self._zeroes = True
         self._connection = Connection(client.sock)
+        self._said = 0
+        """Bytes sent before TLS began."""
 
     def run(self) -> None:
         self._connection.send(protocol.GREETING)
@@ -148,6 +150,7 @@ class _Negotiation:
         sock = self._context.wrap_socket(self._client.sock, server_side=True, do_handshake_on_connect=False)
         self._client.sock, self._client.interrupt = sock, partial(cut, sock)
         sock.do_handshake()
+        self._said += self._connection.sent
         self._connection = Connection(sock)
         self._secured = True
 
@@ -178,7 +181,7 @@ class _Negotiation:
             attachment.detach()
             toolstack.journal.note(
                 "NBD",
-                [name.partition("?")[0], work.requests, work.sent_bytes],
+                [name.partition("?")[0], work.requests, work.sent_bytes, self._said + self._connection.sent],
                 at_s=at_s,
                 duration_s=toolstack.clock.monotonic_s() - started,
                 outcome=work.outcome,
