@@ -21,9 +21,11 @@ def check(
 ) -> None:
     """Read the configuration and its drop-ins and say what they define. Touches no pool and no remote."""
     from remotes.url import parse_url
+    from xobackup.cli.hooks import hook_problems, hook_secrets
     from xobackup.config.errors import ConfigError
     from xobackup.config.load import configuration_path, files_of
     from xobackup.config.secrets import resolve
+    from xobackup.engine.hooks.hook import hook_data
 
     configuration = read_configuration(config)
     problems: list[str] = []
@@ -34,7 +36,13 @@ def check(
             parse_url(remote.url)
         except InvalidUrl as error:
             problems.append(f"remotes.{name}.url: {error}")
+    problems.extend(hook_problems(configuration))
     if secrets:
+        for key, secret in hook_secrets(configuration):
+            try:
+                resolve(secret, key)
+            except ConfigError as error:
+                problems.extend(error.problems)
         for name, pool in configuration.pools.items():
             try:
                 resolve(pool.password, f"pools.{name}.password")
@@ -62,6 +70,7 @@ def check(
                 "pools": [pool.name for pool in built.pools],
                 "remotes": [remote.name for remote in built.remotes],
                 "retention": built.settings.retention,
+                "hooks": [hook_data(hook) for hook in built.hooks],
             },
         )
     names = {

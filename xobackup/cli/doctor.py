@@ -13,6 +13,7 @@ import typer
 
 from xobackup.cli.errors import Outcome
 from xobackup.cli.exits import Exit
+from xobackup.cli.hooks import hook_problems
 from xobackup.cli.options import ConfigOption, JsonOption, read_configuration
 from xobackup.cli.output import Output, count_text, duration_text, size_text
 
@@ -62,6 +63,8 @@ def _verdicts(configuration: Configuration) -> Iterator[Verdict]:
     yield _programs()
     for name in configuration.remotes:
         yield from _explained(f"remote {name}", lambda name=name: _remote(configuration, name))  # type: ignore[misc]
+    for problem in hook_problems(configuration):
+        yield Verdict(subject="hooks", state="failed", message=problem)
     failed: set[str] = set()
     for name in configuration.pools:
         for verdict in _explained(f"pool {name}", lambda name=name: _pool(configuration, name)):  # type: ignore[misc]

@@ -70,6 +70,7 @@ def narrowed(selector: engine.Selector, vms: list[str]) -> engine.Selector:
 
 def job_of(configuration: Configuration, name: str, *, with_secrets: bool = True) -> engine.Job:
     """The engine's view of the job called ``name``. Without secrets it can be shown, not run."""
+    from xobackup.cli.hooks import guest_hooks_of, hooks_of
     from xobackup.engine import job as engine
 
     if name in configuration.metadata_jobs:
@@ -91,10 +92,13 @@ def job_of(configuration: Configuration, name: str, *, with_secrets: bool = True
         ),
         exclude_disks=tuple(_disk_rule(rule) for rule in section.disks.exclude),
         settings=_settings(section),
+        hooks=hooks_of(section.hooks, name, with_secrets=with_secrets),
+        guest_hooks=guest_hooks_of(section, name, with_secrets=with_secrets),
     )
 
 
 def _metadata_job(configuration: Configuration, name: str, *, with_secrets: bool) -> engine.Job:
+    from xobackup.cli.hooks import hooks_of
     from xobackup.engine import job as engine
 
     section = configuration.metadata_jobs[name]
@@ -115,6 +119,7 @@ def _metadata_job(configuration: Configuration, name: str, *, with_secrets: bool
             rate_bytes_s=section.rate_limit_mib_s * MIB if section.rate_limit_mib_s else None,
             retries=section.retries,
         ),
+        hooks=hooks_of(section.hooks, name, with_secrets=with_secrets),
     )
 
 

@@ -9,6 +9,7 @@ import typer
 
 from xobackup.cli.errors import Outcome
 from xobackup.cli.exits import Exit
+from xobackup.cli.hooks import plan_line
 from xobackup.cli.options import JobOptions, job_command, read_configuration
 from xobackup.cli.output import Output, count_text, short_uuids, size_text
 
@@ -59,6 +60,8 @@ def _show(output: Output, made: RunPlan) -> None:
         output.say(f"job {made.job}: no VM is selected")
     for line in _ways(data):
         output.say(line)
+    for hook in data["hooks"]:
+        output.say(f"hook {plan_line(hook)}")
     for skipped in data["skipped"]:
         if skipped["matched"]:
             output.say(f"skipped {skipped['name'] or skipped['uuid']}: {skipped['reason']}")

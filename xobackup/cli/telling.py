@@ -112,6 +112,13 @@ def _pool_restored(event: Mapping[str, Any]) -> tuple[str, Style]:
     return f"{told}, but does not answer yet: {event['reason']}", "yellow"
 
 
+def _hook(event: Mapping[str, Any]) -> tuple[str, Style]:
+    what = f"hook {event['hook']} ({event['on']})"
+    if event["ok"]:
+        return f"{what} done in {duration_text(event['duration_s'])}", None
+    return f"{what} {event['error']}", "red" if event["stopped"] else "yellow"
+
+
 def _expired(event: Mapping[str, Any]) -> tuple[str, Style]:
     points = count_text(len(event["points"]), "restore point")
     return f"{points} expired on {event['remote']}: {event['reason']}", None
@@ -141,6 +148,7 @@ _SENTENCES: dict[str, Callable[[Mapping[str, Any]], tuple[str, Style]]] = {
     "run-started": lambda event: (f"{event['verb']} of job {event['job']} ({event['run_id']})", "bold"),
     "vm-skipped": lambda event: (f"skipped: {event['reason']}", "yellow"),
     "vm-planned": _planned,
+    "hook-ended": _hook,
     "disk-transferred": _transferred,
     "archive-transferred": _archived,
     "fell-back-to-full": _fell_back,

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from xobackup.config.hooks import VM_MOMENTS, HookSection
 from xobackup.config.secrets import Secret
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -177,6 +178,15 @@ class JobSection(_Section):
     """Also back up the pool's own database, after the VMs."""
     pool_metadata_retention: Annotated[int, Field(ge=1, le=100_000)] = 7
     """Backups of the database kept on each remote."""
+    hooks: tuple[HookSection, ...] = ()
+    """Commands and requests of yours around runs, VMs and snapshots."""
+    guest_hooks: bool = True
+    """Tell running VMs with the tag ``xo:notify-on-snapshot`` of their snapshots, as Xen Orchestra does."""
+    guest_hook_secret: Secret | None = None
+    """Sent to such guests."""
+    guest_hook_verify: bool = False
+    """Verify the guests' certificates, with the system's authorities or those in ``guest_hook_ca``."""
+    guest_hook_ca: Path | None = None
 
     @model_validator(mode="after")
     def _compression_of_fulls(self) -> JobSection:
@@ -207,6 +217,15 @@ class MetadataSection(_Section):
     """All transfers of the job together."""
     retries: Annotated[int, Field(ge=0, le=10)] = 1
     """Times a pool that failed for a passing reason is tried again."""
+    hooks: tuple[HookSection, ...] = ()
+
+    @field_validator("hooks")
+    @classmethod
+    def _of_runs(cls, value: tuple[HookSection, ...]) -> tuple[HookSection, ...]:
+        for hook in value:
+            if hook.on in VM_MOMENTS:
+                raise ValueError(f"on = {hook.on!r}: this job backs up no VM")
+        return value
 
     @field_validator("pools")
     @classmethod

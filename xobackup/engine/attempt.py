@@ -13,7 +13,8 @@ from types import TracebackType
 from xobackup.engine import events
 from xobackup.engine.backup import VmBackup
 from xobackup.engine.context import RunContext
-from xobackup.engine.errors import ChainsUnhealthy, EngineError, Outcome, RunLocked, VmSkipped
+from xobackup.engine.errors import Cancelled, ChainsUnhealthy, EngineError, Outcome, RunLocked, VmSkipped
+from xobackup.engine.hooks.of_vm import hooks_after_vm
 from xobackup.engine.report import Tried, VmReport
 from xobackup.engine.turns.retry import may_pass, pause_s
 from xobackup.engine.view import VmView
@@ -36,7 +37,9 @@ class Attempt:
     """See the module's head. Use as a context manager, then ask for the :meth:`report`."""
 
     def __init__(self, context: RunContext, vm: VmView, turn: Turn | None = None) -> None:
+        self._context = context
         self._world = context.world
+        self._begun = False
         self._turn = turn or Turn()
         self._retry_pause_s = context.job.settings.retry_pause_s
         self._began_s = self._world.clock.monotonic_s()
@@ -53,7 +56,7 @@ class Attempt:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         first, self._error = self._error, None
-        self.take(lambda: self.backup.__exit__(kind, error, trace))
+        self.take(lambda: self.backup.__exit__(None if first is None else type(first), first, None))
         self._error = first or self._error
 
     def _begin(self) -> None:
@@ -61,6 +64,7 @@ class Attempt:
         if self._turn.refusal is not None:
             raise self._turn.refusal
         self.backup.__enter__()
+        self._begun = True
 
     @property
     def going(self) -> bool:
@@ -82,16 +86,19 @@ class Attempt:
         outcome = Outcome.FAILED if error is not None or done.errors else Outcome.OK
         if isinstance(error, VmSkipped):
             outcome = Outcome.SKIPPED
-        turn, duration_s = self._turn, self._world.clock.monotonic_s() - self._began_s
+        turn = self._turn
+        retryable = outcome is Outcome.FAILED and not done.points and error is not None and may_pass(error)
+        again, deferred = retryable and not turn.last, isinstance(error, ChainsUnhealthy) and turn.patient
+        if not again and not deferred:
+            outcome, error = self._after(outcome, error)
+        duration_s = self._world.clock.monotonic_s() - self._began_s
         report = _report(self.vm, self.backup, outcome, error, attempt=turn.number, duration_s=duration_s)
         if isinstance(error, ChainsUnhealthy) and turn.patient:
             return replace(report, deferred=True, chains=error.chains)
-        retryable = outcome is Outcome.FAILED and not done.points and error is not None and may_pass(error)
         if outcome is Outcome.FAILED:
             report = replace(report, tried=(*turn.before, self._tried(report, error)))
         else:
             report = replace(report, tried=turn.before)
-        again = retryable and not turn.last
         if outcome is Outcome.FAILED and error is not None:
             self._world.journal.write(
                 events.Failed(
@@ -118,6 +125,15 @@ class Attempt:
                 )
             )
         return replace(report, retryable=again)
+
+    def _after(self, outcome: Outcome, error: Exception | None) -> tuple[Outcome, Exception | None]:
+        """The hooks after a VM; one of them may make it count as failed."""
+        if not self._begun and isinstance(error, Cancelled):
+            return outcome, error
+        done = self.backup.done
+        reason = error or (EngineError("; ".join(done.errors)) if done.errors else None)
+        failed = hooks_after_vm(self._context, self.backup.facts, outcome, reason, done.hooks)
+        return (outcome, error) if failed is None else (Outcome.FAILED, error or failed)
 
     def _tried(self, report: VmReport, error: Exception | None) -> Tried:
         return Tried(
@@ -162,4 +178,5 @@ def _report(
         errors=tuple(done.errors) if error is None else (*done.errors, told),
         hint=getattr(error, "hint", "") or "",
         locked=isinstance(error, RunLocked),
+        hooks=tuple(done.hooks),
     )

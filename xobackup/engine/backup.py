@@ -1,4 +1,4 @@
-"""The backup of one VM, in stages: prepare, snapshot, transfer, publish, let go of what is old.
+"""The backup of one VM, in stages: prepare, freeze, snapshot, thaw, transfer, publish, let go of what is old.
 
 Whoever conducts takes the stages in this order; those of several VMs may be interleaved, so that the snapshots of a
 group lie close together. What a stage holds (locks, the block of migration, the snapshot) is kept until a later
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypedDict
 
@@ -24,6 +25,8 @@ from xobackup.engine.delta import DeltaBackup
 from xobackup.engine.done import Done
 from xobackup.engine.errors import VmRefused
 from xobackup.engine.full.backup import FullBackup
+from xobackup.engine.hooks.facts import Facts
+from xobackup.engine.hooks.freezing import Freezing
 from xobackup.engine.job import FULL
 from xobackup.engine.leftovers.claim import touching
 from xobackup.engine.phases import phase
@@ -65,7 +68,9 @@ class VmBackup:
         """Keeps the VM from migrating."""
         self._plan: VmPlan | None = None
         self._live_record: dict[str, Any] = {}
+        self._moment: datetime | None = None
         self._taken: Taken | None = None
+        self._error: BaseException | None = None
         self._dropped = False
         self.mode = self._job.settings.mode
         self.done = Done()
@@ -79,6 +84,7 @@ class VmBackup:
         self._taking = Taking(
             context, self._prepared, cancel=self._cancel, warn=self._warn, remarks=self.done.warnings
         )
+        self._freezing = Freezing(context, self.facts, cancel=self._cancel, warn=self._warn, results=self.done.hooks)
         self._way: DeltaBackup | FullBackup = (
             FullBackup(context, self.done.exported, **parts)
             if self.mode == FULL
@@ -94,6 +100,7 @@ class VmBackup:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._error = error
         self._held.close()
 
     def run(self) -> Done:
@@ -105,7 +112,7 @@ class VmBackup:
     @property
     def stages(self) -> tuple[Callable[[], None], ...]:
         """In their order."""
-        return (self.prepare, self.snapshot, self.transfer, self.publish, self.let_go)
+        return (self.prepare, self.freeze, self.snapshot, self.thaw, self.transfer, self.publish, self.let_go)
 
     def prepare(self) -> None:
         """Lock the VM's backups, clean up after earlier runs, look and plan. The pool's VM is not touched yet."""
@@ -127,14 +134,28 @@ class VmBackup:
         planned = events.VmPlanned(vm=self._prepared.vm.uuid, vm_name=self._plan.vm.name, plan=vm_data(self._plan))
         self._world.journal.write(planned)
 
-    def snapshot(self) -> None:
-        """Block the VM's migration and take the snapshot."""
+    def freeze(self) -> None:
+        """Make the VM ready for its snapshot: it may not migrate, and hooks quiesce what runs in it."""
         self._held.callback(self._drop_snapshot)
         self._held.enter_context(self._blocked)
         self._blocked.enter_context(migration_blocked(self._session, self._prepared.vm.ref, self._job.id))
+        self._held.callback(lambda: self._freezing.thaw(self._error))
+        with self._phase("freeze"):
+            self._taking.ready(self.plan)
+            self._moment = self._taking.moment()
+            self._freezing.freeze(self._prepared.vm)
+
+    def snapshot(self) -> None:
+        """Take the snapshot."""
+        assert self._moment is not None
         with self._phase("snapshot"):
-            self._taken = self._taking.take(self.plan)
-            self._plan = self._taking.match(self.plan, self._taken)
+            self._taken = self._taking.take(self.plan, self._moment)
+
+    def thaw(self) -> None:
+        """End what :meth:`freeze` began, and see what the snapshot holds."""
+        with self._phase("thaw"):
+            self._freezing.thaw()
+            self._plan = self._taking.match(self.plan, self.taken)
 
     def transfer(self) -> None:
         """Read the snapshot into the remotes; afterwards the VM may migrate again."""
@@ -206,6 +227,21 @@ class VmBackup:
                 )
             except SINK_ERRORS as error:
                 self._targets.drop({target.name: error})
+
+    @property
+    def facts(self) -> Facts:
+        """What hooks are told about this attempt."""
+        context, vm = self._context, self._prepared.vm
+        return Facts(
+            job=self._job.name,
+            job_id=self._job.id,
+            run=context.run_id,
+            pool=context.pool,
+            vm_uuid=vm.uuid,
+            vm_name=vm.name,
+            points=" ".join(f"{remote}:{point}" for remote, point in sorted(self.done.points.items())),
+            attempt=self._attempt,
+        )
 
     def _fail(self, remote: str, error: BaseException) -> None:
         self.done.errors.append(f"{remote}: {error}")

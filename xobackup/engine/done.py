@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from xobackup.engine.full.transfer import Exported
+from xobackup.engine.hooks.hook import HookResult
 from xobackup.engine.transferred import Transferred
 
 
@@ -19,6 +20,7 @@ class Done:
     merged_blocks: int = 0
     exported: Exported = field(default_factory=Exported)
     """The images of a full backup."""
+    hooks: list[HookResult] = field(default_factory=list)
 
     @property
     def read_bytes(self) -> int:

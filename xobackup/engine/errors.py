@@ -5,6 +5,7 @@
     ├── VmSkipped           this VM is left out of this run, for a reason that is not a failure
     ├── VmRefused           this VM cannot be backed up as things are (being migrated, a disk that is missing)
     │   └── ChainsUnhealthy its disks wait for the storage to coalesce: it may be its turn later
+    ├── HookFailed          a hook failed that may stop what it belongs to
     ├── RunLocked           another run works on the same VM or the same job
     ├── AllSinksFailed      every target of a transfer failed; carries each one's error
     ├── TransferMismatch    what arrived is not what was announced (size, kind of stream)
@@ -71,6 +72,10 @@ class ChainsUnhealthy(VmRefused):
     def __init__(self, message: str, chains: tuple[Chain, ...]) -> None:
         self.chains = chains
         super().__init__(message)
+
+
+class HookFailed(EngineError):
+    """A hook of the operator's failed, and its failure is to stop."""
 
 
 class RunLocked(EngineError):

@@ -71,6 +71,31 @@ class PhaseEnded(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HookBegan(Event):
+    """``vm``: empty for a hook of the whole run."""
+
+    kind: ClassVar[str] = "hook-began"
+    durable: ClassVar[bool] = True
+    vm: str
+    on: str
+    hook: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HookEnded(Event):
+    """``error``: empty when it went well; ``stopped``: its failure was one of the VM or the run."""
+
+    kind: ClassVar[str] = "hook-ended"
+    vm: str
+    on: str
+    hook: str
+    ok: bool
+    duration_s: float
+    error: str = ""
+    stopped: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DiskTransferred(Event):
     kind: ClassVar[str] = "disk-transferred"
     vm: str

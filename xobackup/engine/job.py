@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from xobackup.engine.errors import UsageError
+from xobackup.engine.hooks.hook import GuestHooks, Hook
 from xobackup.engine.reading.ladder import CbtUse, NbdUse
 from xobackup.engine.storage import Storage
 
@@ -150,6 +151,8 @@ class Job:
     exclude_disks: tuple[DiskRule, ...] = ()
     """Besides those with ``[NOBAK]`` in their name."""
     settings: Settings = Settings()
+    hooks: tuple[Hook, ...] = ()
+    guest_hooks: GuestHooks = field(default_factory=GuestHooks)
     id: str = ""
     schedule_id: str = ""
 

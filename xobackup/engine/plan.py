@@ -85,6 +85,8 @@ class RunPlan:
     """Pools and remotes that could not be looked at."""
     pools: tuple[PoolPlan, ...] = ()
     """Databases to back up."""
+    hooks: tuple[Mapping[str, Any], ...] = ()
+    """What is run around all that (:func:`~xobackup.engine.hooks.hook.hook_data`)."""
 
     @property
     def estimated_bytes(self) -> int:
@@ -177,6 +179,7 @@ def as_data(plan: RunPlan) -> dict[str, Any]:
         "vms": [vm_data(vm) for vm in plan.vms],
         "skipped": [asdict(skipped) for skipped in plan.skipped],
         "pools": [asdict(pool) for pool in plan.pools],
+        "hooks": [dict(hook) for hook in plan.hooks],
     }
 
 

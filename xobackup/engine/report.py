@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from xobackup.engine.errors import Outcome
+from xobackup.engine.hooks.hook import HookResult
 from xobackup.engine.transferred import Way
 from xobackup.engine.turns.chains import Chain
 
@@ -57,6 +58,8 @@ class VmReport:
     """Those that wait for the storage to coalesce, where the VM waited for them or was refused for them."""
     chains_waited_s: float = 0.0
     locked: bool = False
+    hooks: tuple[HookResult, ...] = ()
+    """The hooks that were run for it, in order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +99,8 @@ class RunReport:
     """What concerned no single VM: a pool that could not be reached, a remote that could not be opened."""
     pools: tuple[PoolReport, ...] = ()
     """Backups of the pools' own databases."""
+    hooks: tuple[HookResult, ...] = ()
+    """Those of the run itself."""
 
     def count(self, outcome: Outcome) -> int:
         outcomes = [*(vm.outcome for vm in self.vms), *(pool.outcome for pool in self.pools)]

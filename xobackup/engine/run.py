@@ -10,28 +10,28 @@ import os
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from importlib import metadata
-from typing import TYPE_CHECKING
 
 from xobackup.engine import events
 from xobackup.engine.attempt import Turn, attempt_vm
+from xobackup.engine.cancel import CancelToken
 from xobackup.engine.errors import EngineError, Outcome
+from xobackup.engine.hooks.freezing import thaw_interrupted
+from xobackup.engine.hooks.hook import hook_data
+from xobackup.engine.hooks.of_run import RunHooks
 from xobackup.engine.job import Job
 from xobackup.engine.journal import JsonLinesJournal, Tee, close_interrupted, journal_path
 from xobackup.engine.opening import Opened, open_all
 from xobackup.engine.plan import RunPlan, VmPlan, limit_fulls, no_disks, plan_vm
 from xobackup.engine.pools.run import plan_pools, save_pools
-from xobackup.engine.report import RunReport, VmReport, outcome_of
+from xobackup.engine.report import PoolReport, RunReport, VmReport, outcome_of
 from xobackup.engine.select import Skipped, Why
 from xobackup.engine.throttle import Throttle
 from xobackup.engine.tips import tips_of
 from xobackup.engine.turns.work import Unit, Work
 from xobackup.engine.view import VmView
 from xobackup.engine.world import World
-
-if TYPE_CHECKING:
-    pass
 
 
 def run_job(job: Job, outside: World) -> RunReport:
@@ -40,21 +40,26 @@ def run_job(job: Job, outside: World) -> RunReport:
     began_s = outside.clock.monotonic_s()
     run_id = outside.new_id()
     with _journalled(job, outside, run_id, "run") as world:
-        reports: list[VmReport] = []
-        with ExitStack() as held:
-            opened = open_all(job, world, run_id, held, recover=True)
-            reports += [_skipped_report(one) for one in opened.skipped if one.matched]
-            reports += _work_off(job, world, opened)
-            pools = save_pools(job, world, opened.contexts)
-        cancelled = world.cancel.cancelled
+        hooks = RunHooks(job, world, run_id)
+        did = _Did()
+        try:
+            if hooks.before():
+                _do(job, world, run_id, did)
+        except BaseException as error:
+            hooks.after(Outcome.FAILED, [str(error) or type(error).__name__])
+            raise
+        problems = [*hooks.problems, *did.problems]
+        hooks.after(did.outcome(problems, world.cancel), problems)
+        problems = [*hooks.problems, *did.problems]
         report = RunReport(
             run_id=run_id,
             job=job.name,
-            outcome=outcome_of([*reports, *pools], problems=bool(opened.problems), cancelled=cancelled),
-            vms=tuple(reports),
-            pools=tuple(pools),
+            outcome=did.outcome(problems, world.cancel),
+            vms=tuple(did.vms),
+            pools=tuple(did.pools),
             duration_s=world.clock.monotonic_s() - began_s,
-            problems=tuple(opened.problems),
+            problems=tuple(problems),
+            hooks=tuple(hooks.results),
         )
         world.journal.write(
             events.RunEnded(
@@ -64,10 +69,32 @@ def run_job(job: Job, outside: World) -> RunReport:
                 failed=report.count(Outcome.FAILED),
                 skipped=report.count(Outcome.SKIPPED),
                 duration_s=report.duration_s,
-                reason=world.cancel.reason or "; ".join(opened.problems),
+                reason=world.cancel.reason or "; ".join(problems),
             )
         )
     return report
+
+
+@dataclass(slots=True)
+class _Did:
+    """What a run has done so far."""
+
+    vms: list[VmReport] = field(default_factory=list)
+    pools: list[PoolReport] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    def outcome(self, problems: list[str], cancel: CancelToken) -> Outcome:
+        return outcome_of([*self.vms, *self.pools], problems=bool(problems), cancelled=cancel.cancelled)
+
+
+def _do(job: Job, world: World, run_id: str, did: _Did) -> None:
+    with ExitStack() as held:
+        opened = open_all(job, world, run_id, held, recover=True)
+        did.problems += opened.problems
+        did.vms += [_skipped_report(one) for one in opened.skipped if one.matched]
+        thaw_interrupted(job, world, opened.contexts)
+        did.vms += _work_off(job, world, opened)
+        did.pools += save_pools(job, world, opened.contexts)
 
 
 def plan_job(job: Job, world: World) -> RunPlan:
@@ -81,6 +108,7 @@ def plan_job(job: Job, world: World) -> RunPlan:
             skipped=(*opened.skipped, *skipped),
             problems=tuple(opened.problems),
             pools=tuple(plan_pools(job, opened.contexts)),
+            hooks=tuple(hook_data(hook) for hook in job.hooks),
         )
 
 

@@ -27,8 +27,9 @@ from xobackup.clock import FakeClock
 from xobackup.engine import keys
 from xobackup.engine.active import Active
 from xobackup.engine.cancel import CancelToken
+from xobackup.engine.hooks.hook import GuestHooks, Hook
 from xobackup.engine.job import Job, PoolTarget, RemoteTarget, Selector, Settings, VmRule
-from xobackup.engine.journal import MemoryJournal
+from xobackup.engine.journal import MemoryJournal, Sink, Tee
 from xobackup.engine.leftovers.claim import text_of
 from xobackup.engine.progress import Progress
 from xobackup.engine.report import RunReport, VmReport
@@ -91,6 +92,10 @@ class Lab:
     expected: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
     """(remote, point) -> live VDI uuid -> sha256."""
     ids: int = 0
+    hooks: tuple[Hook, ...] = ()
+    guest_hooks: GuestHooks = field(default_factory=GuestHooks)
+    more_sinks: tuple[Sink, ...] = ()
+    """That hear of a run's events too."""
 
     def __post_init__(self) -> None:
         if not self.remotes:
@@ -122,6 +127,8 @@ class Lab:
             "remotes": tuple(RemoteTarget(name=name, url=f"lab:{name}") for name in self.remotes),
             "selector": self.selector,
             "settings": self.settings,
+            "hooks": self.hooks,
+            "guest_hooks": self.guest_hooks,
         }
         return Job(**{**defaults, **fields})
 
@@ -129,7 +136,7 @@ class Lab:
         return World(
             clock=self.clock,
             state_directory=self.directory / "state",
-            journal=self.journal,
+            journal=Tee(self.journal, *self.more_sinks),
             progress=Progress(self.clock),
             cancel=self.cancel,
             throttle=Throttle(None, self.clock),

@@ -1,4 +1,4 @@
-"""Taking one VM in one attempt: marks off, changes tracked, the moment chosen, the snapshot, the plan that fits it.
+"""Taking one VM in one attempt: marks off, changes tracked; the moment chosen, the snapshot, the plan that fits it.
 
 The moment is later than every restore point of the VM, because their names must grow. A disk that came or went
 between the plan and the snapshot changes the plan or, when it came, fails the attempt: it would be missing from the
@@ -47,18 +47,21 @@ class Taking:
         self._warn = warn
         self._remarks = remarks
 
-    def take(self, plan: VmPlan) -> Taken:
+    def ready(self, plan: VmPlan) -> None:
+        """Everything that can be done before the moment itself, so that nothing is frozen for longer than needed."""
+        reset_marks(self._context.session, self._prepared.vm)
+        track_changes(self._context, self._prepared.vm, plan, self._warn, self._remarks)
+
+    def take(self, plan: VmPlan, moment: datetime) -> Taken:
         """The VM, as the job takes it. On any failure what was made of it is removed again."""
         session, vm = self._context.session, self._prepared.vm
-        reset_marks(session, vm)
-        track_changes(self._context, vm, plan, self._warn, self._remarks)
         left_out = {disk.uuid for disk in plan.skipped_disks}
         taken = take_snapshot(
             session,
             vm,
             self._context.job,
             run_id=self._context.run_id,
-            moment=self._moment(),
+            moment=moment,
             ignore_vdi_refs=[disk.vdi_ref for disk in vm.disks if disk.vdi_uuid in left_out],
             cancel=self._cancel,
         )
@@ -87,7 +90,7 @@ class Taking:
         with contextlib.suppress(XapiError):
             remove_snapshot(self._context.session, taken.ref, dict(taken.vdis.values()))
 
-    def _moment(self) -> datetime:
+    def moment(self) -> datetime:
         """Now, in whole seconds, and later than every restore point there is: names must grow."""
         clock = self._context.world.clock
         newest: list[int] = []
