@@ -90,4 +90,4 @@ def test_a_job_for_databases_has_no_hooks_around_snapshots(site: Site, log: Hook
 
 def test_the_doctor_looks_for_the_programs(site: Site, log: HookLog) -> None:
     site.configure(hook(log, "before-run").replace("/bin/sh", "no-such-program-of-ours"))
-    assert "hooks: jobs.nightly.hooks.0.command: there is no program" in site.xobackup("doctor", code=4).out
+    assert "hooks: jobs.nightly.hooks.0.command: there is no program" in site.xobackup("doctor", code=6).out
