@@ -46,20 +46,13 @@ def test_the_ending_of_the_file_decides_the_format(shared: Site, tmp_path: Path)
     file.close()
 
 
-def test_to_qcow2(shared: Site, tmp_path: Path) -> None:
+def test_to_qcow2_without_any_other_program(shared: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = need("qemu-img")
+    monkeypatch.setenv("PATH", str(tmp_path))
     shared.xobackup("restore", "disk", "db", "-r", "nas", "-d", "0", "-o", tmp_path / "disk", "--format", "qcow2")
     back = [program, "convert", "-f", "qcow2", "-O", "raw", tmp_path / "disk", tmp_path / "raw"]
     subprocess.run(back, check=True, timeout=60)
     assert sha256(tmp_path / "raw") == shared.disk_sha256("db", 0)
-
-
-def test_qcow2_without_qemu_img_says_what_to_install(
-    shared: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    result = shared.xobackup("restore", "disk", "db", "-r", "nas", "-d", "0", "-o", tmp_path / "d.qcow2", code=1)
-    assert "qemu-img is not installed" in result.err and "hint: apt-get install" in result.err
 
 
 def test_to_standard_output(shared: Site) -> None:

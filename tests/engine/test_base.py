@@ -3,6 +3,7 @@
 import pytest
 
 from xobackup.engine.base import Full, RemoteTip, choose_base, plan_routes
+from xobackup.xapi.image_format import ImageFormat
 from xotest.views import MIB, a_disk, a_job, a_snapshot, uid
 
 JOB = a_job().id
@@ -43,6 +44,7 @@ def test_an_older_snapshot_serves_when_it_is_what_the_remote_has() -> None:
         (a_disk(snapshots=(a_snapshot("s2"),)), tip("s1"), Full.SNAPSHOT_GONE),
         (a_disk(snapshots=(a_snapshot(job_id=uid("else")),)), tip(), Full.SNAPSHOT_UNUSABLE),
         (a_disk(snapshots=(a_snapshot(usable=False),)), tip(), Full.SNAPSHOT_UNUSABLE),
+        (a_disk(snapshots=(a_snapshot(),), image_format=ImageFormat.QCOW2), tip(), Full.UNTRACKED),
         (a_disk(snapshots=(a_snapshot(sr_uuid=uid("sr2")),)), tip(), Full.MOVED),
         (a_disk(snapshots=(a_snapshot(),), virtual_size_bytes=14 * MIB), tip(), Full.SHRUNK),
         (

@@ -10,7 +10,7 @@ import pytest
 
 from xobackup.engine import keys
 from xobackup.engine.cancel import CancelToken
-from xobackup.engine.errors import Cancelled, IntegrityError, ProgramMissing, UsageError
+from xobackup.engine.errors import Cancelled, IntegrityError, UsageError
 from xobackup.engine.restore_disk import Format, restore_to_file, restore_to_pipe
 from xobackup.engine.restore_plan import RESTORED_TAG, VmRequest
 from xobackup.engine.restore_vdi import restore_to_vdi
@@ -275,21 +275,6 @@ def test_a_file_that_exists_is_kept_unless_replaced(backed_up: Lab, tmp_path: Pa
     assert path.read_bytes() == b"precious"
     restore_to_file(backed_up.world(), backed_up.repository(), point, point.disks[0], path, replace=True)
     assert sha256(path) == backed_up.expected["nas", point.id][point.disks[0].live_vdi_uuid]
-
-
-def test_qcow2_without_qemu_img_says_what_to_install(backed_up: Lab, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    point = backed_up.points()[-1]
-    with pytest.raises(ProgramMissing) as caught:
-        restore_to_file(
-            backed_up.world(),
-            backed_up.repository(),
-            point,
-            point.disks[0],
-            tmp_path / "x.qcow2",
-            format=Format.QCOW2,
-        )
-    assert "qemu-utils" in caught.value.hint
 
 
 def test_damage_is_found_while_restoring_and_nothing_is_left(lab: Lab, tmp_path: Path, pool: SimPool) -> None:

@@ -1,5 +1,7 @@
 """What a restore will create: every choice by rule or as asked, and mistakes found before anything is touched."""
 
+from dataclasses import replace
+
 import pytest
 
 from xobackup.engine import keys
@@ -174,3 +176,39 @@ def test_an_incomplete_record_is_filled_with_what_a_pool_insists_on() -> None:
 def test_a_point_without_a_vm_cannot_become_one() -> None:
     with pytest.raises(UsageError, match="does not describe a VM"):
         plan(of=point(vm=None))
+
+
+QCOW2 = {"type": "nfs", "supported_image_formats": ["vhd", "qcow2"]}
+
+
+def huge_point() -> RestorePoint:
+    of = point()
+    return replace(of, disks=tuple(replace(disk, virtual_size=4 << 40) for disk in of.disks))
+
+
+def typed(kind: str, pbds: dict[str, dict[str, str]] | None = None) -> Site:
+    srs = {ref: {**sr, "type": kind if ref == SR_B else "ext"} for ref, sr in SITE.srs.items()}
+    records = {ref: {"SR": ref, "device_config": config} for ref, config in (pbds or {}).items()}
+    return replace(SITE, srs=srs, drivers={"OpaqueRef:sm": QCOW2}, pbds=records)
+
+
+def test_a_disk_larger_than_a_vhd_becomes_qcow2_where_the_sr_can() -> None:
+    found = plan(VmRequest(sr="slow"), of=huge_point(), site=typed("nfs"))
+    assert [disk.vdi["sm_config"] for disk in found.disks] == [{"image-format": "qcow2"}] * 2
+    assert [disk.vdi["sm_config"] for disk in plan(VmRequest(sr="slow"), site=typed("nfs")).disks] == [{}, {}]
+
+
+@pytest.mark.parametrize(
+    ("request_", "site", "hint"),
+    [
+        (VmRequest(sr="fast"), typed("nfs"), "in this pool: slow"),
+        (VmRequest(), typed("nfs"), "in this pool: slow"),
+        (VmRequest(sr="slow"), typed("lvm"), "in this pool: none"),
+        (VmRequest(sr="slow"), SITE, "in this pool: none"),
+        (VmRequest(sr="slow"), typed("nfs", {SR_B: {"preferred-image-formats": "vhd"}}), "in this pool: none"),
+    ],
+)
+def test_a_disk_larger_than_a_vhd_goes_to_no_sr_that_keeps_vhds_only(request_, site: Site, hint: str) -> None:
+    with pytest.raises(UsageError, match=r"4096 GiB are more .* \(2040 GiB\), and SR") as caught:
+        plan(request_, of=huge_point(), site=site)
+    assert hint in caught.value.hint

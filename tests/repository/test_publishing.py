@@ -300,7 +300,10 @@ def test_a_base_that_cannot_be_continued_says_why(guest, remote, directory):
         assert huge.code is NoBase.GROWN_PAST_TABLE
         assert tip.size_max_bytes >= 8 << 30
     else:
-        assert isinstance(huge, Base) and tip.size_max_bytes is None
+        assert isinstance(huge, BaseRefusal), "no file holds 2 TiB"
+        assert huge.code is NoBase.GROWN_PAST_TABLE and tip.size_max_bytes == 2040 << 30
+        large = directory.find_base(JOB, live_uuid(0), [tip.snapshot_uuid], virtual_size_bytes=2040 << 30)
+        assert isinstance(large, Base)
     other = Guest(guest.clock, ["A"], vhd_directory=not guest.options["vhd_directory"])
     directory.lock.release()
     with other.repository(remote).lock(VM) as switched:

@@ -100,8 +100,12 @@ class Qcow2Stream:
                     raise Unsupported(self.name, f"an image of more than {RUNS_MAX} pieces")
                 continue
             yield from self._data(offset, guest, number)
-        while self._read_into(self._piece):
-            pass
+        self.end()
+
+    def end(self) -> None:
+        """Read what is left, whatever it is."""
+        while got := self._read_into(self._piece):
+            self.position += got
 
     def _data(self, offset: int, guest: int, length: int) -> Iterator[tuple[int, memoryview]]:
         self._skip_to(offset, "a cluster")

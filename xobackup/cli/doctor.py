@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -60,7 +59,6 @@ def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
 def _verdicts(configuration: Configuration) -> Iterator[Verdict]:
     yield _state_directory(configuration.state_directory)
-    yield _programs()
     for name in configuration.remotes:
         yield from _explained(f"remote {name}", lambda name=name: _remote(configuration, name))  # type: ignore[misc]
     for problem in hook_problems(configuration):
@@ -109,15 +107,6 @@ def _state_directory(path: Path) -> Verdict:
         hint = "run as a user who may write there, or set state_directory"
         return Verdict(subject="state directory", state="failed", message=f"{path}: {error.strerror}", hint=hint)
     return Verdict(subject="state directory", state="ok", message=f"{path} is writable")
-
-
-def _programs() -> Verdict:
-    if shutil.which("qemu-img"):
-        return Verdict(subject="programs", state="ok", message="qemu-img is there (restores to qcow2)")
-    hint = "apt-get install -y --no-install-recommends qemu-utils"
-    return Verdict(
-        subject="programs", state="warning", message="no qemu-img: disks cannot be restored to qcow2", hint=hint
-    )
 
 
 def _remote(configuration: Configuration, name: str) -> Iterator[Verdict]:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from xobackup.engine.reading.ladder import STREAM_ONLY, STREAMS, Ladder, Terms, ladder_of, only_by_cbt
+from xobackup.engine.reading.ladder import STREAM_ONLY, STREAMS, Ladder, Terms, ladder_of, no_deltas, only_by_cbt
 from xobackup.engine.view import DiskView, PoolSnapshot
 
 
@@ -26,6 +26,7 @@ class Full(StrEnum):
     CHAIN_BROKEN = "chain-broken"
     SNAPSHOT_GONE = "snapshot-gone"
     SNAPSHOT_UNUSABLE = "snapshot-unusable"
+    UNTRACKED = "untracked"
     MOVED = "moved"
     SHRUNK = "shrunk"
     GROWN_PAST_TABLE = "grown-past-table"
@@ -115,9 +116,10 @@ def _refuse(disk: DiskView, base: PoolSnapshot, tip: RemoteTip, job_id: str, ter
         return Full.SNAPSHOT_UNUSABLE, f"snapshot {base.vdi_uuid} is in use elsewhere or its data are missing"
     if base.sr_uuid != disk.sr_uuid:
         return Full.MOVED, f"the disk moved from SR {base.sr_uuid} to {disk.sr_uuid}"
-    if not base.has_data and (problem := only_by_cbt(terms, disk, base)):
-        reason = f"the data of snapshot {base.vdi_uuid} were purged, and changed blocks cannot be used: {problem}"
-        return Full.SNAPSHOT_UNUSABLE, reason
+    why = no_deltas(disk, base)
+    if why and (problem := only_by_cbt(terms, disk, base)):
+        reason = f"{why}, and changed blocks cannot be used: {problem}"
+        return Full.SNAPSHOT_UNUSABLE if not base.has_data else Full.UNTRACKED, reason
     size = disk.virtual_size_bytes
     if size < max(base.virtual_size_bytes, tip.virtual_size_bytes):
         found = max(base.virtual_size_bytes, tip.virtual_size_bytes)

@@ -191,6 +191,7 @@ class DiskTransfer:
             vdi_ref=self._work.vdi_ref,
             vdi=self._work.vdi,
             live_ref=self._work.plan.disk.vdi_ref,
+            image_format=self._work.plan.disk.image_format,
             name=self._work.name,
             task_label=keys.task_label(self._shared.run_id, f"export of {self._work.name}"),
             base=self._work.route.base,

@@ -12,7 +12,6 @@
     ├── BadArchive          the archive of a VM that the pool sent is not whole
     ├── NoRoom              a remote has not enough space for what is to come
     ├── IntegrityError      bytes read from a repository are not those that were written
-    ├── ProgramMissing      a program this needs is not installed; says how to install it
     └── Cancelled           somebody asked to stop
 
 :class:`Outcome` is what the faces turn into exit codes.
@@ -106,14 +105,6 @@ class NoRoom(EngineError):
 
 class IntegrityError(EngineError):
     """Bytes are not those that were written."""
-
-
-class ProgramMissing(EngineError):
-    """``program`` is not installed."""
-
-    def __init__(self, program: str, package: str) -> None:
-        self.program = program
-        super().__init__(f"{program} is not installed", hint=f"apt-get install -y --no-install-recommends {package}")
 
 
 class AllSinksFailed(EngineError):

@@ -18,6 +18,7 @@ from xobackup.engine.select import MIGRATING, Skipped, Why, select_disks
 from xobackup.engine.turns.chains import Chain, depth_warnings, unhealthy_chains
 from xobackup.engine.turns.chains import told as told_chains
 from xobackup.engine.view import DiskView, VmView
+from xobackup.repository.options import DISK_MAX_BYTES
 
 MIGRATED = "it is being migrated"
 TipsByDisk = Mapping[str, Mapping[str, RemoteTip]]
@@ -136,8 +137,12 @@ def chains_of(job: Job, disks: tuple[DiskView, ...]) -> tuple[Chain, ...]:
 
 
 def _no_way(disks: tuple[DiskPlan, ...]) -> str:
-    """A disk that cannot be read on the job's terms, as a sentence; ``""`` when all can."""
+    """A disk that cannot be read on the job's terms, or stored at all, as a sentence; ``""`` when all can."""
     for disk in disks:
+        size = disk.disk.virtual_size_bytes
+        if disk.routes and size > DISK_MAX_BYTES:
+            most = f"at most {DISK_MAX_BYTES >> 40} TiB can be stored"
+            return f"disk {disk.disk.name or disk.disk.vdi_uuid}: {most}, it has {size >> 30} GiB"
         for route in disk.routes:
             if route.ladder.first is None:
                 return f"disk {disk.disk.name or disk.disk.vdi_uuid}: {'; '.join(told(route.ladder.passed))}"

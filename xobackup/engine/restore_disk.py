@@ -1,15 +1,12 @@
 """One disk of a restore point into something that is no pool: a raw, VHD or qcow2 file, or a pipe.
 
-A file appears under its name only when it is whole and durable. Raw files are sparse. qcow2 goes through qemu-img,
-which cannot read from a pipe: a sparse raw file of the disk's allocated size is made beside the output for it first,
-and deleted afterwards.
+A file appears under its name only when it is whole and durable. Raw files are sparse; a qcow2 file has no clusters of
+zeros.
 """
 
 from __future__ import annotations
 
 import contextlib
-import shutil
-import subprocess
 import uuid as uuids
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,10 +20,11 @@ from vhd.block import BLOCK_BYTES, Block
 from vhd.file import VhdFileWriter
 from vhd.footer import DiskType, new_footer
 from vhd.layout import SIZE_MAX_BYTES
+from vhd.qcow2.writer import Qcow2FileWriter
 from vhd.timestamps import to_vhd
 from xobackup.engine.cancel import CancelToken
 from xobackup.engine.checked import CheckedDisk
-from xobackup.engine.errors import EngineError, ProgramMissing, UsageError
+from xobackup.engine.errors import UsageError
 from xobackup.engine.full.archive_disk import ArchiveDisk
 from xobackup.engine.progress import Meter
 from xobackup.engine.readahead import blocks_of
@@ -71,17 +69,17 @@ def restore_to_file(
         raise UsageError(f"{path}: it exists already", hint="give another name, or allow it to be replaced")
     if not path.parent.is_dir():
         raise UsageError(f"{path}: its directory does not exist")
-    if format is Format.QCOW2 and shutil.which("qemu-img") is None:
-        raise ProgramMissing("qemu-img", "qemu-utils")
     meter = world.progress.meter(disk.name_label or disk.live_vdi_uuid, stage="restore")
     source = open_source(repository, point, disk, check=check)
     try:
-        write = _write_vhd(source, world) if format is Format.VHD else _write_raw(source)
-        if format is not Format.QCOW2:
-            blocks = published(path, write, meter, world.cancel, replace=replace)
-        else:
-            blocks = _through_qemu(path, write, meter, world, replace=replace)
-        return _written(source, blocks)
+        match format:
+            case Format.RAW:
+                write = _write_raw(source)
+            case Format.VHD:
+                write = _write_vhd(source, world)
+            case Format.QCOW2:
+                write = _write_qcow2(source)
+        return _written(source, published(path, write, meter, world.cancel, replace=replace))
     finally:
         source.close()
         world.progress.drop(meter)
@@ -175,7 +173,8 @@ def _write_raw(source: Source) -> _Write:
 
 def _write_vhd(source: Source, world: World) -> _Write:
     if source.virtual_size_bytes > SIZE_MAX_BYTES:
-        message = f"{source.name}: {source.virtual_size_bytes} bytes do not fit into a VHD, at most {SIZE_MAX_BYTES}"
+        size, most = source.virtual_size_bytes >> 30, SIZE_MAX_BYTES >> 30
+        message = f"{source.name}: its {size} GiB do not fit into a VHD, which holds {most} GiB at most"
         raise UsageError(message, hint="restore it as raw or qcow2")
 
     def write(file: WritableFile, meter: Meter, cancel: CancelToken) -> int:
@@ -199,36 +198,16 @@ def _write_vhd(source: Source, world: World) -> _Write:
     return write
 
 
-def _through_qemu(path: Path, write: _Write, meter: Meter, world: World, *, replace: bool) -> int:
-    scratch = path.parent / f".{path.name}.xobackup-scratch.raw"
-    temporary = path.parent / f".{path.name}.xobackup-restore"
-    try:
-        blocks = published(scratch, write, meter, world.cancel, replace=True)
-        meter.begin("qemu-img")
-        _run_qemu(["convert", "-f", "raw", "-O", "qcow2", str(scratch), str(temporary)], world.cancel)
-        directory = LocalRemote(path.parent)
-        try:
-            file = directory.update(temporary.name)
-            try:
-                file.sync()
-            finally:
-                file.close()
-            directory.rename(temporary.name, path.name, replace=replace)
-        finally:
-            directory.close()
-        return blocks
-    finally:
-        scratch.unlink(missing_ok=True)
-        temporary.unlink(missing_ok=True)
+def _write_qcow2(source: Source) -> _Write:
+    def write(file: WritableFile, meter: Meter, cancel: CancelToken) -> int:
+        meter.begin("restore", total_bytes=len(source.block_indexes()) * BLOCK_BYTES)
+        count = 0
+        writer = Qcow2FileWriter(file, size_bytes=source.virtual_size_bytes)
+        for block in source_blocks(source, cancel):
+            writer.write_block(block.index, block.buffer.data)
+            count += 1
+            meter.add(BLOCK_BYTES)
+        writer.finish()
+        return count
 
-
-def _run_qemu(arguments: list[str], cancel: CancelToken) -> None:
-    with subprocess.Popen(
-        ["qemu-img", *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    ) as process:
-        with cancel.waking(process.terminate):
-            _, said = process.communicate()
-        cancel.check()
-        if process.returncode:
-            told = said.decode("utf-8", "replace").strip()[-500:]
-            raise EngineError(f"qemu-img failed with status {process.returncode}: {told}")
+    return write

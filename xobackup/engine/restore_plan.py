@@ -15,6 +15,7 @@ from xobackup.engine import keys
 from xobackup.engine.errors import UsageError
 from xobackup.engine.restore_records import START_OPERATIONS, vbd_record, vdi_record, vif_record, vm_record
 from xobackup.repository.metadata import PointDisk, RestorePoint
+from xobackup.xapi.image_format import VHD_MAX_BYTES, takes_qcow2
 
 Record = dict[str, Any]
 RESTORED_TAG = "restored from backup"
@@ -45,6 +46,9 @@ class Site:
     srs: Mapping[str, Record]
     networks: Mapping[str, Record]
     pifs: Mapping[str, Record]
+    drivers: Mapping[str, Record] = field(default_factory=dict)
+    """Of storage (``SM``)."""
+    pbds: Mapping[str, Record] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +147,7 @@ class _Planner:
         vdi: Record = self._point.metadata.get("vdis", {}).get(disk.vdi_ref, {})
         vbds = self._point.metadata.get("vbds", {}).values()
         sr_ref = self._sr(disk, wanted, str(vdi.get("$SR$uuid", "")))
+        refuse_small_sr(disk, sr_ref, self._site)
         return DiskRestore(
             disk=disk,
             sr_ref=sr_ref,
@@ -192,6 +197,26 @@ class _Planner:
             network_name=str(self._site.networks[network].get("name_label", "")),
             vif=vif_record(vif, network=network, new_mac=self._request.new_macs),
         )
+
+
+def refuse_small_sr(disk: PointDisk, sr_ref: str, site: Site) -> None:
+    """Raise :class:`UsageError` for a disk that is larger than a VHD can be, and an SR that keeps nothing else."""
+    if disk.virtual_size <= VHD_MAX_BYTES:
+        return
+    able = [
+        str(sr.get("name_label") or sr.get("uuid"))
+        for ref, sr in site.srs.items()
+        if takes_qcow2(ref, sr, site.drivers.values(), site.pbds.values())
+    ]
+    sr = site.srs[sr_ref]
+    if takes_qcow2(sr_ref, sr, site.drivers.values(), site.pbds.values()):
+        return
+    what = f"{disk.virtual_size >> 30} GiB are more than a VHD holds ({VHD_MAX_BYTES >> 30} GiB)"
+    name = disk.name_label or disk.live_vdi_uuid
+    raise UsageError(
+        f"disk {name}: {what}, and SR {sr.get('name_label')} takes no qcow2 disks",
+        hint=f"name an SR that does; in this pool: {', '.join(sorted(able)) or 'none'}",
+    )
 
 
 def named(what: str, wanted: str, records: Mapping[str, Record]) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from xobackup.engine import keys
 from xobackup.repository.metadata import PointDisk
+from xobackup.xapi.image_format import KEY, VHD_MAX_BYTES, ImageFormat
 from xobackup.xapi.values import NULL_REF
 
 Record = dict[str, Any]
@@ -85,6 +86,7 @@ def vm_record(
 
 def vdi_record(disk: PointDisk, vdi: Record, *, sr_ref: str, run_id: str) -> Record:
     """What ``VDI.create`` takes. ``sm_config`` is never copied: it describes the old storage."""
+    config = {KEY: ImageFormat.QCOW2.value} if disk.virtual_size > VHD_MAX_BYTES else {}
     return {
         "name_label": disk.name_label,
         "name_description": vdi.get("name_description", ""),
@@ -96,7 +98,7 @@ def vdi_record(disk: PointDisk, vdi: Record, *, sr_ref: str, run_id: str) -> Rec
         "other_config": {**clean_config(vdi.get("other_config")), keys.RUN: run_id},
         "tags": list(vdi.get("tags") or []),
         "xenstore_data": dict(vdi.get("xenstore_data") or {}),
-        "sm_config": {},
+        "sm_config": config,
     }
 
 

@@ -3,6 +3,8 @@
 Into a **new** VDI only what the disk holds is sent: the rest is zeros already. Into an **existing** one every block
 is sent, zeros for those the disk does not have and for what the VDI has past the disk's end, so that nothing of the
 old content shines through. An existing VDI must be attached nowhere, and large enough.
+
+A VDI that its SR keeps in qcow2 gets a qcow2 image, any other a VHD.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from vhd.block import BLOCK_BYTES, BufferPool, Disk
 from vhd.emit import VhdEmitter
+from vhd.qcow2.emit import Qcow2Emitter
 from vhd.timestamps import to_vhd
 from xobackup.engine import keys
 from xobackup.engine.active import RESTORE_DISK, Active, marked_active
@@ -23,6 +26,7 @@ from xobackup.engine.progress import Meter
 from xobackup.engine.readahead import WORKERS, Padded, ReadAhead
 from xobackup.engine.restore_disk import Written, open_source
 from xobackup.xapi.errors import TransferCancelled
+from xobackup.xapi.image_format import ImageFormat, image_format_of
 from xobackup.xapi.transfer import open_import
 
 if TYPE_CHECKING:
@@ -50,9 +54,13 @@ def send_disk(
     """
     meter.begin("restore", total_bytes=len(indexes) * BLOCK_BYTES)
     ahead = ReadAhead(disk, indexes, cancel=cancel, workers=workers)
-    emitter = VhdEmitter(
-        ahead, uuid=uuids.UUID(world.new_id()), timestamp=to_vhd(world.clock.now_s()), indexes=indexes
-    )
+    image_format = image_format_of(session.record("VDI", vdi_ref))
+    emitter: Qcow2Emitter | VhdEmitter
+    if image_format is ImageFormat.QCOW2:
+        emitter = Qcow2Emitter(ahead, indexes=indexes)
+    else:
+        uuid = uuids.UUID(world.new_id())
+        emitter = VhdEmitter(ahead, uuid=uuid, timestamp=to_vhd(world.clock.now_s()), indexes=indexes)
     label = keys.task_label(run_id, f"import of {disk.name}")
     try:
         with (
@@ -60,6 +68,7 @@ def send_disk(
                 session,
                 vdi_ref,
                 length_bytes=emitter.length_bytes,
+                format=image_format.value,
                 task_label=label,
                 should_stop=lambda: cancel.cancelled,
             ) as target,

@@ -66,6 +66,8 @@ def look_at_site(session: Session) -> Site:
         srs=session.records("SR"),
         networks=session.records("network"),
         pifs=session.records("PIF"),
+        drivers=session.records("SM"),
+        pbds=session.records("PBD"),
     )
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from xobackup.engine import keys
 from xobackup.engine.view import DiskView, PoolSnapshot, SrView, VmView
 from xobackup.xapi.cbt import METADATA_TYPE
+from xobackup.xapi.image_format import image_format_of
 from xobackup.xapi.values import is_null
 
 if TYPE_CHECKING:
@@ -125,6 +126,7 @@ class _Viewer:
             tags=tuple(vdi.get("tags") or ()),
             snapshots=tuple(sorted(snapshots, key=lambda one: (one.datetime, one.vdi_uuid), reverse=True)),
             cbt=bool(vdi["cbt_enabled"]) if "cbt_enabled" in vdi else None,
+            image_format=image_format_of(vdi),
             uncoalesced=self._uncoalesced(vdi),
             chain=tuple(_text(node, "uuid") for node in self._below(vdi)),
             coalescing_off=_switches(sr, vdi),

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from xobackup.xapi.image_format import ImageFormat
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolSnapshot:
@@ -71,6 +73,8 @@ class DiskView:
     """Of this disk, newest first."""
     cbt: bool | None = None
     """Whether its changes are tracked; ``None``: the host does not know tracking."""
+    image_format: ImageFormat = ImageFormat.VHD
+    """How the SR keeps it, which decides by which ways it can be read."""
     uncoalesced: int = 0
     """Links in its chain that the storage still has to coalesce (see facts on ``unhealthy VDI chain``)."""
     chain: tuple[str, ...] = ()

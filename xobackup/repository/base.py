@@ -4,7 +4,8 @@ Xen Orchestra's rules (it must be able to continue what we continue): the whole 
 its members are of the kind and compression that the remote is set to; the new name sorts after the base's. Ours on
 top: only a *published* disk *without children* is a base, because a second child would fork the lineage and the next
 merge would destroy one of the two; no merge may be unfinished in its chain; and in VHD directories the disk must not
-outgrow the smallest table of the chain (Xen Orchestra's merge would destroy it).
+outgrow the smallest table of the chain (Xen Orchestra's merge would destroy it), nor as files 2040 GiB: larger disks
+are directories on every remote.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from enum import StrEnum
 from uuid import UUID
 
 from vhd.block import BLOCK_BYTES
+from vhd.layout import SIZE_MAX_BYTES
 from xobackup.repository.layout import is_uuid
 from xobackup.repository.lineage import Lineage, MemberDisk
+from xobackup.repository.options import as_directory
 from xobackup.repository.writer import Base
 
 
@@ -109,10 +112,10 @@ def find_base(
 
 
 def size_max_bytes(lineage: Lineage, name: str) -> int | None:
-    """How large a child of ``name`` may be; only VHD directories bound it."""
+    """How large a child of ``name`` may be: a file of the chain grows as far as any can, a directory by its table."""
     chain = lineage.chain(name) or ()
-    tables = [member.table_entries for member in chain if member.data is not None]
-    return min(tables) * BLOCK_BYTES if tables else None
+    bounds = [SIZE_MAX_BYTES if member.data is None else member.table_entries * BLOCK_BYTES for member in chain]
+    return min(bounds, default=None)
 
 
 def _judge(lineage: Lineage, name: str, published: Collection[str], *, vhd_directory: bool) -> Base | BaseRefusal:
@@ -138,9 +141,11 @@ def _judge(lineage: Lineage, name: str, published: Collection[str], *, vhd_direc
 
 def _uniform(name: str, chain: Sequence[MemberDisk], *, vhd_directory: bool) -> Base | BaseRefusal:
     kinds = {member.data is not None for member in chain}
-    if kinds != {vhd_directory}:
-        wanted, has = ("directories", "files") if vhd_directory else ("files", "directories")
-        reason = f"the remote is set to VHD {wanted}, the chain of {name} has {has}"
+    directory = as_directory(chain[-1].virtual_size_bytes, vhd_directory=vhd_directory)
+    if kinds != {directory}:
+        wanted, has = ("directories", "files") if directory else ("files", "directories")
+        why = "the remote is set to" if directory == vhd_directory else "a disk of that size is kept as"
+        reason = f"{why} VHD {wanted}, the chain of {name} has {has}"
         return BaseRefusal(code=NoBase.OTHER_KIND, reason=reason)
     codecs = {member.codec for member in chain}
     if len(codecs) > 1:
@@ -164,6 +169,6 @@ def _sized(lineage: Lineage, base: Base, virtual_size_bytes: int | None) -> Base
         return BaseRefusal(code=NoBase.SHRUNK, reason=reason)
     most = size_max_bytes(lineage, base.name)
     if most is not None and virtual_size_bytes > most:
-        reason = f"the disk grew to {virtual_size_bytes} bytes, the tables of its chain have room for {most}"
+        reason = f"the disk grew to {virtual_size_bytes} bytes, its chain has room for {most}"
         return BaseRefusal(code=NoBase.GROWN_PAST_TABLE, reason=reason)
     return base

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from vhd.block import BLOCK_BYTES
+from vhd.header import ENTRIES_MAX
+from vhd.layout import SIZE_MAX_BYTES
+
+DISK_MAX_BYTES = ENTRIES_MAX * BLOCK_BYTES
+"""The largest disk that can be stored: what the table of a VHD directory has room for."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepositoryOptions:
-    """``vhd_directory`` is Xen Orchestra's remote option ``useVhdDirectory``."""
+    """``vhd_directory`` is Xen Orchestra's remote option ``useVhdDirectory``. Whatever it says, a disk that is too
+    large for a file becomes a VHD directory (see :func:`as_directory`)."""
 
     vhd_directory: bool = False
     codec: str = "brotli"
@@ -18,3 +26,12 @@ class RepositoryOptions:
     """Listings may believe a verified ``cache.json.gz`` instead of reading every JSON."""
     lock_refresh_s: float = 2.0
     """How often a held lock is refreshed: well under the ten seconds after which it is stale."""
+
+
+def as_directory(virtual_size_bytes: int, *, vhd_directory: bool) -> bool:
+    """Whether a disk is stored as a VHD directory: as the remote's option says, or because no file can hold it.
+
+    Xen Orchestra reads, lists, merges and restores such a directory on any remote. It continues the chain of one only
+    where the option is on, but without it could not store the disk either.
+    """
+    return vhd_directory or virtual_size_bytes > SIZE_MAX_BYTES

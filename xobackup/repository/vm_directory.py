@@ -33,7 +33,7 @@ from xobackup.repository.listing import PointListing, list_points
 from xobackup.repository.lock import DirectoryLock
 from xobackup.repository.merging import MergeProgress, MergeReport, plan_merges, run_merges
 from xobackup.repository.metadata import RestorePoint
-from xobackup.repository.options import RepositoryOptions
+from xobackup.repository.options import RepositoryOptions, as_directory
 from xobackup.repository.publishing import publish, refuse_taken
 from xobackup.repository.reclaim import ReclaimPlan, named_disks
 from xobackup.repository.workspace import RemoteWorkspace
@@ -102,7 +102,8 @@ class VmDirectory:
         point = timestamp_name(timestamp_ms)
         refuse_taken(self._remote, self.vm, point)
         path = lineage_path(job_id, live_vdi_uuid)
-        name = disk_name(point, directory=self._options.vhd_directory)
+        directory = as_directory(virtual_size_bytes, vhd_directory=self._options.vhd_directory)
+        name = disk_name(point, directory=directory)
         workspace = self._workspace(path)
         self._refuse_older(workspace, path, name)
         spec = DiskSpec(

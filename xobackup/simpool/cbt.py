@@ -46,8 +46,8 @@ class Log:
     def add(self, other: Log) -> None:
         """Everything that ``other`` has, too."""
         self.stretch(len(other.bits))
-        for index, byte in enumerate(other.bits):
-            self.bits[index] |= byte
+        ours, theirs = (int.from_bytes(bits, "little") for bits in (self.bits, other.bits))
+        self.bits[:] = (ours | theirs).to_bytes(len(self.bits), "little")
 
 
 class ChangeLogs:

@@ -19,6 +19,7 @@ RANGE_BYTES = 64 * 1024
 RANGES_PER_BLOCK = BLOCK_BYTES // RANGE_BYTES
 _BYTES_PER_BLOCK = RANGES_PER_BLOCK // 8
 _BITMAP_BYTES_PER_RANGE = RANGE_BYTES // SECTOR_BYTES // 8
+_NOTHING = bytes(4096)
 _SPREAD = [
     b"".join((b"\xff" if byte & (0x80 >> bit) else b"\0") * _BITMAP_BYTES_PER_RANGE for bit in range(8))
     for byte in range(256)
@@ -83,7 +84,13 @@ class ChangedBlocks:
 
     def block_indexes(self) -> list[int]:
         """Blocks of 2 MiB with any change, ascending."""
-        return [index for index, word in enumerate(memoryview(self.bits).cast("I")) if word]
+        found: list[int] = []
+        for start in range(0, len(self.bits), len(_NOTHING)):
+            page = self.bits[start : start + len(_NOTHING)]
+            if page != _NOTHING[: len(page)]:  # of terabytes, most pages are
+                first = start // _BYTES_PER_BLOCK
+                found += [index for index, word in enumerate(memoryview(page).cast("I"), first) if word]
+        return found
 
     def bitmap(self, index: int) -> Bitmap:
         """The changed sectors of block ``index``, 128 at a time; ``None`` when all are."""

@@ -15,8 +15,10 @@ from xobackup.engine.reading.ladder import (
     ladder_of,
     only_by_cbt,
     told,
+    too_large,
 )
 from xobackup.engine.reading.means import means_of
+from xobackup.xapi.image_format import ImageFormat
 from xotest.views import a_disk, a_snapshot
 
 ALL = Terms(nbd=NbdUse.AUTO, cbt=CbtUse.AUTO)
@@ -53,6 +55,40 @@ def test_the_rungs_there_are(terms, disk, base, expected) -> None:
     assert rungs(terms, disk, base) == expected
 
 
+QCOW2 = a_disk(cbt=True, image_format=ImageFormat.QCOW2)
+HUGE = a_disk(cbt=True, image_format=ImageFormat.QCOW2, virtual_size_bytes=4 << 40)
+NO_CBT = Terms(nbd=NbdUse.AUTO, cbt=CbtUse.OFF)
+NO_NBD = Terms(nbd=NbdUse.AUTO, nbd_problem="none")
+
+
+@pytest.mark.parametrize(
+    ("terms", "disk", "base", "expected"),
+    [
+        (ALL, QCOW2, BASE, (CBT, NBD_FULL, STREAM_FULL)),
+        (ALL, QCOW2, None, (NBD_FULL, STREAM_FULL)),
+        (NO_CBT, QCOW2, BASE, (NBD_FULL, STREAM_FULL)),
+        (NO_NBD, QCOW2, BASE, (STREAM_FULL,)),
+        (ALL, HUGE, BASE, (CBT, NBD_FULL)),
+        (ALL, HUGE, None, (NBD_FULL,)),
+        (NO_NBD, HUGE, BASE, ()),
+        (Terms(nbd=NbdUse.OFF), HUGE, None, ()),
+    ],
+)
+def test_the_rungs_of_qcow2_disks(terms, disk, base, expected) -> None:
+    assert rungs(terms, disk, base) == expected
+
+
+def test_a_vhd_of_2040_gib_still_has_streams_and_no_larger_disk() -> None:
+    assert not too_large(a_disk(virtual_size_bytes=2040 << 30))
+    assert too_large(a_disk(virtual_size_bytes=(2040 << 30) + 1)).startswith("a disk of 2040 GiB is larger than")
+
+
+def test_where_only_tracking_gives_deltas_its_failing_leads_to_a_full() -> None:
+    ladder = ladder_of(ALL, HUGE, BASE)
+    assert below(ladder, Trouble.RUNG, "the log is gone").rungs == (NBD_FULL,)
+    assert below(ladder, Trouble.NBD, "no connection") is None
+
+
 def test_a_snapshot_without_data_serves_only_where_changes_and_nbd_can_be_had() -> None:
     purged = a_snapshot(cbt=True, has_data=False)
     assert not only_by_cbt(ALL, TRACKED, purged)
@@ -84,7 +120,7 @@ def test_only_a_no_to_the_delta_leads_to_a_full(ladder, trouble, expected) -> No
 
 
 def test_a_base_without_data_falls_to_a_full_whatever_went_wrong() -> None:
-    ladder = Ladder(rungs=(CBT, NBD_FULL, STREAM_FULL), base_has_data=False)
+    ladder = Ladder(rungs=(CBT, NBD_FULL, STREAM_FULL), only_cbt=True)
     assert below(ladder, Trouble.RUNG, "why").rungs == (NBD_FULL, STREAM_FULL)
     assert below(ladder, Trouble.NBD, "why").rungs == (STREAM_FULL,)
 

@@ -60,6 +60,8 @@ SMALL = PoolSpec(
         ),
     )
 )
+HUGE_BYTES = 1 << 32
+"""Larger disks are compared by what they hold."""
 TIMEOUTS = Timeouts(poll_s=0.05, first_byte_s=20, idle_s=20, drain_s=5, task_end_s=20, cancel_s=5)
 
 
@@ -177,13 +179,19 @@ class Lab:
         """One run, an hour after the last one; remembers what its restore points must give back."""
         self.clock.advance(after_s)
         self.pool.gc()
-        images = {uuid: self.pool.disk_sha256(ref) for uuid, ref in self.disks().items()} if self._has_guest() else {}
+        images = {uuid: self._image(ref) for uuid, ref in self.disks().items()} if self._has_guest() else {}
         report = run_job(self.job(**fields), self.world())
         for vm in report.vms:
             for remote, point in vm.points.items():
                 self.expected[remote, point] = images
         assert report.outcome == expect, f"expected {expect}, found {report.outcome}: {self.why(report)}"
         return report
+
+    def _image(self, vdi: str) -> str:
+        if self.pool.model.get("VDI", vdi)["virtual_size"] <= HUGE_BYTES:
+            return self.pool.disk_sha256(vdi)
+        with self.pool.read_disk(vdi) as disk:
+            return sparse_sha256(disk)
 
     def _has_guest(self) -> bool:
         return any(not record["is_a_snapshot"] for _, record in self.pool.model.where("VM", name_label="guest"))
@@ -205,7 +213,8 @@ class Lab:
                 for disk in point.disks:
                     chain = self.repository(name).open_disk(point, disk.vdi_ref)
                     try:
-                        found = sha256_of(chain)
+                        huge = chain.virtual_size_bytes > HUGE_BYTES
+                        found = sparse_sha256(chain) if huge else sha256_of(chain)
                     finally:
                         chain.close()
                     assert found == known[disk.live_vdi_uuid], f"{name} {point.id} {disk.name_label} differs"
@@ -220,7 +229,7 @@ class Lab:
             known = self.expected.get((name, path.rsplit("/", 1)[-1].removesuffix(".json")), {})
             point = next(one for one in self.points(name) if path.endswith(f"/{one.id}.json"))
             for disk in point.disks:
-                if disk.live_vdi_uuid in known:
+                if disk.live_vdi_uuid in known and disk.virtual_size <= HUGE_BYTES:
                     assert disk_sha256(tree, path, disk.vdi_ref) == known[disk.live_vdi_uuid]
 
     def assert_tidy(self) -> None:
@@ -270,6 +279,17 @@ def sha256_of(disk: Disk) -> str:
     for index in range(-(-disk.virtual_size_bytes // BLOCK_BYTES)):
         disk.read_block(index, buffer)
         digest.update(buffer.data[: disk.virtual_size_bytes - index * BLOCK_BYTES])
+    return digest.hexdigest()
+
+
+def sparse_sha256(disk: Disk) -> str:
+    """Digest of what a disk holds, and where: of a huge one nobody can read the zeros."""
+    digest = hashlib.sha256()
+    buffer = BlockBuffer()
+    for index in disk.block_indexes():
+        disk.read_block(index, buffer)
+        if any(buffer.data.tobytes()):
+            digest.update(index.to_bytes(8, "big") + buffer.data)
     return digest.hexdigest()
 
 

@@ -9,13 +9,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from vhd.block import BLOCK_BYTES
-from xobackup.engine.reading.listed import block_list
+from vhd.errors import Malformed, Unsupported
+from xobackup.engine.reading.listed import block_list, image_block_list
 from xobackup.engine.reading.nbd import NbdReading
 from xobackup.engine.reading.source import Flow, Parents, Subject
 from xobackup.xapi.errors import FullNeeded, NotSupported, OperatorProblem
+from xobackup.xapi.image_format import ImageFormat
 
 NO_LIST = (FullNeeded, OperatorProblem, NotSupported)
-"""The pool says no to the list, not to the disk: no VHD, or too large for one."""
+"""The pool says no to the list, not to the disk."""
 
 
 class NbdFull:
@@ -29,8 +31,11 @@ class NbdFull:
 
     def prepare(self) -> None:
         try:
-            self._indexes = block_list(self._subject, delta=False)
-        except NO_LIST as error:
+            if self._subject.image_format is ImageFormat.QCOW2:
+                self._indexes = image_block_list(self._subject)
+            else:
+                self._indexes = block_list(self._subject, delta=False)
+        except (*NO_LIST, Malformed, Unsupported) as error:
             self._notes.append(f"the pool gives no list of blocks, all of them are read: {error}")
 
     @contextmanager

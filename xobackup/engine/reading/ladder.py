@@ -11,6 +11,9 @@ The ways from best to worst, a *ladder*:
 A delta begins at its first rung that is possible, a full at ``nbd-full``. When a rung turns out not to work, the disk
 is begun again on the next one. Only a *no* of the pool to the delta leads from a delta to a full, never a transfer
 that broke: that fails the VM, which is tried again.
+
+Of a qcow2 disk the pool computes no deltas: ``cbt-nbd`` is the only way to one. One larger than a VHD can be is read
+by NBD or not at all.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from enum import Enum, StrEnum
 from typing import TYPE_CHECKING
 
 from xobackup.xapi.cbt import Why
+from xobackup.xapi.image_format import VHD_MAX_BYTES, ImageFormat
 
 if TYPE_CHECKING:
     from xobackup.engine.view import DiskView, PoolSnapshot
@@ -95,7 +99,8 @@ class Ladder:
 
     rungs: tuple[Via, ...] = (Via.STREAM_FULL,)
     passed: tuple[Passed, ...] = ()
-    base_has_data: bool = True
+    only_cbt: bool = False
+    """There is no other way to a delta than change tracking: where that does not work, a full is right."""
 
     @property
     def first(self) -> Via | None:
@@ -126,14 +131,29 @@ def ladder_of(terms: Terms, disk: DiskView, base: PoolSnapshot | None) -> Ladder
             rungs.append(via)
 
     nbd, stream = terms.nbd_refusal, "the job says nbd = require" if terms.nbd is NbdUse.REQUIRE else ""
-    purged = "" if base is None or base.has_data else f"the data of snapshot {base.vdi_uuid} were purged"
+    only_cbt = "" if base is None else no_deltas(disk, base)
     if base is not None:
         judge(Via.CBT, nbd or cbt_refusal(terms, disk, base))
-        judge(Via.LISTED, nbd or purged)
-        judge(Via.STREAM_DELTA, stream or purged)
+        judge(Via.LISTED, nbd or only_cbt)
+        judge(Via.STREAM_DELTA, stream or only_cbt)
     judge(Via.NBD_FULL, nbd)
-    judge(Via.STREAM_FULL, stream)
-    return Ladder(rungs=tuple(rungs), passed=tuple(passed), base_has_data=not purged)
+    judge(Via.STREAM_FULL, stream or too_large(disk))
+    return Ladder(rungs=tuple(rungs), passed=tuple(passed), only_cbt=bool(only_cbt))
+
+
+def no_deltas(disk: DiskView, base: PoolSnapshot) -> str:
+    """Why the pool itself cannot say what changed since ``base``; ``""`` when it can."""
+    if disk.image_format is ImageFormat.QCOW2:
+        return "the pool computes no deltas of qcow2 disks"
+    return "" if base.has_data else f"the data of snapshot {base.vdi_uuid} were purged"
+
+
+def too_large(disk: DiskView) -> str:
+    """Why no stream of the pool holds the disk; ``""`` when one does."""
+    size = disk.virtual_size_bytes
+    if size <= VHD_MAX_BYTES:
+        return ""
+    return f"a disk of {size >> 30} GiB is larger than the VHD of an export can be ({VHD_MAX_BYTES >> 30} GiB)"
 
 
 def cbt_refusal(terms: Terms, disk: DiskView, base: PoolSnapshot) -> str:
@@ -148,7 +168,7 @@ def cbt_refusal(terms: Terms, disk: DiskView, base: PoolSnapshot) -> str:
 
 
 def only_by_cbt(terms: Terms, disk: DiskView, base: PoolSnapshot) -> str:
-    """Why no delta can continue from a ``base`` whose data were purged; ``""`` when one can."""
+    """Why change tracking cannot give the delta where nothing else can; ``""`` when it can."""
     return terms.nbd_refusal or cbt_refusal(terms, disk, base)
 
 
@@ -160,7 +180,7 @@ def below(ladder: Ladder, trouble: Trouble, reason: str) -> Ladder | None:
     left = tuple(via for via in rest if not _gone(via, trouble))
     if not left:
         return None
-    if failed.delta and not left[0].delta and ladder.base_has_data and trouble is not Trouble.DELTA:
+    if failed.delta and not left[0].delta and not ladder.only_cbt and trouble is not Trouble.DELTA:
         return None
     passed = [Passed(via=via, reason=reason) for via in (failed, *(via for via in rest if _gone(via, trouble)))]
     return replace(ladder, rungs=left, passed=(*ladder.passed, *passed))

@@ -1,5 +1,7 @@
 """The block list of an export stream: which 2 MiB blocks a disk has, or a delta. The data are read by NBD.
 
+The tables of a qcow2 export come before its data, too: 64 KiB for each 512 MiB of the disk with anything in them.
+
 XAPI's NBD servers do not say where anything is allocated, and its delta exports know what changed. Both come in the
 table at the head of an export stream, which is closed right after it (Xen Orchestra does the same).
 """
@@ -10,9 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from vhd.block import BLOCK_BYTES, BufferPool
+from vhd.qcow2.stream import Qcow2Stream
+from xobackup.engine.errors import TransferMismatch
 from xobackup.engine.reading.nbd import NbdReading
 from xobackup.engine.reading.source import Flow, Parents, Subject
-from xobackup.engine.reading.streamed import begun_stream
+from xobackup.engine.reading.streamed import begun_stream, timed_reads
+from xobackup.xapi.transfer import open_export
 
 
 def block_list(subject: Subject, *, delta: bool) -> list[int]:
@@ -22,6 +27,30 @@ def block_list(subject: Subject, *, delta: bool) -> list[int]:
         if not found:  # then the end is near: hear the pool out
             for _ in stream.blocks(BufferPool(1)):
                 pass
+            export.finish()
+        return found
+
+
+def image_block_list(subject: Subject) -> list[int]:
+    """Blocks that a qcow2 disk has. Raises what an export raises, and :class:`vhd.errors.VhdError` where the tables
+    are not what can be read."""
+    cancel = subject.cancel
+    cancel.check()
+    export = open_export(
+        subject.session,
+        subject.vdi_ref,
+        format="qcow2",
+        task_label=subject.task_label,
+        should_stop=lambda: cancel.cancelled,
+    )
+    with export, cancel.waking(export.cancel):
+        stream = Qcow2Stream(timed_reads(export, subject.meter), name=f"export of disk {subject.name}")
+        stream.begin()
+        if stream.virtual_size_bytes != subject.virtual_size_bytes:
+            raise TransferMismatch("virtual size", subject.virtual_size_bytes, stream.virtual_size_bytes)
+        found = stream.block_list()
+        if not found:  # then the end is near: hear the pool out
+            stream.end()
             export.finish()
         return found
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from xobackup.engine.reading.slots import NbdSlots
     from xobackup.engine.view import PoolSnapshot
     from xobackup.repository.base_disk import BaseDisk
+    from xobackup.xapi.image_format import ImageFormat
     from xobackup.xapi.nbd.options import NbdOptions
     from xobackup.xapi.session import Session
 
@@ -33,6 +34,7 @@ class Subject:
     vdi_ref: str
     vdi: Mapping[str, Any]
     live_ref: str
+    image_format: ImageFormat
     name: str
     task_label: str
     base: PoolSnapshot | None

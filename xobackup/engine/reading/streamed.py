@@ -56,7 +56,7 @@ def begun_stream(subject: Subject, *, delta: bool) -> Iterator[tuple[VhdStream, 
         ) as export,
         cancel.waking(export.cancel),
     ):
-        stream = VhdStream(_timed(export, subject.meter), name=f"export of disk {subject.name}")
+        stream = VhdStream(timed_reads(export, subject.meter), name=f"export of disk {subject.name}")
         stream.begin()
         check_stream(stream, subject.vdi, delta=delta)
         yield stream, export
@@ -73,7 +73,7 @@ def check_stream(stream: VhdStream, vdi: Mapping[str, Any], *, delta: bool) -> N
         raise TransferMismatch(KIND_OF_STREAM, kind.name.lower(), DiskType(stream.footer.disk_type).name.lower())
 
 
-def _timed(export: VdiExport, meter: Meter) -> Callable[[memoryview], int]:
+def timed_reads(export: VdiExport, meter: Meter) -> Callable[[memoryview], int]:
     """The export's ``readinto``, counting the time it takes as the source's."""
 
     def read_into(buffer: memoryview) -> int:

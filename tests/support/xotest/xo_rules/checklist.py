@@ -136,12 +136,11 @@ def _lineage(tree: Tree, directory: str, opened: dict[str, Opened]) -> list[str]
                 found.append(f"{path}: parent uuid {disk.parent_uuid}, {disk.parent_name} is {parent.uuid}")
             elif not posixpath.basename(parent.path) < posixpath.basename(path):
                 found.append(f"{path}: does not sort after its parent {disk.parent_name}")
+            elif (parent.is_directory, parent.compression) != (disk.is_directory, disk.compression):
+                found.append(f"{path}: not stored as its parent {disk.parent_name} is")
         elif disk.parent_name or disk.parent_uuid.strip("0-"):
             # Xen Orchestra leaves the root's link alone when it merges: only a differencing disk may have one
             found.append(f"{path}: dynamic, yet has a parent {disk.parent_name!r} {disk.parent_uuid}")
-    kinds = {(disk.is_directory, disk.compression) for disk in opened.values()}
-    if len(kinds) > 1:
-        found.append(f"{directory}: mixed storage {sorted(map(str, kinds))}")
     if any(disk.is_directory and disk.compression != "brotli" for disk in opened.values()):
         found.append(f"{directory}: not brotli, Xen Orchestra would go full")
     return found

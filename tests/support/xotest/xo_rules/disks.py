@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 import posixpath
+import re
 import struct
 import uuid as uuids
 from dataclasses import dataclass, field
@@ -131,7 +132,9 @@ def _open_directory(tree: Tree, path: str, data_path: str) -> Opened:
     footer, header = chunk("footer"), chunk("header")
     size, entries, _, rest = _unpack(footer, header)
     bits = chunk("bat")
-    sectors = {i: 0 for i in range(entries) if i >> 3 < len(bits) and bits[i >> 3] & (0x80 >> (i & 7))}
+    used = (at for at in re.finditer(rb"[^\0]", bits[: -(-entries // 8)]))  # of terabytes most is zeros
+    set_bits = (8 * at.start() + bit for at in used for bit in range(8) if at[0][0] & (0x80 >> bit))
+    sectors = {index: 0 for index in set_bits if index < entries}
     return Opened(
         path=path, data_path=data_path, is_directory=True, compression=compression, size=size, entries=entries,
         sectors=sectors, **rest,
