@@ -237,7 +237,7 @@ class _Restore:
         session.call("VM.set_name_label", self._vm_ref, plan.name)
         for operation, text in plan.blocked_operations.items():
             set_keys(session, "VM", self._vm_ref, {operation: text}, field="blocked_operations")
-        for operation in START_OPERATIONS:
+        for operation in reversed(START_OPERATIONS):  # "start" last: while that is blocked, it is not finished
             session.call("VM.remove_from_blocked_operations", self._vm_ref, operation)
         session.call("VM.update_allowed_operations", self._vm_ref)
         for ref in self._vdis.values():

@@ -86,7 +86,17 @@ def test_what_is_not_ours_is_not_even_listed() -> None:
 
 def test_a_good_base_is_no_leftover() -> None:
     config = {keys.JOB: JOB, keys.RUN: RUN, keys.VM: "uuid of web", keys.EXPORTED: "true"}
-    assert find(seen(vms={"web": vm(), "base": snapshot("[xobackup nightly] web", other_config=config)})) == []
+    base = snapshot("[xobackup nightly] web", other_config=config, VBDs=["b"])
+    known: Record = {"vbds": {"b": {"VDI": "d"}}, "vdis": {"d": {"is_a_snapshot": True, "other_config": config}}}
+    assert find(seen(vms={"web": vm(), "base": base}, **known)) == []
+
+
+def test_a_base_whose_disks_are_gone_goes_unless_somebody_may_be_removing_it() -> None:
+    config = {keys.JOB: JOB, keys.RUN: RUN, keys.VM: "uuid of web", keys.EXPORTED: "true"}
+    base = snapshot("[xobackup nightly] web", other_config=config, VBDs=["b"])
+    assert only(find(seen(vms={"web": vm(), "base": base}))).fate is Fate.REMOVE
+    found = find(seen(vms={"web": vm(other_config=claim("run-2")), "base": base}))
+    assert [(one.kind, one.fate) for one in found] == [(Kind.SNAPSHOT, Fate.LIVES), (Kind.MARK, Fate.LIVES)]
 
 
 @pytest.mark.parametrize("known", [{}, {"dead": {RUN: "it died here"}}])
@@ -144,9 +154,13 @@ def test_a_half_restored_vm_goes_with_its_disks_only_when_its_restore_is_certain
 
 
 def test_a_vm_that_xapi_has_just_made_of_an_archive_has_a_claim_only() -> None:
-    config = claim(kind="restore", age_s=9999)
-    found = find(seen(vms={"new": vm("new", power_state="Halted", other_config=config)}))
+    of_the_snapshot = {keys.JOB: JOB, keys.RUN: "run of the backup"}
+    config = {**claim(kind="restore", age_s=9999), **of_the_snapshot}
+    vdi = {"uuid": "d", "other_config": of_the_snapshot, "VBDs": ["b"]}
+    made = vm("new", power_state="Halted", other_config=config)
+    found = find(seen(vms={"new": made}, vdis={"d": vdi}, vbds={"b": {"VM": "new"}}))
     assert [one.kind for one in found] == [Kind.VM, Kind.MARK] and found[0].fate is Fate.REMOVE
+    assert found[0].run_id == RUN
 
 
 def test_a_restored_vm_only_loses_its_marks() -> None:

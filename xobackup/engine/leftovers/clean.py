@@ -134,16 +134,14 @@ def _snapshot(session: Session, one: Leftover) -> None:
 def _vm(session: Session, one: Leftover) -> None:
     """A VM whose marking had only begun goes with its disks, which nobody can have used; else those are marked."""
     with contextlib.suppress(NotFound):
-        record = session.record("VM", one.ref)
-        marked = keys.RUN in record["other_config"]
+        marked = session.record("VM", one.ref)["other_config"].get(keys.RUN) == one.run_id
         disks = {} if marked else vdis_of(session, one.ref)
-        session.call(
-            "VM.remove_from_blocked_operations", one.ref, "destroy"
-        )  # the saved blocks are set before the end
-        session.call_async("VM.destroy", one.ref)
         for vdi_ref, vdi in disks.items():
             if len(vdi.get("VBDs") or ()) <= 1 and not vdi.get("is_a_snapshot"):
                 destroy_vdi(session, vdi_ref)
+        # the saved blocks are set before the last step
+        session.call("VM.remove_from_blocked_operations", one.ref, "destroy")
+        session.call_async("VM.destroy", one.ref)
 
 
 def _vdi(session: Session, one: Leftover) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from xobackup.engine import keys
-from xobackup.engine.leftovers.judge import Fate, Judge, Kind, Leftover, Seen, map_of, named, text_of
+from xobackup.engine.active import RESTORE
+from xobackup.engine.leftovers.judge import Fate, Judge, Kind, Leftover, Record, Seen, map_of, named, text_of
 from xobackup.engine.restore_records import IMPORTING
 
 TASK_KEPT_S = 86400.0
@@ -85,6 +86,9 @@ def _snapshots(judge: Judge) -> Iterator[Leftover]:
             if fate is not Fate.LIVES:
                 fate, reason = Fate.JOB_DECIDES, "its export was not completed, or not noted; the next run of its job"
                 reason += " removes it, or goes on from it if a remote has it"
+        elif config.get(keys.RUN) and config.get(keys.JOB) and not _has_disks(judge, vm):
+            job_id, run_id = config[keys.JOB], config[keys.RUN]
+            fate, reason = judge.at_rest(live) or (Fate.REMOVE, "its disks are gone already")
         else:
             continue
         yield Leftover(
@@ -101,13 +105,16 @@ def _snapshots(judge: Judge) -> Iterator[Leftover]:
         )
 
 
+def _has_disks(judge: Judge, vm: Record) -> bool:
+    vbds = [judge.seen.vbds.get(ref, {}) for ref in vm.get("VBDs") or ()]
+    return any(text_of(vbd, "VDI") in judge.seen.vdis for vbd in vbds)
+
+
 def _vms(judge: Judge) -> Iterator[Leftover]:
     """VMs of restores that did not end."""
     for ref, vm in judge.seen.vms.items():
-        config = map_of(vm, "other_config")
-        run_id = config.get(keys.RUN, "") or next(iter(_restores(judge, ref)), "")
-        unfinished = map_of(vm, "blocked_operations").get("start") == IMPORTING or keys.RUN not in config
-        if vm.get("is_a_snapshot") or not run_id or not unfinished or keys.JOB in config:
+        run_id = _unfinished(judge, ref)
+        if not run_id:
             continue
         fate, reason = judge.fate(run_id, ref, ended=Fate.OPERATOR)
         if fate is Fate.REMOVE and vm.get("power_state") not in AT_REST:
@@ -124,10 +131,20 @@ def _vms(judge: Judge) -> Iterator[Leftover]:
         )
 
 
-def _restores(judge: Judge, vm_ref: str) -> list[str]:
-    """Restores whose claim is all that they have put on the VM yet: an archive whose VM XAPI has just made."""
-    found = [one for one in judge.claims.get(vm_ref, {}).values() if one.kind == "restore"]
-    return [one.run_id for one in found]
+def _unfinished(judge: Judge, vm_ref: str) -> str:
+    """The restore that has not finished this VM; empty for any other VM.
+
+    Its start is blocked until the last step, and then it has no claim any more. What XAPI makes of an archive has at
+    first a claim only, and the marks of the snapshot that was archived.
+    """
+    vm = judge.seen.vms.get(vm_ref, {})
+    if vm.get("is_a_snapshot"):
+        return ""
+    marked = map_of(vm, "other_config").get(keys.RUN, "")
+    claimed = [one.run_id for one in judge.claims.get(vm_ref, {}).values() if one.kind == RESTORE]
+    if map_of(vm, "blocked_operations").get("start") == IMPORTING:
+        return next(iter(claimed), marked)
+    return next((run_id for run_id in claimed if run_id != marked), "")
 
 
 def _vdis(judge: Judge) -> Iterator[Leftover]:
@@ -135,14 +152,16 @@ def _vdis(judge: Judge) -> Iterator[Leftover]:
     for ref, vdi in judge.seen.vdis.items():
         config = map_of(vdi, "other_config")
         run_id = config.get(keys.RUN, "")
-        if not run_id or vdi.get("is_a_snapshot") or keys.JOB in config or keys.CONTENT_KEY in config:
+        if not run_id or vdi.get("is_a_snapshot"):
             continue
         holders = [text_of(judge.seen.vbds.get(vbd, {}), "VM") for vbd in vdi.get("VBDs") or ()]
         holders = [vm for vm in holders if vm and not judge.is_control_domain(vm)]
-        if any(map_of(judge.seen.vms.get(vm, {}), "other_config").get(keys.RUN) != run_id for vm in holders):
-            continue  # a VM's that has nothing to do with the restore
+        if holders and any(_unfinished(judge, vm) != run_id for vm in holders):
+            continue  # a VM's that has nothing to do with the restore, or is whole
         maker = holders[0] if holders else _maker(judge, run_id)
-        if maker and not _is_unfinished(judge, maker):
+        if not holders and (
+            keys.JOB in config or keys.CONTENT_KEY in config or (maker and not _unfinished(judge, maker))
+        ):
             continue
         fate, reason = judge.fate(run_id, maker, ended=Fate.OPERATOR)
         yield Leftover(
@@ -160,11 +179,6 @@ def _vdis(judge: Judge) -> Iterator[Leftover]:
 def _maker(judge: Judge, run_id: str) -> str:
     """The VM that the restore makes."""
     return next((ref for ref, claims in judge.claims.items() if run_id in claims), "")
-
-
-def _is_unfinished(judge: Judge, vm_ref: str) -> bool:
-    vm = judge.seen.vms.get(vm_ref, {})
-    return map_of(vm, "blocked_operations").get("start") == IMPORTING
 
 
 def _blocks(judge: Judge) -> Iterator[Leftover]:
@@ -198,7 +212,7 @@ def _marks(judge: Judge) -> Iterator[Leftover]:
         config = map_of(vm, "other_config")
         found = [("claim", one.run_id, keys.CLAIM, judge.of_claim(one)) for one in judge.claims.get(ref, {}).values()]
         run_id = config.get(keys.RUN, "")
-        if run_id and not vm.get("is_a_snapshot") and keys.JOB not in config and not _is_unfinished(judge, ref):
+        if run_id and not vm.get("is_a_snapshot") and keys.JOB not in config and not _unfinished(judge, ref):
             found.append(("mark of a restore", run_id, keys.RUN, judge.fate(run_id, ref, ended=Fate.REMOVE)))
         for what, run_id, key, (fate, reason) in found:
             yield Leftover(
@@ -218,9 +232,9 @@ FINDERS: tuple[Callable[[Judge], Iterator[Leftover]], ...] = (
     _tasks,
     _attachments,
     _snapshots,
-    _vms,
     _vdis,
+    _vms,
     _blocks,
     _marks,
 )
-"""In the order of removal: marks last, they lead to everything else."""
+"""In the order of removal: disks before the VM that leads to them, marks last, they lead to everything else."""

@@ -117,6 +117,11 @@ class Judge:
         assert age is not None
         return Fate.REMOVE, f"{who} died: it last said on the VM that it lives {int(age // 60)} min ago"
 
+    def at_rest(self, vm_ref: str) -> tuple[Fate, str] | None:
+        """``None`` when no run works on the VM; else why it is not to be touched."""
+        fates = [self.of_claim(one) for one in self.claims.get(vm_ref, {}).values()]
+        return next((one for one in fates if one[0] is Fate.LIVES), None)
+
     def anywhere(self, run_id: str) -> tuple[Fate, str]:
         """The same for a thing that belongs to no VM."""
         fate, reason = self.fate(run_id, "", ended=Fate.OPERATOR)
