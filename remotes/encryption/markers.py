@@ -44,9 +44,9 @@ class Markers:
         return self.algorithm not in (None, NONE)
 
 
-def read_markers(remote: Remote) -> Markers:
-    """Look at the root of ``remote``."""
-    entries = {entry.name for entry in remote.list("")}
+def read_markers(remote: Remote, *, ours: frozenset[str] = frozenset()) -> Markers:
+    """Look at the root of ``remote``; ``ours`` are more names that are about encryption."""
+    entries = {entry.name for entry in remote.list("")} - ours
     content = min(
         (name for name in entries if not name.startswith(".") and name not in (ENCRYPTION, CHECK)), default=""
     )

@@ -13,16 +13,18 @@ deleted: copy and delete, one object after the other.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from remotes import errors, names
+from remotes import errors, faces, names
 from remotes.contract import Buffer, Capabilities, Entry, Kind, ReadableFile, Remote, Usage, WritableFile
-from remotes.encryption.scheme import Scheme, StreamSealer
+from remotes.encryption.files import COPY_BYTES, OpenedFile, SealingFile, SealingUpload
+from remotes.encryption.scheme import Scheme
 
 CLEAR = frozenset({"immutability.json"})
 """Written at the root by others, in clear."""
-COPY_BYTES = 1 << 20
+IN_MEMORY_BYTES_MAX = 16 << 20
+"""An object up to that size is sealed anew in memory."""
 
 
 class EncryptedRemote:
@@ -42,13 +44,6 @@ class EncryptedRemote:
         self._begin = begin
         self._begun = False
         self._lock = threading.Lock()
-        self._capabilities = replace(
-            inner.capabilities,
-            random_access=False,
-            range_copy=False,
-            range_reads=scheme.range_reads,
-            authenticated=True,
-        )
 
     @property
     def url(self) -> str:
@@ -56,7 +51,13 @@ class EncryptedRemote:
 
     @property
     def capabilities(self) -> Capabilities:
-        return self._capabilities
+        return replace(
+            self.inner.capabilities,
+            random_access=False,
+            range_copy=False,
+            range_reads=self.scheme.range_reads,
+            authenticated=True,
+        )
 
     def list(self, directory: str) -> list[Entry]:
         found = self.inner.list(directory)
@@ -95,7 +96,7 @@ class EncryptedRemote:
         if name in CLEAR:
             return stored
         try:
-            return _OpenedFile(self.scheme.open(name, stored), self.url, name)
+            return OpenedFile(self.scheme.open(name, stored), self.url, name)
         except ValueError as error:
             stored.close()
             raise self._corrupt(name, error) from None
@@ -107,7 +108,7 @@ class EncryptedRemote:
         self._begin_change(name)
         if name in CLEAR:
             return self.inner.create(name)
-        return _SealingFile(self.inner.create(name), self.scheme.sealer(name), self.url, name)
+        return SealingFile(self.inner.create(name), self.scheme.sealer(name), self.url, name)
 
     def update(self, name: str) -> WritableFile:
         if self.stat(name).kind is Kind.DIRECTORY:
@@ -117,7 +118,7 @@ class EncryptedRemote:
     def rename(self, old: str, new: str, *, replace: bool = False) -> None:
         self._refuse_unseen(old)
         self._begin_change(new)
-        if self.scheme.binding(old) == self.scheme.binding(new):
+        if self._moves_freely(old, new):
             self.inner.rename(old, new, replace=replace)
         elif self.inner.stat(old).kind is Kind.DIRECTORY:
             self._rename_directory(old, new)
@@ -150,6 +151,38 @@ class EncryptedRemote:
     def close(self) -> None:
         self.inner.close()
 
+    def copy(self, old: str, new: str) -> None:
+        self._refuse_unseen(old)
+        self._begin_change(new)
+        if self.scheme.binding(old) == self.scheme.binding(new):
+            faces.copy(self.inner, old, new)
+        else:
+            self._seal_again(old, new, replace=True)
+
+    def delete_many(self, names: Sequence[str]) -> None:
+        for name in names:
+            self._refuse_own(name)
+        faces.delete_many(self.inner, names)
+
+    def upload(self, name: str, *, bound_bytes: int | None) -> SealingUpload:
+        self._begin_change(name)
+        stored_max = None if bound_bytes is None else self.scheme.stored_bytes(bound_bytes)
+        begun = faces.upload(self.inner, name, bound_bytes=stored_max)
+        return SealingUpload(begun, self.scheme.sealer(name), self.url, name)
+
+    def discard_uploads(self, name: str) -> int:
+        self._refuse_own(name)
+        return faces.discard_uploads(self.inner, name)
+
+    def probe(self) -> None:
+        faces.probe(self.inner)
+
+    def traffic(self) -> faces.Traffic | None:
+        return faces.traffic(self.inner)
+
+    def remarks(self) -> Sequence[faces.Remark]:
+        return faces.remarks(self.inner)
+
     def _hides(self, name: str) -> bool:
         return name in self._hidden or any(name.startswith(f"{hidden}/") for hidden in self._hidden)
 
@@ -177,10 +210,23 @@ class EncryptedRemote:
     def _corrupt(self, name: str, error: ValueError) -> errors.Corrupt:
         return errors.Corrupt(self.url, name, str(error))
 
+    def _moves_freely(self, old: str, new: str) -> bool:
+        """Whether all that ``old`` is or holds opens under ``new`` as it is."""
+        if not self.scheme.binds_names:
+            return True
+        if self.inner.stat(old).kind is Kind.FILE:
+            return self.scheme.binding(old) == self.scheme.binding(new)
+        return all(
+            self._moves_freely(names.join(old, entry.name), names.join(new, entry.name))
+            if entry.kind is Kind.DIRECTORY
+            else self.scheme.binding(names.join(old, entry.name)) == self.scheme.binding(names.join(new, entry.name))
+            for entry in self.inner.list(old)
+        )
+
     def _rename_directory(self, old: str, new: str) -> None:
         """Each object moved by itself: what is left of an interruption is in one of the two places, whole."""
         if new == old or new.startswith(f"{old}/"):
-            raise errors.NotSupported(self.url, old, f"it cannot be moved into itself ({new})")
+            raise errors.InvalidName(self.url, new, f"expected a name outside of {old}, which is moved there")
         below = self.inner.list(old)
         self.inner.make_directory(new, exist_ok=False)
         for entry in below:
@@ -188,124 +234,39 @@ class EncryptedRemote:
         self.inner.remove_directory(old)
 
     def _reseal(self, old: str, new: str, *, replace: bool) -> None:
-        """A small object in one step; a large one is written out of sight first."""
-        size = self.stat(old).size_bytes
-        if size <= COPY_BYTES * 16:
-            self.put(new, self.get(old), replace=replace)
-        else:
-            self._reseal_large(old, new, size, replace=replace)
+        self._seal_again(old, new, replace=replace)
         self.inner.delete(old)
 
-    def _reseal_large(self, old: str, new: str, size: int, *, replace: bool) -> None:
+    def _seal_again(self, old: str, new: str, *, replace: bool) -> None:
+        """A small object in one step; a large one is written out of sight first."""
+        size = self.stat(old).size_bytes
+        if size <= IN_MEMORY_BYTES_MAX:
+            self.put(new, self.get(old), replace=replace)
+            return
         directory, base = names.split(new)
         hidden = names.join(directory, names.temporary(base))
-        source = self.open(old)
         try:
-            target = _SealingFile(self.inner.create(hidden), self.scheme.sealer(new), self.url, new)
-            try:
-                target.copy_range(source, 0, 0, size)
-                target.sync()
-            finally:
-                target.close()
-        finally:
-            source.close()
-        try:
+            self._write_again(old, hidden, new, size)
             self.inner.rename(hidden, new, replace=replace)
-        except errors.AlreadyExists:
+        except errors.RemoteError:
             self.inner.delete(hidden, missing_ok=True)
             raise
 
-
-class _OpenedFile:
-    """An open object; what is not proven is an error of the remote."""
-
-    def __init__(self, content: ReadableFile, url: str, name: str) -> None:
-        self._content = content
-        self._url = url
-        self._name = name
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    def size(self) -> int:
-        return self._content.size()
-
-    def read_into(self, offset: int, buffer: memoryview) -> int:
+    def _write_again(self, old: str, hidden: str, new: str, size: int) -> None:
+        source = self.open(old)
         try:
-            return self._content.read_into(offset, buffer)
-        except ValueError as error:
-            raise errors.Corrupt(self._url, self._name, str(error)) from None
-
-    def close(self) -> None:
-        self._content.close()
-
-
-class _SealingFile:
-    """A new object, written in order. It is one from ``sync`` on."""
-
-    def __init__(self, stored: WritableFile, sealer: StreamSealer, url: str, name: str) -> None:
-        self._stored = stored
-        self._sealer = sealer
-        self._url = url
-        self._name = name
-        self._size = 0
-        self._stored_size = 0
-        self._sealed = False
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    def size(self) -> int:
-        return self._size
-
-    def read_into(self, offset: int, buffer: memoryview) -> int:
-        raise self._refusal("it cannot be read while it is written")
-
-    def write_at(self, offset: int, data: Buffer) -> None:
-        if offset != self._size:
-            raise self._refusal(f"it is written in order: expected offset {self._size}, got {offset}")
-        if self._sealed:
-            raise self._refusal("it is sealed")
-        view = memoryview(data).cast("B")
-        try:
-            self._append(self._sealer.update(view))
-        except ValueError as error:
-            raise self._refusal(str(error)) from None
-        self._size += len(view)
-
-    def truncate(self, size_bytes: int) -> None:
-        if size_bytes != self._size:
-            raise self._refusal("it is written in order and cannot be cut or extended")
-
-    def copy_range(self, source: ReadableFile, source_offset: int, offset: int, length: int) -> None:
-        buffer = memoryview(bytearray(min(length, COPY_BYTES)))
-        for at in range(0, length, COPY_BYTES):
-            piece = buffer[: min(COPY_BYTES, length - at)]
-            count = source.read_into(source_offset + at, piece)
-            if count < len(piece):
-                problem = f"expected {length} bytes at {source_offset}, found {at + count}"
-                raise errors.Unavailable(self._url, source.name, problem, transient=False)
-            self.write_at(offset + at, piece)
-
-    def written(self, offset: int, length: int) -> None:
-        """What is stored of it begins at most where the content does."""
-        self._stored.written(offset, length)
-
-    def sync(self) -> None:
-        if not self._sealed:
-            self._append(self._sealer.finish())
-            self._sealed = True
-        self._stored.sync()
-
-    def close(self) -> None:
-        self._stored.close()
-
-    def _append(self, data: bytes) -> None:
-        if data:
-            self._stored.write_at(self._stored_size, data)
-            self._stored_size += len(data)
-
-    def _refusal(self, problem: str) -> errors.NotSupported:
-        return errors.NotSupported(self._url, self._name, f"an encrypted object: {problem}")
+            upload = SealingUpload(
+                faces.upload(self.inner, hidden, bound_bytes=self.scheme.stored_bytes(size)),
+                self.scheme.sealer(new),
+                self.url,
+                new,
+            )
+            try:
+                buffer = memoryview(bytearray(COPY_BYTES))
+                for at in range(0, size, COPY_BYTES):
+                    upload.write(buffer[: source.read_into(at, buffer)])
+                upload.finish()
+            finally:
+                upload.abort()
+        finally:
+            source.close()

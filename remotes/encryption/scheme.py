@@ -35,6 +35,11 @@ class Scheme(Protocol):
         """Objects can be opened piece by piece."""
         ...
 
+    @property
+    def binds_names(self) -> bool:
+        """Something of the name is sealed into an object."""
+        ...
+
     def binding(self, name: str) -> str:
         """What of a name is sealed into the object: it can be moved freely between names of equal binding."""
         ...

@@ -24,6 +24,7 @@ class WholeObjects:
     """See the module's head. ``nonces`` gives fresh random bytes of the length asked for."""
 
     range_reads = False
+    binds_names = False
 
     def __init__(
         self,

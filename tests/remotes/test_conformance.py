@@ -12,7 +12,10 @@ from remotes import errors
 from remotes.clock import Clock
 from remotes.conformance import PROMISES, Promise, run_conformance, run_promise, scratch_of
 from remotes.contract import Buffer, Entry, Remote
+from remotes.encryption.aead import Algorithm
+from remotes.encryption.chunked import ChunkedObjects
 from remotes.encryption.markers import open_xo_encrypted
+from remotes.encryption.remote import EncryptedRemote
 from remotes.faults import Faults
 from remotes.faulty import FaultyRemote
 from remotes.local import LocalRemote
@@ -27,6 +30,9 @@ IMPLEMENTATIONS = {
     "retrying": lambda path: RetryingRemote(MemoryRemote()),
     "encrypted": lambda path: open_xo_encrypted(LocalRemote(path), "k" * 32),
     "encrypted memory": lambda path: open_xo_encrypted(MemoryRemote(), "k" * 32, algorithm="aes-256-gcm"),
+    "encrypted in chunks": lambda path: EncryptedRemote(
+        LocalRemote(path), ChunkedObjects(b"k" * 32, Algorithm.AES_256_GCM, b"r" * 16)
+    ),
     "faulty": lambda path: FaultyRemote(LocalRemote(path), Faults()),
 }
 

@@ -166,6 +166,8 @@ def test_a_cipher_is_not_asked_for_more_than_it_can(monkeypatch):
 class ByName(WholeObjects):
     """As a scheme that seals names would have it moved: by opening and sealing again."""
 
+    binds_names = True
+
     def binding(self, name: str) -> str:
         return name.removesuffix(".part")
 
@@ -193,7 +195,7 @@ def test_a_rename_that_the_scheme_does_not_allow_copies():
 
 
 def test_a_large_object_is_sealed_anew_out_of_sight(monkeypatch):
-    monkeypatch.setattr("remotes.encryption.remote.COPY_BYTES", 1000)
+    monkeypatch.setattr("remotes.encryption.remote.IN_MEMORY_BYTES_MAX", 1000)
     inner = MemoryRemote()
     remote = EncryptedRemote(inner, ByName(KEY, Algorithm.AES_256_GCM))
     remote.put("a", bytes(range(250)) * 100)
