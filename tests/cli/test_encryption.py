@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -130,3 +131,86 @@ def test_the_key_comes_from_a_file_a_command_or_the_url(tmp_path: Path, site: Si
     assert "remotes.nas.encryption.key" in site.xobackup("config", "check", "--secrets", code=2).err
     wrong = xobackup("backups", "list", "--remote", f"file://{world.root}?encryptionKey=1")
     assert wrong.code == 2 and "encryptionKey: expected a text" in wrong.err
+
+
+def own(site: Site, secret: Path, *lines: str, extra: str = "") -> None:
+    url = f'url = "file://{site.repository}"'
+    encryption = f'encryption = {{ mode = "xobackup", key = {{ file = "{secret}" }}{extra} }}'
+    site.configure(*lines, replace=(url, f"{url}\n{encryption}"))
+
+
+def secret_file(path: Path, text: str) -> Path:
+    path.write_text(text + "\n")
+    path.chmod(0o600)
+    return path
+
+
+def new_key() -> str:
+    return xobackup("remote", "encryption", "generate-key", "--mode", "xobackup").out.strip()
+
+
+def test_our_own_mode_from_the_first_key_to_the_last(site: Site, tmp_path: Path) -> None:
+    first = secret_file(tmp_path / "first", new_key())
+    own(site, first, 'mode = "delta"')
+    assert "the remote is not encrypted" in site.xobackup("run", code=1).err and files_of(site.repository) == {}
+    told = site.xobackup("remote", "encryption", "init", "nas", "--label", "backup server").out
+    assert "Xen Orchestra cannot read" in told and "remote key add nas --recovery" in told
+    assert "expected an empty remote" in site.xobackup("remote", "encryption", "init", "nas", code=2).err
+    site.xobackup("run")
+    site.pool.gc()
+    site.write("web", 0, b"later" * 1000)
+    expected = site.disk_sha256("web", 0)
+    site.xobackup("run")
+    assert json.loads((site.repository / "encryption.json").read_text())["algorithm"] == "xobackup-1"
+    filters = min(site.repository.glob("xo-vm-backups/*/vdis/*/*/data/*/chunk-filters.json"))
+    assert filters.read_bytes()[:4] == b"XBE1"
+    added = site.xobackup("remote", "key", "add", "nas", "--recovery", "--label", "safe", "--json")
+    (recovery,) = added.of("recovery-key")
+    second = secret_file(tmp_path / "second", "a passphrase of the operator")
+    site.xobackup("remote", "key", "rotate", "nas", "--file", second, "--label", "operator")
+    assert "the key is none of the 2 of this remote" in site.xobackup("backups", "list", code=2).err
+    own(site, second)
+    listed = site.xobackup("remote", "key", "list", "nas", "--json").of("key")
+    assert [(key["type"], key["label"]) for key in listed] == [("recovery", "safe"), ("passphrase", "operator")]
+    assert "is the one in use" in site.xobackup("remote", "key", "remove", "nas", listed[1]["id"], code=2).err
+    target = tmp_path / "web.raw"
+    own(site, secret_file(tmp_path / "paper", recovery["key"].lower().replace("-", " ")))
+    site.xobackup("restore", "disk", "web", "latest", "--remote", "nas", "--disk", "0", "--output", target)
+    assert hashlib.sha256(target.read_bytes()).hexdigest() == expected
+    site.xobackup("remote", "key", "remove", "nas", listed[1]["id"])
+    assert "no damage found" in site.xobackup("verify").out
+    assert "the key is right" in site.xobackup("remote", "encryption", "check", "nas").out
+    status = site.xobackup("remote", "encryption", "status", "nas").out
+    assert "own mode, which Xen Orchestra cannot read; 1 key" in status
+    assert "own mode: Xen Orchestra cannot read it" in site.xobackup("doctor").out
+    assert "own mode: Xen Orchestra cannot read it" in site.xobackup("plan").out
+
+
+def test_blocks_exchanged_on_the_storage_are_noticed(site: Site, tmp_path: Path) -> None:
+    own(site, secret_file(tmp_path / "key", new_key()), 'mode = "full"')
+    site.xobackup("remote", "encryption", "init", "nas")
+    site.xobackup("run")
+    assert not list(site.repository.glob("xo-vm-backups/*/*.checksum"))
+    one, other = sorted(site.repository.glob("xo-vm-backups/*/*.xva"))
+    one.write_bytes(other.read_bytes())
+    told = site.xobackup("verify", code=5).out
+    assert re.search(r"it is not what was written: chunk \d+: the authentication tag does not agree", told)
+
+
+def test_keys_are_never_given_on_the_command_line(site: Site, tmp_path: Path) -> None:
+    own(site, secret_file(tmp_path / "key", new_key()))
+    site.xobackup("remote", "encryption", "init", "nas")
+    assert "exactly one of --file and --env" in site.xobackup("remote", "key", "rotate", "nas", code=2).err
+    open_to_all = tmp_path / "open"
+    open_to_all.write_text(new_key())
+    open_to_all.chmod(0o644)
+    assert (
+        "can be read by everybody" in site.xobackup("remote", "key", "add", "nas", "--file", open_to_all, code=2).err
+    )
+    short = secret_file(tmp_path / "short", "short")
+    error = site.xobackup("remote", "key", "add", "nas", "--file", short, code=2).err
+    assert "a passphrase has at least 12 characters, found 5" in error
+    site.configure()
+    error = site.xobackup("remote", "key", "rotate", "nas", "--file", short, code=2).err
+    assert "not configured with xobackup's own" in error
+    assert "expected encryption" in site.xobackup("remote", "encryption", "init", "nas", code=2).err

@@ -113,6 +113,7 @@ def _remote(configuration: Configuration, name: str) -> Iterator[Verdict]:
     from xobackup.cli.jobs import remote_target
     from xobackup.cli.repositories import opened
     from xobackup.engine.known_remotes import look_at
+    from xobackup.engine.storage import remarks_on
 
     subject = f"remote {name}"
     with opened(remote_target(configuration, name)) as repository:
@@ -130,6 +131,8 @@ def _remote(configuration: Configuration, name: str) -> Iterator[Verdict]:
             state="ok",
             message=f"{remote.url} is writable, holds backups of {count_text(len(vms), 'VM')}",
         )
+        for told in remarks_on(remote_target(configuration, name)):
+            yield Verdict(subject=subject, state="ok", message=told)
         usage = remote.usage()
         if usage is None:
             return

@@ -148,7 +148,13 @@ def remote_target(configuration: Configuration, name: str, *, with_secrets: bool
         raise ConfigError([f"there is no remote {name!r} (known: {known})"], hint="or give a URL: file:///path")
     remote = configuration.remotes[name]
     encryption = _encryption(remote, name) if with_secrets else None
-    return engine.RemoteTarget(name=name, url=remote.url, storage=Storage(encryption=encryption))
+    storage = Storage(
+        layout=remote.layout or "",
+        compression=remote.compression or "",
+        compression_level=remote.compression_level,
+        encryption=encryption,
+    )
+    return engine.RemoteTarget(name=name, url=remote.url, storage=storage)
 
 
 def _encryption(remote: RemoteSection, name: str) -> Encryption | None:
@@ -159,7 +165,7 @@ def _encryption(remote: RemoteSection, name: str) -> Encryption | None:
     if section is None:
         return None
     key = resolve(section.key, f"remotes.{name}.encryption.key")
-    return Encryption(key=key, algorithm=section.algorithm or "")
+    return Encryption(key=key, mode=section.mode, algorithm=section.algorithm or "")
 
 
 def _tls(section: TlsSection) -> TlsPolicy:

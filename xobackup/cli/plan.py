@@ -28,6 +28,7 @@ def plan(options: JobOptions) -> None:
     from xobackup.cli.live import watched_world, watching
     from xobackup.engine.plan import as_data
     from xobackup.engine.run import plan_job
+    from xobackup.engine.storage import remarks_on
 
     output = Output(as_json=options.as_json)
     configuration = read_configuration(options.config)
@@ -39,6 +40,10 @@ def plan(options: JobOptions) -> None:
         output.record("plan", as_data(made))
         if made.vms or made.pools or not made.problems:
             _show(output, made)
+        for remote in job.remotes:
+            for told in remarks_on(remote):
+                output.record("remark", {"remote": remote.name, "message": told})
+                output.say(f"remote {remote.name}: {told}")
         failures.extend(watch.face.failures)
     if failures:
         hint = "\n".join(dict.fromkeys(failure.hint for failure in failures if failure.hint))

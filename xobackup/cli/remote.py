@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from xobackup.cli import encryption
+from xobackup.cli import encryption, keys
 from xobackup.cli.errors import Outcome
 from xobackup.cli.exits import Exit
 from xobackup.cli.options import ConfigOption, JsonOption
@@ -15,6 +15,7 @@ from xobackup.cli.output import Output, size_text
 
 app = typer.Typer(no_args_is_help=True, help="Test remotes and their encryption.")
 app.add_typer(encryption.app, name="encryption")
+app.add_typer(keys.app, name="key")
 
 
 @app.command()

@@ -69,9 +69,12 @@ class PoolSection(_Section):
 
 
 class EncryptionSection(_Section):
-    """Everything on the remote is encrypted, in Xen Orchestra's way: ``key`` is 32 characters."""
+    """Everything on the remote is encrypted."""
 
     key: Secret
+    """In Xen Orchestra's mode 32 characters; in ours a key (``XBK1-...``) or a passphrase."""
+    mode: Literal["xo", "xobackup"] = "xo"
+    """``xobackup``: our own, which Xen Orchestra cannot read."""
     algorithm: Literal["chacha20-poly1305", "aes-256-gcm"] | None = None
     """Of a remote that is still empty; one that holds something says its own."""
 
@@ -81,6 +84,26 @@ class RemoteSection(_Section):
 
     url: str
     encryption: EncryptionSection | None = None
+    layout: Literal["files", "directories"] | None = None
+    """Disks as VHD files, or as directories of one compressed object per block (``useVhdDirectory``)."""
+    compression: Literal["brotli", "zstd", "gzip", "none"] | None = None
+    """Of blocks in directories, where a chain begins; Xen Orchestra continues only brotli."""
+    compression_level: Annotated[int, Field(ge=-7, le=19)] | Literal["auto"] | None = None
+    """Of zstd; ``auto`` follows how fast the blocks come."""
+
+    @model_validator(mode="after")
+    def _compression_of_directories(self) -> RemoteSection:
+        if self.compression is not None and self.encryption is None and self._has_files():
+            raise ValueError('compression: only with layout = "directories"; VHD files are stored as they are')
+        if self.compression_level is not None and self.compression != "zstd":
+            raise ValueError('compression_level: only for compression = "zstd"')
+        return self
+
+    def _has_files(self) -> bool:
+        """Whether disks are kept as files there, as far as the configuration tells."""
+        if self.layout is not None:
+            return self.layout == "files"
+        return self.url.startswith(("/", "file:", "nfs:")) and "useVhdDirectory=true" not in self.url
 
 
 class VmRule(_Section):

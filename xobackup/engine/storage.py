@@ -18,12 +18,17 @@ if TYPE_CHECKING:
     from xobackup.repository.repository import Repository
 
 FILES, DIRECTORIES = "files", "directories"
-XO = "xo"
+XO, OWN = "xo", "xobackup"
+NO_COMPRESSION = "none"
+AUTO = "auto"
+BROTLI = "brotli"
+OWN_COMPRESSION = "zstd"
+"""Where Xen Orchestra cannot read anyway."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encryption:
-    """``mode``: :data:`XO`. ``algorithm`` is for a remote that is still empty; ``""`` leaves the choice."""
+    """``mode``: :data:`XO` or :data:`OWN`. ``algorithm``: of a remote that is still empty; ``""``: any."""
 
     key: str = field(repr=False)
     mode: str = XO
@@ -37,6 +42,8 @@ class Storage:
 
     layout: str = ""
     compression: str = ""
+    compression_level: int | str | None = None
+    """Of zstd: a number, or ``auto``."""
     encryption: Encryption | None = None
 
 
@@ -49,19 +56,53 @@ def open_repository(target: RemoteTarget, *, clock: Clock) -> Repository:
     parsed = parse_url(target.url)
     storage = target.storage
     directory = storage.layout == DIRECTORIES if storage.layout else parsed.options.get("useVhdDirectory") is True
-    options = RepositoryOptions(vhd_directory=directory)
+    options = RepositoryOptions(
+        vhd_directory=directory, codec=compression_of(target), zstd_level=_zstd_level(storage.compression_level)
+    )
     return Repository(open_remote_of(target), clock=clock, options=options)
+
+
+def compression_of(target: RemoteTarget) -> str:
+    """The codec for new chains, by its name in a repository: ``""`` is none."""
+    chosen = target.storage.compression
+    if chosen:
+        return "" if chosen == NO_COMPRESSION else chosen
+    encryption = target.storage.encryption
+    return OWN_COMPRESSION if encryption is not None and encryption.mode == OWN else BROTLI
+
+
+def _zstd_level(chosen: int | str | None) -> int | None:
+    return None if chosen == AUTO else 1 if chosen is None else int(chosen)
+
+
+def remarks_on(target: RemoteTarget) -> list[str]:
+    """What an operator should know of how ``target`` is kept."""
+    encryption = target.storage.encryption
+    if encryption is not None and encryption.mode == OWN:
+        return ["encrypted in xobackup's own mode: Xen Orchestra cannot read it"]
+    codec = compression_of(target)
+    if codec not in (BROTLI, "gzip", ""):
+        return [
+            f"compression {codec}: Xen Orchestra cannot read what is written with it, and would start with a full"
+        ]
+    if codec != BROTLI:
+        return [f"compression {codec or NO_COMPRESSION}: Xen Orchestra reads it, but would start with a full"]
+    return []
 
 
 def open_remote_of(target: RemoteTarget) -> Remote:
     """The remote of ``target``, seen through its encryption. Raises errors of the remote, also ``KeyRefused``."""
+    from remotes.encryption.keyring import open_own_encrypted
     from remotes.encryption.markers import open_xo_encrypted
+    from xobackup.repository.binding import binding_of
 
     encryption = encryption_of(target)
     remote = open_plain_remote(target)
     if encryption is None:
         return remote
     try:
+        if encryption.mode == OWN:
+            return open_own_encrypted(remote, encryption.key, binding=binding_of)
         return open_xo_encrypted(remote, encryption.key, algorithm=encryption.algorithm or None)
     except BaseException:
         remote.close()

@@ -47,8 +47,11 @@ class ZstdCodec:
 
     name = "zstd"
 
+    def __init__(self, level: int = ZSTD_LEVEL) -> None:
+        self._level = level
+
     def compress(self, data: Buffer) -> bytes:
-        return zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(data)
+        return zstandard.ZstdCompressor(level=self._level).compress(data)
 
     def decompress(self, data: bytes, limit_bytes: int) -> bytes:
         try:

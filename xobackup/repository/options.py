@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from vhd.block import BLOCK_BYTES
 from vhd.header import ENTRIES_MAX
 from vhd.layout import SIZE_MAX_BYTES
+from xobackup.repository.codecs import ZSTD_LEVEL
 
 DISK_MAX_BYTES = ENTRIES_MAX * BLOCK_BYTES
 """The largest disk that can be stored: what the table of a VHD directory has room for."""
@@ -19,7 +20,9 @@ class RepositoryOptions:
 
     vhd_directory: bool = False
     codec: str = "brotli"
-    """For new VHD directories. Xen Orchestra continues a chain only when it is brotli."""
+    """For new chains of VHD directories; ``""`` is none. Xen Orchestra continues a chain only when it is brotli."""
+    zstd_level: int | None = ZSTD_LEVEL
+    """``None``: by what there is time for."""
     digests: bool = True
     """Keep block digests under ``.xobackup/``."""
     use_cache: bool = True

@@ -39,7 +39,7 @@ class Repository:
     def __init__(self, remote: Remote, *, clock: Clock, options: RepositoryOptions | None = None) -> None:
         self.remote = remote
         self.options = options or RepositoryOptions()
-        if self.options.codec not in CODECS:
+        if self.options.codec and self.options.codec not in CODECS:
             raise RepositoryError(f"compression: expected one of {', '.join(CODECS)}, found {self.options.codec!r}")
         if not remote.capabilities.random_access:
             self.options = replace(self.options, vhd_directory=True)

@@ -7,12 +7,14 @@ from typing import Any
 
 from remotes.contract import Remote
 from remotes.errors import NotFound
+from vhd.codec import Codec
 from xobackup.clock import Clock
+from xobackup.repository.adaptive import AdaptiveZstd
 from xobackup.repository.base import BaseRefusal, Tip, find_base, tip_of
 from xobackup.repository.caching import drop_cache, rebuild_cache
 from xobackup.repository.clean import plan_clean
 from xobackup.repository.cleaning import CleanReport, apply_clean
-from xobackup.repository.codecs import CODECS
+from xobackup.repository.codecs import CODECS, ZstdCodec
 from xobackup.repository.digest_store import DigestStore
 from xobackup.repository.errors import PointNotFound, Refused
 from xobackup.repository.findings import CleanFinding
@@ -114,6 +116,7 @@ class VmDirectory:
             virtual_size_bytes=virtual_size_bytes,
             base=base,
             codec=self._options.codec,
+            zstd=self._zstd(),
         )
         digests = DigestStore(self._remote, self.vm, path) if self._options.digests else None
         return DiskWriter(workspace, spec, digests=digests, check=self.lock.check)
@@ -212,6 +215,10 @@ class VmDirectory:
 
     def _listing(self) -> PointListing:
         return list_points(self._remote, self.vm, use_cache=self._options.use_cache)
+
+    def _zstd(self) -> Codec:
+        level = self._options.zstd_level
+        return AdaptiveZstd(self._clock.monotonic_s) if level is None else ZstdCodec(level)
 
     def _workspace(self, path: str) -> RemoteWorkspace:
         return RemoteWorkspace(self._remote, f"{vm_directory(self.vm)}/{path}")

@@ -12,19 +12,20 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from remotes.contract import WritableFile
 from remotes.errors import RemoteError
 from vhd.block import Block
+from vhd.codec import Codec
 from vhd.directory_writer import VhdDirectoryWriter
 from vhd.file import VhdFileWriter
 from vhd.footer import DiskType, new_footer
 from vhd.layout import ParentLink
 from vhd.timestamps import to_vhd
 from xobackup.repository.base_disk import BaseDisk
-from xobackup.repository.codecs import codec_of
+from xobackup.repository.codecs import ZstdCodec, codec_of
 from xobackup.repository.digest_store import DigestStore
 from xobackup.repository.digests import DigestRecorder
 from xobackup.repository.errors import Refused
@@ -61,6 +62,9 @@ class DiskSpec:
     virtual_size_bytes: int
     base: Base | None
     codec: str = "brotli"
+    """Where a chain begins; a delta follows its base."""
+    zstd: Codec = field(default_factory=ZstdCodec)
+    """What compresses where the codec is zstd."""
 
     @property
     def directory(self) -> bool:
@@ -170,7 +174,8 @@ class DiskWriter:
         parent = None if base is None else ParentLink(name=base.name, uuid=base.uuid)
         if spec.directory:
             self._workspace.delete_tree(self._part)
-            codec = codec_of(spec.codec if base is None or base.codec is None else base.codec)
+            name = spec.codec if base is None or base.codec is None else base.codec
+            codec = spec.zstd if name == spec.zstd.name else codec_of(name)
             return VhdDirectoryWriter.create(self._workspace, self._part, footer=footer, parent=parent, codec=codec)
         self._workspace.delete(self._part)
         self._file = self._workspace.create(self._part)
