@@ -201,6 +201,10 @@ def _settings(section: JobSection) -> engine.Settings:
     return engine.Settings(
         mode=section.mode,
         compression=section.compression or "zstd",
+        snapshot=section.snapshot,
+        offline_backup=section.offline_backup,
+        shutdown_wait_s=section.shutdown_wait_s,
+        hard_shutdown_allowed=section.hard_shutdown_allowed,
         retention=section.retention,
         full_interval=section.full_interval,
         unexpected_fulls_max=section.unexpected_fulls_max,

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from xobackup.engine.plan import RunPlan
 
 
+TAKEN = {"disk": "disks only", "memory": "with memory", "offline": "shut down", "without": "shut down"}
+"""In which way a VM is taken, where that needs a word."""
+
+
 def register(app: typer.Typer) -> None:
     """Add the command."""
     job_command(app, plan)
@@ -101,10 +105,15 @@ def _vm_rows(vm: dict[str, Any]) -> list[list[str]]:
     if vm["refusal"]:
         return [[name, "", "refused", "", "", vm["refusal"]]]
     rows: list[list[str]] = []
+    taking = vm["taking"]
+    if taking["reason"]:
+        about = size_text(taking["memory_bytes"]) if taking["memory_bytes"] else ""
+        rows.append([name, "", TAKEN[taking["method"]], "", about, taking["reason"]])
     archive = vm["archive"]
     if archive:
         about = f"at most {size_text(archive['bound_bytes'])}"
-        rows.append([name, "", "full", ", ".join(archive["remotes"]), about, archive["reason"]])
+        first = name if not rows else ""
+        rows.append([first, "", "full", ", ".join(archive["remotes"]), about, archive["reason"]])
     for disk in vm["disks"]:
         if archive:
             rows.append(["", f"{disk['device']} {disk['name']}".strip(), "", "", "", ""])
@@ -115,6 +124,6 @@ def _vm_rows(vm: dict[str, Any]) -> list[list[str]]:
             rows.append([first, label, route["mode"], *cells])
     for skipped in vm["skipped_disks"]:
         rows.append([name if not rows else "", skipped["name"], "left out", "", "", skipped["reason"]])
-    for warning in vm["warnings"]:
+    for warning in (*vm["warnings"], *filter(None, [taking["warning"]])):
         rows.append([name if not rows else "", "", "warning", "", "", warning])
     return rows

@@ -142,10 +142,11 @@ def show_report(output: Output, report: RunReport, *, remotes: int) -> None:
 
 def _remarks(vm: VmReport) -> str:
     """Why it failed; or what is worth a look, earlier attempts included."""
+    off = [f"it was off for {duration_text(vm.downtime_s)}"] if vm.downtime_s else []
     lines = [f"attempt {one.number}: {one.error}" for one in vm.tried if len(vm.tried) > 1 or one.error != vm.reason]
     if vm.reason:
         lines = lines or [vm.reason]
-    return "\n".join([*lines, *(vm.warnings if not vm.reason else ())])
+    return "\n".join([*lines, *off, *(vm.warnings if not vm.reason else ())])
 
 
 def _show_pools(output: Output, title: str, report: RunReport, *, remotes: int) -> None:

@@ -34,7 +34,11 @@ Srs = Annotated[
 ]
 Vms = Annotated[
     list[str] | None,
-    _option(MADE, "--vm", "NAME=SIZE[+SIZE][,filled=SIZE][,sr=NAME][,tag=TAG][,halted][,cd]. May be repeated."),
+    _option(
+        MADE,
+        "--vm",
+        "NAME=SIZE[+SIZE][,filled=SIZE][,tag=TAG][,suspended][,uefi]...; docs/simpool.md has all. May be repeated.",
+    ),
 ]
 Nbd = Annotated[Literal["off", "nbd", "insecure_nbd"], _option(MADE, "--nbd", "Purpose of its first network.")]
 

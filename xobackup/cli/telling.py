@@ -154,6 +154,8 @@ _SENTENCES: dict[str, Callable[[Mapping[str, Any]], tuple[str, Style]]] = {
     "fell-back-to-full": _fell_back,
     "stepped-down": _stepped_down,
     "cbt-switched-on": _tracked,
+    "vm-shut-down": lambda event: (f"shut down for its backup in {duration_text(event['duration_s'])}", None),
+    "vm-started": lambda event: (f"started again, it was off for {duration_text(event['downtime_s'])}", None),
     "snapshot-data-kept": lambda event: (f"the snapshot keeps its data: {event['reason']}", None),
     "snapshot-data-purged": lambda event: (
         f"{count_text(event['disks'], 'disk')} of the snapshot purged: only change logs stay on the pool",

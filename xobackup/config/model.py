@@ -162,6 +162,14 @@ class JobSection(_Section):
     """``full``: the whole VM as one archive (XVA) each time."""
     compression: Literal["zstd", "gzip", "none"] | None = None
     """Of full backups, done by the host; zstd when absent."""
+    snapshot: Literal["disk", "memory", "offline"] = "disk"
+    """How VMs are taken: running; with their memory; shut down, and started again at once."""
+    offline_backup: bool = False
+    """``mode = "full"``: shut the VM down, export it without a snapshot, start it again."""
+    shutdown_wait_s: Annotated[float, Field(gt=0, le=86_400)] = 600
+    """How long a guest gets to shut down before its VM is refused."""
+    hard_shutdown_allowed: bool = False
+    """Switch off guests that do not shut down in time."""
     retention: Annotated[int, Field(ge=1, le=100_000)] = 7
     """Restore points kept per VM."""
     full_interval: Annotated[int, Field(ge=0)] = 0
@@ -217,6 +225,14 @@ class JobSection(_Section):
             raise ValueError('compression: only for mode = "full"; disks of delta backups are stored as they are')
         if self.full_interval and self.mode == "full":
             raise ValueError('full_interval: only for mode = "delta"; every backup of this job is a full')
+        return self
+
+    @model_validator(mode="after")
+    def _ways_to_take_a_vm(self) -> JobSection:
+        if self.offline_backup and self.mode != "full":
+            raise ValueError('offline_backup: only for mode = "full"; for deltas there is snapshot = "offline"')
+        if self.offline_backup and self.snapshot != "disk":
+            raise ValueError(f'offline_backup takes no snapshot, but snapshot is "{self.snapshot}"')
         return self
 
     @field_validator("remotes")

@@ -169,6 +169,8 @@ def _report(
         read_bytes=done.read_bytes,
         points=dict(done.points),
         mode=backup.mode,
+        taken=done.taken,
+        downtime_s=done.downtime_s,
         fulls=sum(1 for _, via in disks if not via.delta) + done.exported.disks,
         deltas=sum(1 for _, via in disks if via.delta),
         vias=tuple(sorted({via.value for _, via in disks})),

@@ -82,7 +82,12 @@ class VmBackup:
         parts: Parts = {"targets": self._targets, "cancel": self._cancel, "warn": warn}
         self._prepared = Preparation(context, vm, **parts)
         self._taking = Taking(
-            context, self._prepared, cancel=self._cancel, warn=self._warn, remarks=self.done.warnings
+            context,
+            self._prepared,
+            cancel=self._cancel,
+            warn=self._warn,
+            fail=lambda error: self._fail("", error),
+            remarks=self.done.warnings,
         )
         self._freezing = Freezing(context, self.facts, cancel=self._cancel, warn=self._warn, results=self.done.hooks)
         self._way: DeltaBackup | FullBackup = (
@@ -135,8 +140,10 @@ class VmBackup:
         self._world.journal.write(planned)
 
     def freeze(self) -> None:
-        """Make the VM ready for its snapshot: it may not migrate, and hooks quiesce what runs in it."""
+        """Make the VM ready for its snapshot: it may not migrate, hooks quiesce what runs in it, and it is shut down
+        where that is asked for."""
         self._held.callback(self._drop_snapshot)
+        self._held.callback(self._end_taking)
         self._held.enter_context(self._blocked)
         self._blocked.enter_context(migration_blocked(self._session, self._prepared.vm.ref, self._job.id))
         self._held.callback(lambda: self._freezing.thaw(self._error))
@@ -144,6 +151,8 @@ class VmBackup:
             self._taking.ready(self.plan)
             self._moment = self._taking.moment()
             self._freezing.freeze(self._prepared.vm)
+            if self._taking.shut_down(self.plan):
+                self._moment = self._taking.moment()
 
     def snapshot(self) -> None:
         """Take the snapshot."""
@@ -156,11 +165,13 @@ class VmBackup:
         with self._phase("thaw"):
             self._freezing.thaw()
             self._plan = self._taking.match(self.plan, self.taken)
+            self.done.taken = self.plan.taking.method.value
 
     def transfer(self) -> None:
         """Read the snapshot into the remotes; afterwards the VM may migrate again."""
         with self._phase("transfer"):
             self._way.export(self.plan, self.taken, self._prepared.vm)
+        self._end_taking()
         self._blocked.close()
 
     def publish(self) -> None:
@@ -190,6 +201,11 @@ class VmBackup:
         """Known once there is a snapshot."""
         assert self._taken is not None
         return self._taken
+
+    def _end_taking(self) -> None:
+        """What was read is read: a VM that was shut down runs again from here on."""
+        self._taking.end()
+        self.done.downtime_s = self._taking.downtime_s
 
     def _drop_snapshot(self) -> None:
         """Nothing will ever continue from it: no remote can have it, or it was for a full backup.
@@ -244,7 +260,7 @@ class VmBackup:
         )
 
     def _fail(self, remote: str, error: BaseException) -> None:
-        self.done.errors.append(f"{remote}: {error}")
+        self.done.errors.append(f"{remote}: {error}" if remote else str(error))
         event = events.Failed(
             vm=self._prepared.vm.uuid,
             remote=remote,

@@ -18,6 +18,10 @@ class Done:
     warnings: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     merged_blocks: int = 0
+    taken: str = ""
+    """In which way (:class:`xobackup.engine.taking.way.Method`)."""
+    downtime_s: float = 0.0
+    """How long the VM was off for its backup."""
     exported: Exported = field(default_factory=Exported)
     """The images of a full backup."""
     hooks: list[HookResult] = field(default_factory=list)

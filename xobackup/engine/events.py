@@ -132,6 +132,25 @@ class SteppedDown(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VmShutDown(Event):
+    """A VM was shut down for its backup; ``duration_s``: what its guest took."""
+
+    kind: ClassVar[str] = "vm-shut-down"
+    durable: ClassVar[bool] = True
+    vm: str
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VmStarted(Event):
+    """It runs again; ``downtime_s``: since it was asked to shut down."""
+
+    kind: ClassVar[str] = "vm-started"
+    vm: str
+    downtime_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CbtSwitchedOn(Event):
     """``lost``: it had been on before, and this is what is known about why it is not any more."""
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 JOB_NAMESPACE = uuid.UUID("6f1b6d0a-6d0e-4c39-9d4e-5d2a7c0a9b11")
 DELTA, FULL, METADATA = "delta", "full", "metadata"
 MODES = (DELTA, FULL, METADATA)
+SNAPSHOTS = ("disk", "memory", "offline")
 COMPRESSIONS = ("zstd", "gzip", "none")
 DEFAULT_SNAPSHOT_NAME = "[xobackup {job}] {vm}"
 
@@ -92,6 +93,14 @@ class Settings:
     ``metadata``: the databases of the pools, and no VM."""
     compression: str = "zstd"
     """Of full backups, by the host: one of :data:`COMPRESSIONS`."""
+    snapshot: str = "disk"
+    """How VMs are taken: one of :data:`SNAPSHOTS`, see :mod:`xobackup.engine.taking.way`."""
+    offline_backup: bool = False
+    """Full backups only: shut the VM down, export it without a snapshot, start it again."""
+    shutdown_wait_s: float = 600.0
+    """How long a guest gets to shut down."""
+    hard_shutdown_allowed: bool = False
+    """Switch a guest off that does not shut down in time; otherwise its VM is refused."""
     retention: int = 7
     """Restore points kept per VM on each remote."""
     full_interval: int = 0
@@ -186,6 +195,7 @@ def check_job(job: Job) -> list[str]:
     for key, value, known in (
         ("mode", settings.mode, MODES),
         ("compression", settings.compression, COMPRESSIONS),
+        ("snapshot", settings.snapshot, SNAPSHOTS),
     ):
         if value not in known:
             problems.append(f"{key} must be one of {', '.join(known)}, got {value!r}")
@@ -193,6 +203,7 @@ def check_job(job: Job) -> list[str]:
         problems.append("purge_snapshot_data needs NBD, but nbd is off: every backup would be a full")
     if settings.purge_snapshot_data and settings.cbt is CbtUse.OFF:
         problems.append("purge_snapshot_data needs changed block tracking, but cbt is off")
+    problems += _check_modes(settings)
     if not job.name.strip():
         problems.append("it has no name")
     if not job.pools:
@@ -207,6 +218,18 @@ def check_job(job: Job) -> list[str]:
         settings.snapshot_name.format(job="", vm="")
     except (KeyError, IndexError, ValueError, AttributeError) as error:
         problems.append(f"snapshot_name {settings.snapshot_name!r} may only use {{job}} and {{vm}}: {error!r}")
+    return problems
+
+
+def _check_modes(settings: Settings) -> list[str]:
+    """What cannot go together in the ways a VM is taken."""
+    problems: list[str] = []
+    if settings.offline_backup and settings.mode != FULL:
+        problems.append('offline_backup: only for mode = "full"; a delta needs a snapshot (snapshot = "offline")')
+    if settings.offline_backup and settings.snapshot != "disk":
+        problems.append(f'offline_backup takes no snapshot, but snapshot is "{settings.snapshot}"')
+    if settings.shutdown_wait_s <= 0:
+        problems.append(f"shutdown_wait_s must be more than 0, got {settings.shutdown_wait_s:g}")
     return problems
 
 

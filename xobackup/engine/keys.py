@@ -33,6 +33,9 @@ REMOTES = "xobackup:remotes"
 CLAIM = "xobackup:active:"
 """Ours: begins the key by which a living run says that it works on a VM (:mod:`xobackup.engine.leftovers.claim`)."""
 
+SHUTDOWN = "xobackup:shutdown"
+"""Ours, on a live VM: who shut it down for a backup (:mod:`xobackup.engine.taking.owed`)."""
+
 RESET = (*RESET_KEYS, RUN, REMOTES)
 """Removed from a live VM and its disks before a snapshot copies them, and from what was restored."""
 
@@ -78,7 +81,7 @@ def run_of_claim(key: str) -> str:
 
 def without_claims(config: Mapping[str, str]) -> dict[str, str]:
     """``other_config`` as it is when nobody works on the VM: what is copied elsewhere."""
-    return {key: value for key, value in config.items() if not key.startswith(CLAIM)}
+    return {key: value for key, value in config.items() if not key.startswith(CLAIM) and key != SHUTDOWN}
 
 
 def blocked_text(job_id: str) -> str:
@@ -126,6 +129,7 @@ __all__ = [
     "RESET",
     "RUN",
     "SCHEDULE",
+    "SHUTDOWN",
     "SR",
     "VM",
     "blocked_text",

@@ -15,6 +15,7 @@ from xobackup.engine.full.plan import ArchivePlan, archive_data, plan_archive
 from xobackup.engine.job import FULL, Job
 from xobackup.engine.reading.ladder import STREAMS, Terms, told
 from xobackup.engine.select import MIGRATING, Skipped, Why, select_disks
+from xobackup.engine.taking.way import PLAIN, TakingPlan, plan_taking
 from xobackup.engine.turns.chains import Chain, depth_warnings, unhealthy_chains
 from xobackup.engine.turns.chains import told as told_chains
 from xobackup.engine.view import DiskView, VmView
@@ -47,6 +48,8 @@ class VmPlan:
     skipped_disks: tuple[Skipped, ...] = ()
     refusal: str = ""
     warnings: tuple[str, ...] = ()
+    taking: TakingPlan = PLAIN
+    """In which way the VM is taken."""
     archive: ArchivePlan | None = None
     """A full backup: all of it in one stream; then the disks have no routes."""
 
@@ -111,6 +114,7 @@ def plan_vm(
         skipped_disks=selection.skipped,
         refusal=refusal,
         warnings=(*warnings, *depth_warnings(selection.chosen)),
+        taking=plan_taking(job, vm, [one.name or one.uuid for one in selection.skipped]),
         archive=archive,
     )
 
@@ -197,6 +201,7 @@ def vm_data(plan: VmPlan) -> dict[str, Any]:
         "refusal": plan.refusal,
         "warnings": list(plan.warnings),
         "estimated_bytes": plan.estimated_bytes,
+        "taking": plan.taking.as_data(),
         "archive": None if plan.archive is None else archive_data(plan.archive),
         "disks": [_disk_data(disk) for disk in plan.disks],
         "skipped_disks": [asdict(skipped) for skipped in plan.skipped_disks],

@@ -78,6 +78,7 @@ class Preparation:
                 vm.ref,
                 vm.uuid,
                 job_id=self._job.id,
+                run_id=self._context.run_id,
                 published=published,
                 journal=self._world.journal,
             )

@@ -69,7 +69,7 @@ def draft_full(job: Job, *, vm: Record, taken: Taken, timestamp_ms: int) -> Reco
         "scheduleId": job.schedule_id,
         "timestamp": timestamp_ms,
         "vm": without_our_blocks(vm),
-        "vmSnapshot": taken.record,
+        "vmSnapshot": taken.record if taken.snapshot else without_our_blocks(taken.record),
         "tags": [],
     }
 

@@ -15,6 +15,7 @@ from xobackup.engine import events, keys
 from xobackup.engine.removal import detach_from_control_domains, remove_snapshot
 from xobackup.engine.taking.marks import write_marks
 from xobackup.engine.taking.migration import unblock_migration
+from xobackup.engine.taking.owed import mark_of, settle
 from xobackup.engine.taking.taken import vdis_of
 from xobackup.xapi.errors import NotFound
 
@@ -29,16 +30,18 @@ def clean_locked(
     vm_uuid: str,
     *,
     job_id: str,
+    run_id: str,
     published: Mapping[str, Collection[str]],
     journal: Sink,
 ) -> bool:
-    """Remove what any earlier run of this job left of a VM; returns whether there was anything.
+    """Remove what any earlier run of this job left of a VM; returns whether there was anything. ``run_id``: ours.
 
     Only while holding all the VM's locks. ``published``: snapshot disks (uuid) that are the newest of a chain on
     remotes (names). A snapshot among them whose mark is missing (the run was interrupted between publishing and
     marking) gets it now: it is a good base.
     """
     found = _unblock(session, vm_ref, vm_uuid, job_id, journal)
+    found |= _settle(session, vm_ref, vm_uuid, journal, job_id=job_id, ours=run_id)
     for ref, record in _snapshots(session, vm_ref):
         config = record.get("other_config", {})
         if keys.is_temporary(str(record["name_label"]), job_id=job_id):
@@ -59,6 +62,16 @@ def clean_locked(
             _remove(session, ref)
             _tell(journal, vm_uuid, f"snapshot {record['uuid']}", "its export was never completed")
     return found
+
+
+def _settle(session: Session, vm_ref: str, vm_uuid: str, journal: Sink, *, job_id: str, ours: str) -> bool:
+    """Start a VM that another run of the job had shut down; returns whether it was owed anything."""
+    mark = mark_of(session.call("VM.get_other_config", vm_ref), vm_uuid)
+    if mark is None or mark.run_id == ours or mark.job_id != job_id:
+        return False
+    done = settle(session, vm_ref, mark)
+    _tell(journal, vm_uuid, "mark of a shutdown for a backup", done)
+    return True
 
 
 def _mark_late(session: Session, ref: str, vdis: Collection[str], remotes: Collection[str]) -> None:

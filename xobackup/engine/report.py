@@ -38,6 +38,10 @@ class VmReport:
     points: dict[str, str] = field(default_factory=dict)
     mode: str = "delta"
     """``full``: the whole VM as one archive, of which ``fulls`` counts the disks."""
+    taken: str = ""
+    """In which way (:class:`xobackup.engine.taking.way.Method`); ``""`` when it did not come to that."""
+    downtime_s: float = 0.0
+    """How long it was off for its backup."""
     fulls: int = 0
     deltas: int = 0
     vias: tuple[str, ...] = ()

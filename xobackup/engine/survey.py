@@ -101,6 +101,7 @@ class _Viewer:
             blocked_operations=_map(record, "blocked_operations"),
             current_operations=tuple(_map(record, "current_operations").values()),
             other_config=_map(record, "other_config"),
+            memory_bytes=_number(record, "memory_dynamic_max"),
             disks=tuple(disks.values()),
         )
 

@@ -107,4 +107,6 @@ class VmView:
     blocked_operations: Mapping[str, str] = field(default_factory=dict)
     current_operations: tuple[str, ...] = ()
     other_config: Mapping[str, str] = field(default_factory=dict)
+    memory_bytes: int = 0
+    """What it may use at most."""
     disks: tuple[DiskView, ...] = ()

@@ -6,6 +6,7 @@ with their PBDs, networks with a PIF per host, VMs with metrics, disks and inter
 
 from __future__ import annotations
 
+import base64
 import random
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,8 @@ from vhd.block import BLOCK_BYTES
 from xobackup.simpool import attach, disks, vm_rules
 from xobackup.simpool.build_host import build_host
 from xobackup.simpool.content import Seeded
-from xobackup.simpool.messages.vm_life import start_vm
+from xobackup.simpool.messages.vm_life import SHUTDOWN, start_vm
+from xobackup.simpool.messages.vm_memory import suspend_vm
 from xobackup.simpool.storage.space import Files, ThickVolumes
 from xobackup.simpool.storage.store import SrStore
 from xobackup.simpool.values import NULL
@@ -47,6 +49,8 @@ FOREIGN = "simulated-foreign-bytes"
 """The key in a repository's other_config that keeps what else lies there."""
 ISO_BYTES = 4 << 20
 IPV6 = "::1"
+EFI_VARIABLES_BYTES = 20_000
+VTPM_BYTES = 3_000
 
 
 def build_pool(toolstack: Toolstack, spec: PoolSpec, directory: Path, *, addresses: list[str]) -> None:
@@ -215,14 +219,29 @@ def vm_record(spec: VmSpec) -> dict[str, Any]:
         "domain_type": "hvm",
         "power_state": "Halted",
         "domid": -1,
+        **(_uefi(spec) if spec.uefi else {}),
     }
+
+
+def _uefi(spec: VmSpec) -> dict[str, Any]:
+    """What a VM with UEFI and secure boot has instead."""
+    return {
+        "HVM_boot_params": {"order": "cdn", "firmware": "uefi"},
+        "platform": {"acpi": "1", "secureboot": "true", "device-model": "qemu-upstream-uefi", "vtpm": "true"},
+        "NVRAM": {"EFI-variables": _secret(f"{spec.name} EFI variables", EFI_VARIABLES_BYTES)},
+    }
+
+
+def _secret(name: str, length: int) -> str:
+    """Bytes that are the same for every run, as text."""
+    return base64.b64encode(random.Random(name).randbytes(length)).decode()
 
 
 def _vm(toolstack: Toolstack, spec: VmSpec, number: int, srs: dict[str, str], networks: dict[str, str]) -> None:
     database = toolstack.database
     default = database.get("pool", toolstack.pool)["default_SR"]
     metrics = database.create("VM_metrics", {"memory_actual": spec.memory_bytes, "VCPUs_number": 2, "hvm": True})
-    config = {"mac_seed": database.new_uuid()}
+    config = {"mac_seed": database.new_uuid()} | ({SHUTDOWN: spec.shutdown} if spec.shutdown else {})
     vm = database.create("VM", {**vm_record(spec), "metrics": metrics, "other_config": config})
     for position, disk in enumerate(spec.disks):
         sr = srs[disk.sr] if disk.sr else default
@@ -239,8 +258,13 @@ def _vm(toolstack: Toolstack, spec: VmSpec, number: int, srs: dict[str, str], ne
     for position, name in enumerate(spec.networks):
         network = networks[name] if name else next(iter(networks.values()))
         _vif(toolstack, vm, network, position, number)
-    if spec.power_state == "Running":
+    if spec.vtpm:
+        vtpm = database.create("VTPM", {"VM": vm, "allowed_operations": ["destroy"]})
+        toolstack.vtpm_contents[vtpm] = _secret(f"{spec.name} VTPM", VTPM_BYTES)
+    if spec.power_state != "Halted":
         start_vm(toolstack, vm, host=toolstack.master)
+    if spec.power_state == "Suspended":
+        suspend_vm(toolstack, vm)
     vm_rules.refresh(database, vm)
 
 

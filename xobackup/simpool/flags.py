@@ -2,7 +2,8 @@
 
     size     8G, 512M, 64K, 1048576
     SR       NAME=TYPE[,size=SIZE][,used=SIZE][,formats=qcow2+vhd][,hosts=0+2][,read-only]
-    VM       NAME=SIZE[+SIZE...][,filled=SIZE][,sr=NAME][,tag=TAG+TAG][,halted][,cd]
+    VM       NAME=SIZE[+SIZE...]|none[,filled=SIZE][,sr=NAME][,tag=TAG+TAG][,halted][,suspended][,memory=SIZE][,cd]
+             [,uefi][,vtpm][,shutdown=SECONDS|refuses]
 
 Every refusal names the text, what was expected and what was found.
 """
@@ -55,23 +56,44 @@ def parse_sr(text: str) -> SrSpec:
     return replace(made, physical_size=parse_size(given["size"])) if "size" in given else made
 
 
+VM_SHAPE = (
+    "NAME=SIZE[+SIZE...] or NAME=none[,filled=SIZE][,sr=NAME][,tag=TAG+TAG][,halted][,suspended][,memory=SIZE][,cd]"
+    "[,uefi][,vtpm][,shutdown=SECONDS|refuses]"
+)
+VM_OPTIONS = {"filled", "sr", "tag", "halted", "suspended", "memory", "cd", "uefi", "vtpm", "shutdown"}
+NO_DISKS = "none"
+
+
 def parse_vm(text: str) -> VmSpec:
     """A VM with its disks."""
-    shape = "NAME=SIZE[+SIZE...][,filled=SIZE][,sr=NAME][,tag=TAG+TAG][,halted][,cd]"
-    name, sizes, options = _split("VM", text, shape)
-    given = _options("VM", text, options, {"filled", "sr", "tag", "halted", "cd"})
+    name, sizes, options = _split("VM", text, VM_SHAPE)
+    given = _options("VM", text, options, VM_OPTIONS)
     filled = parse_size(given.get("filled", "0"))
+    sized = [] if sizes == NO_DISKS else [parse_size(one) for one in sizes.split("+")]
     disks = tuple(
         DiskSpec(name=f"{name} {number}", size_bytes=size, filled_bytes=min(filled, size), sr=given.get("sr", ""))
-        for number, size in enumerate(parse_size(one) for one in sizes.split("+"))
+        for number, size in enumerate(sized)
     )
-    return VmSpec(
+    if "halted" in given and "suspended" in given:
+        raise BadFlag("VM", text, "either halted or suspended, found both")
+    made = VmSpec(
         name=name,
         disks=disks,
         tags=tuple(filter(None, given.get("tag", "").split("+"))),
-        power_state="Halted" if "halted" in given else "Running",
+        power_state="Halted" if "halted" in given else "Suspended" if "suspended" in given else "Running",
         cd_drive="cd" in given,
+        uefi="uefi" in given,
+        vtpm="vtpm" in given,
+        shutdown=_shutdown(text, given.get("shutdown", "")),
     )
+    return replace(made, memory_bytes=parse_size(given["memory"])) if "memory" in given else made
+
+
+def _shutdown(text: str, given: str) -> str:
+    """How a guest takes a clean shutdown."""
+    if given in ("", "refuses") or re.fullmatch(r"\d{1,6}(\.\d{1,3})?", given):
+        return given
+    raise BadFlag("VM", text, f"shutdown=SECONDS or shutdown=refuses, found {given!r}")
 
 
 def make_spec(

@@ -31,12 +31,18 @@ class VmSpec:
     disks: tuple[DiskSpec, ...] = (DiskSpec(),)
     networks: tuple[str, ...] = ("",)
     tags: tuple[str, ...] = ()
-    power_state: Literal["Running", "Halted"] = "Running"
+    power_state: Literal["Running", "Halted", "Suspended"] = "Running"
     description: str = ""
     memory_bytes: int = GIB
     template: bool = False
     cd_drive: bool = False
     """A CD drive, with an image in it if the pool has a repository of images."""
+    uefi: bool = False
+    """UEFI firmware with secure boot, and variables in its NVRAM."""
+    vtpm: bool = False
+    """A virtual TPM that holds something."""
+    shutdown: str = ""
+    """How its guest takes a clean shutdown: at once; ``refuses``; or so many seconds later."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

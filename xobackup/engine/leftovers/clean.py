@@ -17,6 +17,7 @@ from xobackup.engine.leftovers.claim import pool_time_s
 from xobackup.engine.leftovers.find import find
 from xobackup.engine.leftovers.judge import Fate, Kind, Leftover, Seen
 from xobackup.engine.removal import destroy_vdi, detach_from_control_domains, remove_snapshot
+from xobackup.engine.taking.owed import StartFailed, StillGoingDown, mark_of, settle
 from xobackup.engine.taking.taken import vdis_of
 from xobackup.xapi.errors import NotFound, XapiError, XapiFailure
 from xobackup.xapi.other_config import set_key
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from xobackup.engine.world import World
     from xobackup.xapi.session import Session
 
+STUCK = (XapiFailure, StillGoingDown, StartFailed)
+"""The pool says no for now."""
 DIED_HERE = "its run on this machine was interrupted"
 
 
@@ -91,19 +94,19 @@ def _by_hand(one: Leftover, jobs: Collection[str], told: Mapping[str, str]) -> L
 
 def clean(
     session: Session, found: Sequence[Leftover], journal: Sink
-) -> tuple[list[Leftover], list[tuple[Leftover, XapiError]]]:
+) -> tuple[list[Leftover], list[tuple[Leftover, Exception]]]:
     """Remove these, in their order; returns what went, and what stayed and why.
 
     A claim stays as long as anything else of its run does.
     """
     done: list[Leftover] = []
-    left: list[tuple[Leftover, XapiError]] = []
+    left: list[tuple[Leftover, Exception]] = []
     for one in found:
         if one.kind is Kind.MARK and any(one.run_id == stuck.run_id for stuck, _ in left):
             continue
         try:
             REMOVERS[one.kind](session, one)
-        except XapiFailure as error:
+        except STUCK as error:
             left.append((one, error))
             journal.write(events.Warned(vm=one.vm_uuid, message=f"{one.what} stays for now: {error}"))
             continue
@@ -111,6 +114,13 @@ def clean(
         if one.kind is not Kind.MARK:
             journal.write(events.LeftoverCleaned(vm=one.vm_uuid, what=one.what, reason=one.reason))
     return done, left
+
+
+def _shutdown(session: Session, one: Leftover) -> None:
+    mark = mark_of({keys.SHUTDOWN: one.key}, one.vm_uuid)
+    assert mark is not None
+    with contextlib.suppress(NotFound):
+        settle(session, one.ref, mark)
 
 
 def _task(session: Session, one: Leftover) -> None:
@@ -167,6 +177,7 @@ def _mark(session: Session, one: Leftover) -> None:
 
 
 REMOVERS: Mapping[Kind, Callable[[Session, Leftover], None]] = {
+    Kind.SHUTDOWN: _shutdown,
     Kind.TASK: _task,
     Kind.ATTACHMENT: _attachment,
     Kind.SNAPSHOT: _snapshot,

@@ -12,6 +12,7 @@ from xobackup.engine import keys
 from xobackup.engine.active import RESTORE
 from xobackup.engine.leftovers.judge import Fate, Judge, Kind, Leftover, Record, Seen, map_of, named, text_of
 from xobackup.engine.restore_records import IMPORTING
+from xobackup.engine.taking.owed import mark_of
 
 TASK_KEPT_S = 86400.0
 """XAPI itself forgets pending tasks after that long."""
@@ -22,6 +23,27 @@ def find(seen: Seen) -> list[Leftover]:
     """Everything of ours but the bases of deltas, in the order in which it has to be removed."""
     judge = Judge(seen)
     return [found for finder in FINDERS for found in finder(judge)]
+
+
+def _shutdowns(judge: Judge) -> Iterator[Leftover]:
+    """VMs that a run had shut down and did not start again."""
+    for ref, vm in judge.seen.vms.items():
+        mark = mark_of(map_of(vm, "other_config"), text_of(vm, "uuid"))
+        if mark is None or vm.get("is_a_snapshot"):
+            continue
+        fate, reason = judge.fate(mark.run_id, ref, ended=Fate.REMOVE)
+        yield Leftover(
+            kind=Kind.SHUTDOWN,
+            ref=ref,
+            uuid=text_of(vm, "uuid"),
+            what=f"shutdown of VM {named(vm)} for its backup",
+            vm_uuid=text_of(vm, "uuid"),
+            run_id=mark.run_id,
+            job_id=mark.job_id,
+            fate=fate,
+            reason=reason,
+            key=str(mark),
+        )
 
 
 def _tasks(judge: Judge) -> Iterator[Leftover]:
@@ -229,6 +251,7 @@ def _marks(judge: Judge) -> Iterator[Leftover]:
 
 
 FINDERS: tuple[Callable[[Judge], Iterator[Leftover]], ...] = (
+    _shutdowns,
     _tasks,
     _attachments,
     _snapshots,

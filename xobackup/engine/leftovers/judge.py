@@ -16,6 +16,8 @@ Record = dict[str, Any]
 class Kind(StrEnum):
     """What was left."""
 
+    SHUTDOWN = "shutdown"
+    """A VM that was shut down for its backup: to remove it is to start the VM."""
     TASK = "task"
     ATTACHMENT = "attachment"
     SNAPSHOT = "snapshot"

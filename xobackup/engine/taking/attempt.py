@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 from xobackup.clock import utc
@@ -19,8 +20,11 @@ from xobackup.engine.plan import VmPlan, plan_vm
 from xobackup.engine.prepare import Preparation
 from xobackup.engine.removal import remove_snapshot
 from xobackup.engine.taking.marks import reset_marks
+from xobackup.engine.taking.owed import StartFailed
+from xobackup.engine.taking.power import PowerCycle
 from xobackup.engine.taking.snapshot import take_snapshot
-from xobackup.engine.taking.taken import Taken
+from xobackup.engine.taking.taken import Taken, read_taken
+from xobackup.engine.taking.way import Method
 from xobackup.engine.tracking import track_changes
 from xobackup.xapi.errors import XapiError
 
@@ -38,26 +42,71 @@ class Taking:
         *,
         cancel: CancelToken,
         warn: Callable[[str], None],
+        fail: Callable[[BaseException], None],
         remarks: list[str],
     ) -> None:
-        """``remarks`` gets what the report should tell besides warnings."""
+        """``fail`` hears what makes the VM fail though its backup goes on; ``remarks`` gets what the report should
+        tell besides warnings."""
         self._context = context
         self._prepared = prepared
         self._cancel = cancel
         self._warn = warn
+        self._fail = fail
         self._remarks = remarks
+        self._told = False
+        self._power = PowerCycle(context, lambda: prepared.vm, cancel=cancel, warn=warn)
 
     def ready(self, plan: VmPlan) -> None:
         """Everything that can be done before the moment itself, so that nothing is frozen for longer than needed."""
+        if plan.taking.warning:
+            self._warn(plan.taking.warning)
         reset_marks(self._context.session, self._prepared.vm)
         track_changes(self._context, self._prepared.vm, plan, self._warn, self._remarks)
 
+    def shut_down(self, plan: VmPlan) -> bool:
+        """Shut the VM down, if its plan says so; returns whether it did. From here on it is owed its start."""
+        self._power.adopt()
+        if plan.taking.shuts_down:
+            self._power.shut_down()
+        return plan.taking.shuts_down
+
     def take(self, plan: VmPlan, moment: datetime) -> Taken:
-        """The VM, as the job takes it. On any failure what was made of it is removed again."""
-        session, vm = self._context.session, self._prepared.vm
-        left_out = {disk.uuid for disk in plan.skipped_disks}
-        taken = take_snapshot(
-            session,
+        """The VM, in the way its plan says. On any failure what was made of it is removed again. A VM that was shut
+        down for a snapshot is started again."""
+        if plan.taking.method is Method.WITHOUT:
+            taken = read_taken(self._context.session, self._prepared.vm.ref, moment)
+        else:
+            try:
+                taken = self._snapshot(plan, moment)
+            finally:
+                self.start_again()
+        if None in taken.vtpms:
+            self._warn("the host does not give the contents of its virtual TPM: they are not backed up")
+        return taken
+
+    def start_again(self) -> None:
+        """Start a VM that was shut down, if it still is owed that. That it could not be is told as an error of this
+        VM, because it is off and should not be; calling again tries again."""
+        try:
+            self._power.start_again()
+        except StartFailed as error:
+            if not self._told:
+                self._told = True
+                self._fail(error)
+
+    def end(self) -> None:
+        """Start it now at the latest; what cannot be done is left to the next start of any run."""
+        self.start_again()
+        self._power.give_up()
+
+    @property
+    def downtime_s(self) -> float:
+        return self._power.downtime_s
+
+    def _snapshot(self, plan: VmPlan, moment: datetime) -> Taken:
+        vm, left_out = self._prepared.vm, {disk.uuid for disk in plan.skipped_disks}
+        return take_snapshot(
+            self._context.session,
             vm,
             self._context.job,
             run_id=self._context.run_id,
@@ -65,9 +114,6 @@ class Taking:
             ignore_vdi_refs=[disk.vdi_ref for disk in vm.disks if disk.vdi_uuid in left_out],
             cancel=self._cancel,
         )
-        if None in taken.vtpms:
-            self._warn("the host does not give the contents of its virtual TPM: they are not backed up")
-        return taken
 
     def match(self, plan: VmPlan, taken: Taken) -> VmPlan:
         """The plan for the disks that the snapshot really has: one may have come or gone since we looked."""
@@ -82,11 +128,13 @@ class Taking:
             raise VmRefused(f"its disks changed during the snapshot ({', '.join(sorted(missing)) or 'none left'})")
         for gone in sorted(planned - set(taken.vdis)):
             self._warn(f"disk {gone} was detached before the snapshot and is not in this restore point")
-        return VmPlan(vm=vm, disks=disks, skipped_disks=again.skipped_disks, archive=again.archive)
+        return replace(again, disks=disks, refusal="", taking=plan.taking)
 
     def drop(self, taken: Taken) -> None:
         """Remove what was taken: nothing will ever continue from it, because no remote can have it, or because it was
         for a full backup. The next run removes what stays."""
+        if not taken.snapshot:
+            return
         with contextlib.suppress(XapiError):
             remove_snapshot(self._context.session, taken.ref, dict(taken.vdis.values()))
 

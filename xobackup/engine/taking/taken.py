@@ -31,6 +31,8 @@ class Taken:
     vifs: Mapping[str, Record]
     vtpms: tuple[str | None, ...] = ()
     """Contents of its virtual TPMs; ``None`` for one the host does not give."""
+    snapshot: bool = True
+    """``False``: it is the VM itself, halted, which is exported as it is."""
 
     @property
     def datetime_key(self) -> str:
@@ -43,7 +45,7 @@ class Taken:
 
 
 def read_taken(session: Session, ref: str, moment: datetime) -> Taken:
-    """The snapshot ``ref`` with everything that describes it."""
+    """The snapshot ``ref``, or the VM itself, with everything that describes it."""
     record = session.record("VM", ref)
     vdis: dict[str, tuple[str, Record]] = {}
     vbds: dict[str, Record] = {}
@@ -53,10 +55,20 @@ def read_taken(session: Session, ref: str, moment: datetime) -> Taken:
             continue
         vbds[vbd_ref] = vbd
         vdi = session.record("VDI", vbd["VDI"])
-        vdis[str(session.call("VDI.get_uuid", vdi["snapshot_of"]))] = (vbd["VDI"], vdi)
+        live = vdi["uuid"] if is_null(vdi.get("snapshot_of")) else session.call("VDI.get_uuid", vdi["snapshot_of"])
+        vdis[str(live)] = (vbd["VDI"], vdi)
     vifs = {vif_ref: session.record("VIF", vif_ref) for vif_ref in record["VIFs"]}
     vtpms = tuple(_vtpm_contents(session, vtpm) for vtpm in record.get("VTPMs") or ())
-    return Taken(ref=ref, moment=moment, record=record, vdis=vdis, vbds=vbds, vifs=vifs, vtpms=vtpms)
+    return Taken(
+        ref=ref,
+        moment=moment,
+        record=record,
+        vdis=vdis,
+        vbds=vbds,
+        vifs=vifs,
+        vtpms=vtpms,
+        snapshot=bool(record.get("is_a_snapshot")),
+    )
 
 
 def _vtpm_contents(session: Session, ref: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 from xobackup.simpool import attach, disks, vm_rules
@@ -12,6 +13,11 @@ from xobackup.simpool.values import NULL
 
 if TYPE_CHECKING:
     from xobackup.simpool.toolstack import Toolstack
+
+SHUTDOWN = "simulated-shutdown"
+"""The key in a VM's other_config that says how its guest takes a clean shutdown: seconds, or :data:`REFUSES`."""
+REFUSES = "refuses"
+STEP_S = 0.02
 
 
 @message("VM.start")
@@ -146,12 +152,49 @@ def hard_shutdown(call: Call, vm: str) -> None:
     stop_vm(call.toolstack, vm)
 
 
-@message("VM.clean_shutdown")
+@message("VM.clean_shutdown", locked=False)
 def clean_shutdown(call: Call, vm: str) -> None:
-    vm_rules.check(call.database, vm, "clean_shutdown")
-    if is_null(call.database.get("VM", vm)["guest_metrics"]):
-        raise Failure("VM_LACKS_FEATURE", vm)
-    stop_vm(call.toolstack, vm)
+    """The guest is asked, and takes its time: whoever gives up waiting does not stop it from going down."""
+    database = call.database
+    with database.lock:
+        vm_rules.check(database, vm, "clean_shutdown")
+        if is_null(database.get("VM", vm)["guest_metrics"]):
+            raise Failure("VM_LACKS_FEATURE", vm)
+        manner = database.get("VM", vm)["other_config"].get(SHUTDOWN, "")
+        if manner == REFUSES:
+            raise Failure("VM_FAILED_SHUTDOWN_ACKNOWLEDGMENT", vm)
+        task = call.task or f"OpaqueRef:{database.new_uuid()}"
+        database.set_key("VM", vm, "current_operations", task, "clean_shutdown")
+    try:
+        left_s = _guest_goes_down(call, float(manner or 0))
+    finally:
+        with database.lock:
+            if database.exists("VM", vm):
+                database.set_key("VM", vm, "current_operations", task, None)
+    if left_s:
+        threading.Thread(target=_down_later, args=(call, vm, left_s), name="guest", daemon=True).start()
+        raise Failure("TASK_CANCELLED", call.task)
+    _down(call, vm)
+
+
+def _guest_goes_down(call: Call, seconds: float) -> float:
+    """Wait for the guest; returns what is left when the task is cancelled before."""
+    while seconds > 0 and not call.toolstack.closing.wait(min(STEP_S, seconds)):
+        seconds -= min(STEP_S, seconds)
+        if call.task and call.toolstack.tasks.cancelling(call.task):
+            return max(seconds, STEP_S)
+    return 0.0
+
+
+def _down_later(call: Call, vm: str, seconds: float) -> None:
+    if not call.toolstack.closing.wait(seconds):
+        _down(call, vm)
+
+
+def _down(call: Call, vm: str) -> None:
+    with call.database.lock:
+        if call.database.exists("VM", vm) and call.database.get("VM", vm)["power_state"] == "Running":
+            stop_vm(call.toolstack, vm)
 
 
 @message("VM.shutdown")

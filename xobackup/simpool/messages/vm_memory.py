@@ -28,12 +28,17 @@ IMAGE_USED_BYTES = 3 << 20
 def suspend(call: Call, vm: str) -> None:
     """To Suspended: the memory is on disk, the devices are let go."""
     vm_rules.check(call.database, vm, "suspend")
-    image = save_memory(call.toolstack, vm)
-    database = call.database
+    suspend_vm(call.toolstack, vm)
+
+
+def suspend_vm(toolstack: Toolstack, vm: str) -> None:
+    """The same without any check."""
+    image = save_memory(toolstack, vm)
+    database = toolstack.database
     record = database.get("VM", vm)
     for vbd in list(record["VBDs"]):
         if database.get("VBD", vbd)["currently_attached"]:
-            attach.unplug(call.toolstack, vbd)
+            attach.unplug(toolstack, vbd)
     database.update("VM", vm, power_state="Suspended", suspend_VDI=image, resident_on=NULL, domid=-1)
     for vbd in record["VBDs"]:
         attach.refresh_vbd(database, vbd)
