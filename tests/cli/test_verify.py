@@ -80,3 +80,30 @@ def test_clean_lists_first_and_acts_only_when_asked(copied: Site) -> None:
     copied.xobackup("verify")
     copied.xobackup("clean", "--apply")  # the digests of the orphan
     assert "nothing is proposed: what is listed is left alone" in copied.xobackup("clean").out
+
+
+def test_slices_are_remembered_and_told(copied: Site) -> None:
+    told = copied.xobackup("verify", "--coverage").out
+    assert "0.0% of " in told and "never" in told
+    first = copied.xobackup("verify", "--slice", "40%").out
+    assert "no damage found" in first
+    (total,) = copied.xobackup("verify", "--coverage", "--json").of("total-coverage")
+    assert 0 < total["recent"] < total["blocks"] and total["recent"] + total["never"] == total["blocks"]
+    copied.xobackup("verify", "--slice", "40%")
+    copied.xobackup("verify", "--slice", "40%")
+    records = copied.xobackup("verify", "--coverage", "--json").of("vm-coverage")
+    assert all(record["never"] == 0 and record["oldest_s"] for record in records)
+    assert "100.0% of " in copied.xobackup("verify", "--coverage", "--days", "1").out
+    copied.xobackup("verify", "--slice", "1/3", "--vm", "web")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--slice", "x"), "expected a share like 2% or a part like 3/30, found 'x'"),
+        (("--slice", "9/3"), "expected a part from 1/n to n/n"),
+        (("--slice", "2%", "--percent", "5"), "one of --slice and --percent"),
+    ],
+)
+def test_slices_that_mean_nothing(shared: Site, arguments: tuple[str, ...], told: str) -> None:
+    assert told in shared.xobackup("verify", *arguments, code=2).err

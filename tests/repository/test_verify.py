@@ -177,7 +177,7 @@ def test_without_digests_it_reads_but_does_not_vouch(guest, remote, points):
     third = next(entry.name for entry in remote.list(DIGESTS) if points[2] in entry.name)
     remote.put(f"{DIGESTS}/{third}", remote.get(f"{DIGESTS}/{other}"))
     report = guest.repository(remote).verify(VM)
-    assert codes(report) == [("digests-damaged", Severity.WARNING), ("digests-stale", Severity.INFO)]
+    assert sorted(codes(report)) == [("digests-damaged", Severity.WARNING), ("digests-stale", Severity.INFO)]
     assert not report.damaged
     assert (report.coverage.read, report.coverage.compared) == (7, 2)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from xobackup.cli import repositories
+from xobackup.cli.coverage import show_coverage
 from xobackup.cli.errors import NotThere, Outcome
 from xobackup.cli.exits import Exit
 from xobackup.cli.options import ConfigOption, JsonOption, RemoteOption, VmOption
@@ -16,7 +17,8 @@ from xobackup.cli.output import Output, count_text, size_text
 if TYPE_CHECKING:
     from xobackup.cli.live import Watch
     from xobackup.repository.repository import Repository
-    from xobackup.repository.verify import VerifyReport
+    from xobackup.repository.slices import Slice
+    from xobackup.repository.verify import VerifyOptions, VerifyReport
 
 
 def register(app: typer.Typer) -> None:
@@ -35,13 +37,25 @@ def verify(
         float, typer.Option("--percent", min=0, max=100, help="Share of the blocks to read; 0 = structure only.")
     ] = 100.0,
     seed: Annotated[int, typer.Option("--seed", help="Which blocks a share takes; another seed, other blocks.")] = 0,
+    slice_: Annotated[
+        str | None,
+        typer.Option("--slice", help="2%: what was verified longest ago; 3/30: the third of thirty fixed parts."),
+    ] = None,
+    coverage: Annotated[
+        bool, typer.Option("--coverage", help="Read nothing; tell how much was verified, and how long ago.")
+    ] = False,
+    days: Annotated[float, typer.Option("--days", min=0, help="What --coverage counts as recent.")] = 30.0,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check the structure of restore points, and their blocks against the digests of what was written."""
     from xobackup.cli.live import watching
-    from xobackup.repository.verify import VerifyReport
+    from xobackup.repository.verify import VerifyOptions, VerifyReport
 
+    if coverage:
+        show_coverage(Output(as_json=as_json), repositories.each(config, remote, vm), days)
+        return
+    chosen = _slice(slice_, percent)
     if point and vm is None:
         raise NotThere("--point needs --vm: restore points are named by their time, every VM has its own")
     wanted = [*(point or []), *([repositories.LATEST] if latest else [])]
@@ -51,14 +65,28 @@ def verify(
         for name, repository, vms in repositories.each(config, remote, vm):
             for uuid in vms:
                 if not (latest and not repository.points(uuid).points):
-                    total.add(_verify_vm(watch, name, repository, uuid, wanted, percent / 100, seed))
+                    asked = VerifyOptions(fraction=percent / 100, seed=seed, slice=chosen, remember=True)
+                    total.add(_verify_vm(watch, name, repository, uuid, wanted, asked))
     _show(output, total)
 
 
+def _slice(text: str | None, percent: float) -> Slice | None:
+    from xobackup.repository.slices import parse_slice
+
+    if text is None:
+        return None
+    if percent != 100.0:
+        raise Outcome(Exit.USAGE, "expected one of --slice and --percent, found both")
+    try:
+        return parse_slice(text)
+    except ValueError as error:
+        raise Outcome(Exit.USAGE, f"--slice: {error}") from None
+
+
 def _verify_vm(
-    watch: Watch, remote: str, repository: Repository, vm: str, points: list[str], fraction: float, seed: int
+    watch: Watch, remote: str, repository: Repository, vm: str, points: list[str], asked: VerifyOptions
 ) -> VerifyReport:
-    from xobackup.repository.verify import VerifyOptions, VerifyProgress
+    from xobackup.repository.verify import VerifyProgress
 
     meter = watch.progress.meter(f"{repositories.vm_name(repository, vm) or vm} on {remote}", stage="verify")
     before = 0
@@ -68,7 +96,7 @@ def _verify_vm(
         meter.add(max(progress.bytes_read - before, 0))
         before = progress.bytes_read
 
-    options = VerifyOptions(fraction=fraction, seed=seed, progress=told, check=watch.cancel.check)
+    options = replace(asked, progress=told, check=watch.cancel.check)
     chosen = [repositories.find_point(repository, vm, point).id for point in points] or None
     try:
         return repository.verify(vm, points=chosen, options=options)

@@ -12,6 +12,7 @@ from vhd.chain import Chain
 from xobackup.clock import Clock
 from xobackup.repository.clean import plan_clean
 from xobackup.repository.codecs import CODECS
+from xobackup.repository.coverage import VmAges, read_ages
 from xobackup.repository.disks import open_point_disk
 from xobackup.repository.errors import BadMetadata, Encrypted, PointNotFound, RepositoryError
 from xobackup.repository.findings import CleanFinding
@@ -91,9 +92,20 @@ class Repository:
     def verify(
         self, vm: str, *, points: Iterable[str] | None = None, options: VerifyOptions | None = None
     ) -> VerifyReport:
-        """Verify the restore points of one VM, or some of them. Takes no lock, changes nothing."""
+        """Verify the restore points of one VM, or some of them. Takes no lock, changes no backup."""
         self._refuse_encrypted()
-        return verify_vm(self.remote, checked_uuid("vm", vm), options or VerifyOptions(), points=points)
+        return verify_vm(
+            self.remote,
+            checked_uuid("vm", vm),
+            options or VerifyOptions(),
+            now_s=self._clock.now_s(),
+            points=points,
+        )
+
+    def verified(self, vm: str, *, days: float) -> VmAges:
+        """How much of the VM's backups was verified within ``days``."""
+        self._refuse_encrypted()
+        return read_ages(self.remote, checked_uuid("vm", vm), now_s=self._clock.now_s(), days=days)
 
     @contextlib.contextmanager
     def lock(

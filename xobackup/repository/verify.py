@@ -22,13 +22,15 @@ from xobackup.repository.codecs import CODECS
 from xobackup.repository.digest_store import DigestStore
 from xobackup.repository.errors import PointNotFound
 from xobackup.repository.findings import Problem, Severity
-from xobackup.repository.images.verify import chosen, verify_image
+from xobackup.repository.images.verify import verify_image
 from xobackup.repository.layout import metadata_name, point_id, split_disk_path, vm_directory
 from xobackup.repository.lineage import Lineage, read_lineage
 from xobackup.repository.listing import list_points
 from xobackup.repository.metadata import MODE_FULL, RestorePoint
 from xobackup.repository.parallel import map_parallel
+from xobackup.repository.slices import Share, Slice
 from xobackup.repository.verify_disk import Coverage, DiskVerifier
+from xobackup.repository.verify_selection import Selection
 from xobackup.repository.workspace import RemoteWorkspace
 
 WORKERS = 2
@@ -65,10 +67,13 @@ class VerifyReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyOptions:
-    """``fraction`` of the blocks to read: 0 for structure only, 1 for all."""
+    """``fraction`` of the blocks to read: 0 for structure only, 1 for all; or a ``slice`` of them."""
 
     fraction: float = 1.0
     seed: int = 0
+    slice: Slice | None = None
+    remember: bool = False
+    """Write down under ``.xobackup/`` what was found whole, for later slices and for the coverage."""
     workers: int = WORKERS
     progress: Callable[[VerifyProgress], None] = lambda _: None
     check: Callable[[], None] = lambda: None
@@ -80,7 +85,7 @@ class VerifyOptions:
 
 
 def verify_vm(
-    remote: Remote, vm: str, options: VerifyOptions, *, points: Iterable[str] | None = None
+    remote: Remote, vm: str, options: VerifyOptions, *, now_s: float, points: Iterable[str] | None = None
 ) -> VerifyReport:
     """Verify the restore points ``points`` (all by default) of ``vm``, and whatever their disks build on."""
     listing = list_points(remote, vm, use_cache=False)
@@ -88,24 +93,27 @@ def verify_vm(
     for identity in sorted(wanted or ()):
         if listing.point(identity) is None and not any(identity in problem.path for problem in listing.problems):
             raise PointNotFound(vm, identity)
-    verification = _Verification(remote, vm, options)
+    verification = _Verification(remote, vm, options, now_s)
     verification.report.problems += [
         problem for problem in listing.problems if wanted is None or any(name in problem.path for name in wanted)
     ]
-    verification.run([point for point in listing.points if wanted is None or point.id in wanted])
+    chosen = [point for point in listing.points if wanted is None or point.id in wanted]
+    verification.run(chosen, complete=wanted is None and listing.certain)
     return verification.report
 
 
 class _Verification:
     """Of some points of one VM."""
 
-    def __init__(self, remote: Remote, vm: str, options: VerifyOptions) -> None:
+    def __init__(self, remote: Remote, vm: str, options: VerifyOptions, now_s: float) -> None:
         self.report = VerifyReport()
         self._remote = remote
         self._vm = vm
         self._options = options
+        slice_ = options.slice or Share(fraction=options.fraction, seed=options.seed)
+        self._selection = Selection(remote, vm, slice_, now_s=now_s, remember=options.remember)
 
-    def run(self, points: list[RestorePoint]) -> None:
+    def run(self, points: list[RestorePoint], *, complete: bool) -> None:
         report = self.report
         report.points = [f"{self._vm}/{point.id}" for point in points]
         paths = sorted({split_disk_path(disk.path)[0] for point in points for disk in point.disks})
@@ -119,10 +127,19 @@ class _Verification:
             if lineage is not None
             for verifier in self._verifiers(path, lineage, points)
         ]
-        self._verify_disks(verifiers)
         images = [point for point in points if point.mode == MODE_FULL]
-        for done, point in enumerate(images):
-            self._verify_image(point, len(verifiers) + done, len(verifiers) + len(images))
+        try:
+            verifiers = self._selection.assign(verifiers)
+            self._verify_disks(verifiers)
+            whole = self._selection.images(images)
+            for done, point in enumerate(images):
+                counted = len(verifiers) + done, len(verifiers) + len(images)
+                self._verify_image(point, *counted, whole=point.id in whole)
+        except BaseException:
+            self._selection.save(verifiers, (), complete=False)
+            raise
+        certain = complete and all(lineage is not None and lineage.certain for lineage in lineages.values())
+        self._selection.save(verifiers, [point.id for point in images], complete=certain)
 
     def _workspace(self, path: str) -> RemoteWorkspace:
         return RemoteWorkspace(self._remote, f"{vm_directory(self._vm)}/{path}")
@@ -153,9 +170,8 @@ class _Verification:
                 member=lineage.members[name],
                 merging=name in lineage.merging(),
                 store=DigestStore(self._remote, self._vm, path),
+                lineage=path,
                 users={point: names[names.index(name) + 1 :] for point, names in chains.items() if name in names},
-                fraction=options.fraction,
-                seed=options.seed,
                 check=options.check,
             )
             for name in sorted({name for names in chains.values() for name in names})
@@ -176,7 +192,7 @@ class _Verification:
                 )
             )
 
-    def _verify_image(self, point: RestorePoint, done: int, total: int) -> None:
+    def _verify_image(self, point: RestorePoint, done: int, total: int, *, whole: bool) -> None:
         options, report = self._options, self.report
         before = report.coverage.bytes_read
         read = 0
@@ -188,9 +204,10 @@ class _Verification:
                 VerifyProgress(vm=self._vm, disks_done=done, disks_total=total, bytes_read=before + read)
             )
 
-        whole = chosen(point, options.fraction, options.seed)
         verdict = verify_image(self._remote, point, whole=whole, told=told, check=options.check)
         report.problems += verdict.problems
+        if whole and not verdict.unread and not any(one.severity is Severity.DAMAGE for one in verdict.problems):
+            self._selection.note_image(point.id)
         coverage = Coverage(
             images=1,
             images_compared=int(verdict.compared),

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-
-import xxhash
+from typing import Protocol
 
 from remotes.errors import RemoteError
 from vhd.block import BLOCK_BYTES, BlockBuffer
@@ -18,10 +18,11 @@ from vhd.reader import VhdFile
 from vhd.workspace import open_disk
 from xobackup.repository.codecs import CODECS
 from xobackup.repository.digest_store import DigestStore
-from xobackup.repository.digests import Digests, compare
+from xobackup.repository.digests import Digests, Entry, compare
 from xobackup.repository.errors import BadDigests
 from xobackup.repository.findings import Problem, Severity
 from xobackup.repository.lineage import MemberDisk
+from xobackup.repository.verified import print_of
 from xobackup.repository.workspace import RemoteWorkspace
 
 PROBLEMS_MAX = 100
@@ -56,20 +57,57 @@ class Coverage:
         return Coverage(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(Coverage)})
 
 
+class Choice(Protocol):
+    """Which blocks of a disk are read, and who hears what came of it."""
+
+    def has(self, index: int, mark: int) -> bool: ...
+
+    def note(self, index: int, mark: int, *, whole: bool) -> None: ...
+
+
+class Everything:
+    """All blocks, and nobody is told."""
+
+    def has(self, index: int, mark: int) -> bool:
+        return True
+
+    def note(self, index: int, mark: int, *, whole: bool) -> None:
+        pass
+
+
+def blocks_of_disk(
+    workspace: RemoteWorkspace, member: MemberDisk, store: DigestStore
+) -> Iterator[tuple[int, Entry | None]]:
+    """The blocks of a disk and what they should be; none at all when it cannot be opened."""
+    try:
+        disk = open_disk(workspace, member.name, CODECS)
+    except (VhdError, RemoteError):
+        return
+    with contextlib.closing(disk):
+        digests: Digests | None = None
+        with contextlib.suppress(RemoteError):
+            digests = store.get(member.name, member.uuid)
+        for index in disk.block_indexes():
+            yield index, digests.get(index) if digests is not None else None
+
+
 @dataclass(kw_only=True)
 class DiskVerifier:
-    """One disk of a lineage. ``users``: the points that read from it, each with the disks above it there."""
+    """One disk of the lineage ``lineage``. ``users``: the points that read from it, each with the disks above it."""
 
     workspace: RemoteWorkspace
     member: MemberDisk
     merging: bool
     store: DigestStore
+    lineage: str
     users: Mapping[str, Sequence[str]]
-    fraction: float
-    seed: int
     check: Callable[[], None]
+    choice: Choice = field(default_factory=Everything)
     problems: list[Problem] = field(default_factory=list)
     coverage: Coverage = field(default_factory=Coverage)
+    live_indexes: array[int] = field(default_factory=lambda: array("I"))
+    live_prints: array[int] = field(default_factory=lambda: array("Q"))
+    """Every block the disk has, in pairs (:func:`xobackup.repository.verified.print_of`)."""
 
     def run(self) -> DiskVerifier:
         """Fill in ``problems`` and ``coverage``."""
@@ -88,6 +126,10 @@ class DiskVerifier:
             self._structure(disk)
             self._blocks(disk, self._digests())
         return self
+
+    def blocks(self) -> Iterator[tuple[int, Entry | None]]:
+        """Its blocks and what they should be; none at all when it cannot be opened."""
+        return iter(()) if self.merging else blocks_of_disk(self.workspace, self.member, self.store)
 
     def _structure(self, disk: VhdFile | VhdDirectory) -> None:
         try:
@@ -137,13 +179,17 @@ class DiskVerifier:
         for index in indexes:
             entry = digests.get(index) if digests is not None else None
             with_digest += entry is not None
-            if not self._chosen(index):
+            mark = print_of(self.member.uuid, index, entry)
+            self.live_indexes.append(index)
+            self.live_prints.append(mark)
+            if not self.choice.has(index, mark):
                 continue
             self.check()
             try:
                 bitmap = disk.read_block(index, buffer)
             except VhdError as error:
                 self._say("block-broken", Severity.DAMAGE, str(error), block=index)
+                self.choice.note(index, mark, whole=False)
                 continue
             except RemoteError as error:
                 unread += 1
@@ -151,6 +197,7 @@ class DiskVerifier:
                 continue
             read += 1
             match = compare(entry, bitmap, buffer) if entry is not None else None
+            self.choice.note(index, mark, whole=match is None or not match.comparable or match.equal)
             if match is None or not match.comparable:
                 continue
             compared += 1
@@ -168,12 +215,6 @@ class DiskVerifier:
             if not disk.has(index):
                 message = "was written, but is not in the table any more"
                 self._say("block-lost", Severity.DAMAGE, message, block=index)
-
-    def _chosen(self, index: int) -> bool:
-        if self.fraction >= 1:
-            return True
-        key = self.member.uuid.bytes + index.to_bytes(4, "big")
-        return xxhash.xxh3_64_intdigest(key, self.seed & 0xFFFFFFFFFFFFFFFF) < self.fraction * 2**64
 
     def _say(
         self, code: str, severity: Severity, message: str, *, block: int | None = None, path: str | None = None
