@@ -10,7 +10,7 @@
     xo-vm-backups/<vm>/vdis/<job>/<live vdi>/.<base name>.merge.json   a merge in progress
     xo-vm-backups/<vm>/vdis/<job>/<live vdi>/.<ts>.vhd.part        ours: a disk being written (file or directory)
     xo-vm-backups/<vm>/.<ts>.xva.part                    ours: an image being written
-    .xobackup/                                           ours: digests, lock holders, notes on images, quarantine
+    .xobackup/                                           ours: digests, verifications, lock holders, quarantine
 
 ``<ts>`` is ``%Y%m%dT%H%M%SZ``, UTC, of the restore point's milliseconds; it is also the point's id.
 Source: Xen Orchestra's repository format; it deletes unknown files at the root of a VM's directory, so nothing of
