@@ -175,6 +175,7 @@ def _pool(configuration: Configuration, name: str) -> Iterator[Verdict]:
             told = f"its clock differs from ours by {duration_text(skew_s)}"
             yield Verdict(subject=subject, state="warning", message=told, hint="synchronise both with NTP")
         yield from _reading(session, subject)
+        yield from _space(session, subject)
         for host in hosts.values():
             if not host.get("enabled", True):
                 told = f"host {host['name_label']} is disabled"
@@ -210,6 +211,24 @@ def _reading(session: Session, subject: str) -> Iterator[Verdict]:
     yield Verdict(subject=subject, state="ok", message=told + (f", not {', '.join(unable)}" if unable else ""))
 
 
+def _space(session: Session, subject: str) -> Iterator[Verdict]:
+    """Whether SRs have room for snapshots, and coalesce what these leave."""
+    from xobackup.engine.survey import sr_view, switches_of
+
+    for record in session.records("SR").values():
+        sr = sr_view(record)
+        if record.get("content_type") == "iso" or not sr.total_bytes:
+            continue
+        if sr.free_bytes < sr.total_bytes * FREE_SHARE_MIN:
+            told = f"SR {sr.name}: {size_text(sr.free_bytes)} free of {size_text(sr.total_bytes)}"
+            hint = "snapshots and coalescing need room: move or delete disks, or delete snapshots"
+            yield Verdict(subject=subject, state="warning", message=told, hint=hint)
+        if switches := switches_of(record):
+            told = f"SR {sr.name} does not coalesce: {', '.join(switches)}"
+            hint = "chains grow with every backup until no snapshot can be taken: take the switch out of other-config"
+            yield Verdict(subject=subject, state="warning", message=told, hint=hint)
+
+
 def _job(configuration: Configuration, name: str) -> Iterator[Verdict]:
     from xobackup.cli.jobs import job_of
     from xobackup.clock import SystemClock
@@ -223,6 +242,9 @@ def _job(configuration: Configuration, name: str) -> Iterator[Verdict]:
     refused = [vm for vm in plan.vms if vm.refusal]
     for vm in refused:
         yield Verdict(subject=subject, state="warning", message=f"{vm.vm.name}: {vm.refusal}")
+    warnings = [*plan.warnings, *(warning for vm in plan.vms if not vm.refusal for warning in vm.warnings)]
+    for warning in dict.fromkeys(warnings):
+        yield Verdict(subject=subject, state="warning", message=warning)
     if plan.vms:
         told = (
             f"{count_text(len(plan.vms) - len(refused), 'VM')}, about {size_text(plan.estimated_bytes)} to read now"

@@ -91,7 +91,7 @@ def job_of(configuration: Configuration, name: str, *, with_secrets: bool = True
             exclude=tuple(_vm_rule(rule) for rule in section.vms.exclude),
         ),
         exclude_disks=tuple(_disk_rule(rule) for rule in section.disks.exclude),
-        settings=_settings(section),
+        settings=_settings(configuration, section),
         hooks=hooks_of(section.hooks, name, with_secrets=with_secrets),
         guest_hooks=guest_hooks_of(section, name, with_secrets=with_secrets),
     )
@@ -194,9 +194,11 @@ def _disk_rule(rule: DiskRule) -> engine.DiskRule:
     )
 
 
-def _settings(section: JobSection) -> engine.Settings:
+def _settings(configuration: Configuration, section: JobSection) -> engine.Settings:
+    from xobackup.cli.limits import counts_of, floor_of
     from xobackup.engine import job as engine
     from xobackup.engine.reading.ladder import CbtUse, NbdUse
+    from xobackup.engine.space.judge import SpaceCheck
 
     return engine.Settings(
         mode=section.mode,
@@ -210,7 +212,13 @@ def _settings(section: JobSection) -> engine.Settings:
         unexpected_fulls_max=section.unexpected_fulls_max,
         vms_max=section.vms_max,
         disks_max=section.disks_max,
+        limits=counts_of(section.limits),
         rate_bytes_s=section.rate_limit_mib_s * MIB if section.rate_limit_mib_s else None,
+        bandwidth=tuple(window.window() for window in section.bandwidth),
+        timezone=section.timezone or configuration.limits.timezone,
+        space_check=SpaceCheck(section.space_check),
+        sr_free_min=floor_of(section.sr_free_min),
+        remote_free_min=floor_of(section.remote_free_min),
         retries=section.retries,
         retry_pause_s=section.retry_pause_s,
         merge_in_run=section.merge == "now",

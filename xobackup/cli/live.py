@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from xobackup.clock import Clock
     from xobackup.engine.cancel import CancelToken
     from xobackup.engine.events import Event, Failed
+    from xobackup.engine.limits.process import ProcessLimits
     from xobackup.engine.progress import Progress, Snapshot
     from xobackup.engine.world import World
 
@@ -234,16 +235,21 @@ def _stopped(cancel: CancelToken, error: Exception) -> Outcome:
 
 
 @contextlib.contextmanager
-def world_of(output: Output, state_directory: Path) -> Iterator[World]:
+def world_of(output: Output, state_directory: Path, *, limits: ProcessLimits | None = None) -> Iterator[World]:
     """The real world with this terminal as its face."""
     with watching(output) as watch:
-        yield watched_world(watch, state_directory)
+        yield watched_world(watch, state_directory, limits=limits)
 
 
-def watched_world(watch: Watch, state_directory: Path) -> World:
+def watched_world(watch: Watch, state_directory: Path, *, limits: ProcessLimits | None = None) -> World:
     """The real world with ``watch`` as its face."""
     from xobackup.engine.world import real_world
 
     return real_world(
-        state_directory, clock=watch.clock, journal=watch.face, cancel=watch.cancel, progress=watch.progress
+        state_directory,
+        clock=watch.clock,
+        journal=watch.face,
+        cancel=watch.cancel,
+        progress=watch.progress,
+        limits=limits,
     )

@@ -29,6 +29,7 @@ def register(app: typer.Typer) -> None:
 
 def plan(options: JobOptions) -> None:
     """Show per VM and disk: full or delta, from which base, to which remotes, and why. Touches nothing."""
+    from xobackup.cli.limits import process_limits
     from xobackup.cli.live import watched_world, watching
     from xobackup.engine.plan import as_data
     from xobackup.engine.run import plan_job
@@ -40,7 +41,8 @@ def plan(options: JobOptions) -> None:
     for job in options.chosen(configuration):
         with watching(output) as watch:
             watch.face.defer_failures = True
-            made = plan_job(job, watched_world(watch, configuration.state_directory))
+            world = watched_world(watch, configuration.state_directory, limits=process_limits(configuration))
+            made = plan_job(job, world)
         output.record("plan", as_data(made))
         if made.vms or made.pools or not made.problems:
             _show(output, made)
@@ -67,10 +69,12 @@ def _show(output: Output, made: RunPlan) -> None:
         output.table(f"job {made.job}: {vms}, about {size_text(made.estimated_bytes)} to read", columns, rows)
     elif not made.pools:
         output.say(f"job {made.job}: no VM is selected")
-    for line in _ways(data):
+    for line in [*_ways(data), *made.limits]:
         output.say(line)
     for hook in data["hooks"]:
         output.say(f"hook {plan_line(hook)}")
+    for warning in made.warnings:
+        output.say(f"warning: {warning}", style="yellow")
     for skipped in data["skipped"]:
         if skipped["matched"]:
             output.say(f"skipped {skipped['name'] or skipped['uuid']}: {skipped['reason']}")

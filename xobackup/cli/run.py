@@ -27,15 +27,17 @@ def register(app: typer.Typer) -> None:
 
 def run(options: JobOptions) -> None:
     """Back up the VMs of the named jobs, one job after the other."""
+    from xobackup.cli.limits import process_limits
     from xobackup.cli.live import watched_world, watching
     from xobackup.engine.run import run_job
 
     output = Output(as_json=options.as_json)
     configuration = read_configuration(options.config)
     ends: list[End] = []
+    limits = process_limits(configuration)
     for job in options.chosen(configuration):
         with watching(output) as watch:
-            report = run_job(job, watched_world(watch, configuration.state_directory))
+            report = run_job(job, watched_world(watch, configuration.state_directory, limits=limits))
             ends.append(_end_of(job, report, watch))
         show_report(output, report, remotes=len(job.remotes))
         if watch.cancel.cancelled:

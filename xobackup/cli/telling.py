@@ -36,6 +36,12 @@ class Teller:
         return (f"{vm}: {told[0]}" if vm and event.kind not in _WHOLE_RUN else told[0]), told[1]
 
 
+def _started(event: Mapping[str, Any]) -> tuple[str, Style]:
+    """The limits on bandwidth too: they may explain why it is slow."""
+    slow = "".join(f"; {line}" for line in event["limits"] if line.startswith("bandwidth"))
+    return f"{event['verb']} of job {event['job']} ({event['run_id']}){slow}", "bold"
+
+
 def _planned(event: Mapping[str, Any]) -> tuple[str, Style]:
     disks, archive = event["plan"]["disks"], event["plan"]["archive"]
     if archive:
@@ -145,7 +151,7 @@ def _ended(event: Mapping[str, Any]) -> tuple[str, Style]:
 
 _WHOLE_RUN = {"run-started", "run-ended"}
 _SENTENCES: dict[str, Callable[[Mapping[str, Any]], tuple[str, Style]]] = {
-    "run-started": lambda event: (f"{event['verb']} of job {event['job']} ({event['run_id']})", "bold"),
+    "run-started": _started,
     "vm-skipped": lambda event: (f"skipped: {event['reason']}", "yellow"),
     "vm-planned": _planned,
     "hook-ended": _hook,
@@ -173,6 +179,7 @@ _SENTENCES: dict[str, Callable[[Mapping[str, Any]], tuple[str, Style]]] = {
         f"waits at most {duration_text(event['wait_max_s'])}, others go first: {event['reason']}",
         "yellow",
     ),
+    "bandwidth-changed": lambda event: (f"bandwidth now: {', '.join(event['limits'])}", None),
     "waited": lambda event: (f"waited {duration_text(event['duration_s'])} for {event['what']}", None),
     "leftover-cleaned": lambda event: (f"cleaned up {event['what']}: {event['reason']}", None),
     "warning": lambda event: (f"warning: {event['message']}", "yellow"),

@@ -11,9 +11,10 @@ import uuid as uuids
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from xobackup.config.hooks import VM_MOMENTS, HookSection
+from xobackup.config.limits import CountsSection, LimitsSection, Rate, WindowSection, checked_floor, checked_zone
 from xobackup.config.secrets import Secret
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -84,6 +85,9 @@ class RemoteSection(_Section):
 
     url: str
     encryption: EncryptionSection | None = None
+    rate_limit_mib_s: Rate | None = None
+    """All that is written to it, outside of the windows of ``bandwidth``."""
+    bandwidth: tuple[WindowSection, ...] = ()
     layout: Literal["files", "directories"] | None = None
     """Disks as VHD files, or as directories of one compressed object per block (``useVhdDirectory``)."""
     compression: Literal["brotli", "zstd", "gzip", "none"] | None = None
@@ -180,8 +184,20 @@ class JobSection(_Section):
     """VMs at a time."""
     disks_max: Annotated[int, Field(ge=1, le=64)] = 4
     """Disks of one VM at a time."""
-    rate_limit_mib_s: Annotated[float, Field(gt=0)] | None = None
-    """All transfers of the job together."""
+    limits: CountsSection = CountsSection()
+    """How much at a time, of this job alone."""
+    rate_limit_mib_s: Rate | None = None
+    """All transfers of the job together, outside of the windows of ``bandwidth``."""
+    bandwidth: tuple[WindowSection, ...] = ()
+    """Other limits at some times of the day; the first window that holds counts."""
+    timezone: str = ""
+    """Of these windows; as ``[limits]`` says when absent."""
+    space_check: Literal["refuse", "warn", "off"] = "warn"
+    """When there may not be room enough for a snapshot, or on a remote."""
+    sr_free_min: Annotated[str | int, BeforeValidator(checked_floor)] = "5 %"
+    """What must stay free on an SR after a snapshot: a share, or a size."""
+    remote_free_min: Annotated[str | int, BeforeValidator(checked_floor)] = 0
+    """What must stay free on a remote."""
     retries: Annotated[int, Field(ge=0, le=10)] = 1
     """Times a VM that failed for a passing reason is tried again after all others."""
     retry_pause_s: Annotated[float, Field(ge=0, le=3600)] = 30
@@ -240,6 +256,11 @@ class JobSection(_Section):
     def _distinct(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return _distinct(value, "remote")
 
+    @field_validator("timezone")
+    @classmethod
+    def _zone(cls, value: str) -> str:
+        return checked_zone(value)
+
 
 class MetadataSection(_Section):
     """A job that backs up the databases of pools and no VM: ``mode = "metadata"``."""
@@ -287,6 +308,8 @@ class Configuration(_Section):
     """The whole of it."""
 
     state_directory: Path = Path("/var/lib/xobackup")
+    limits: LimitsSection = LimitsSection()
+    """Of everything that one process does."""
     pools: dict[str, PoolSection] = {}
     remotes: dict[str, RemoteSection] = {}
     jobs: dict[str, JobSection] = {}

@@ -66,6 +66,9 @@ class VmBackup:
         self._held = ExitStack()
         self._blocked = ExitStack()
         """Keeps the VM from migrating."""
+        self._place = ExitStack()
+        """Room for the snapshot, on the pool and its SRs."""
+        self.group = ""
         self._plan: VmPlan | None = None
         self._live_record: dict[str, Any] = {}
         self._moment: datetime | None = None
@@ -147,7 +150,10 @@ class VmBackup:
         self._held.enter_context(self._blocked)
         self._blocked.enter_context(migration_blocked(self._session, self._prepared.vm.ref, self._job.id))
         self._held.callback(lambda: self._freezing.thaw(self._error))
+        self._held.enter_context(self._place)
         with self._phase("freeze"):
+            if not self.group:  # members of a group would wait for each other here
+                self._place.enter_context(self._taking.place(self.plan))
             self._taking.ready(self.plan)
             self._moment = self._taking.moment()
             self._freezing.freeze(self._prepared.vm)
@@ -157,7 +163,9 @@ class VmBackup:
     def snapshot(self) -> None:
         """Take the snapshot."""
         assert self._moment is not None
-        with self._phase("snapshot"):
+        with self._phase("snapshot"), self._place as place:
+            if self.group:
+                place.enter_context(self._taking.place(self.plan))
             self._taken = self._taking.take(self.plan, self._moment)
 
     def thaw(self) -> None:
@@ -185,8 +193,7 @@ class VmBackup:
         if self._job.settings.purge_snapshot_data:
             with self._phase("purge"):
                 done, points = self.done.transferred.done, self.done.points
-                vm_uuid = self._prepared.vm.uuid
-                purge(self._context, vm_uuid, self.taken, done=done, published=points, warn=self._warn)
+                purge(self._context, self._prepared.vm, self.taken, done=done, published=points, warn=self._warn)
         with self._phase("retention"):
             self._let_go()
 

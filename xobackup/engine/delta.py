@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from xobackup.engine.disk_transfer import Shared
+from xobackup.engine.limits.turnstile import Turnstile
 from xobackup.engine.publish import Surroundings, draft
 from xobackup.engine.taking.marks import mark_exported
 from xobackup.engine.transfer import Transfer
@@ -57,6 +58,7 @@ class DeltaBackup:
             means=self._context.means,
             fulls=self._context.fulls,
             warn=self._warn,
+            turnstile=Turnstile(self._context, vm=vm.uuid, name=vm.name),
             outcome=self._done.transferred,
         )
         settings = job.settings

@@ -18,6 +18,7 @@ from xobackup.engine.base import Full, Route
 from xobackup.engine.cancel import CancelToken
 from xobackup.engine.errors import AllSinksFailed, VmRefused
 from xobackup.engine.fulls import FullsLimit
+from xobackup.engine.limits.sinks import limited_sinks
 from xobackup.engine.plan import DiskPlan
 from xobackup.engine.progress import Meter
 from xobackup.engine.pump import pump
@@ -33,6 +34,7 @@ from xobackup.xapi.errors import TransferCancelled
 from xobackup.xapi.nbd.errors import NbdCancelled
 
 if TYPE_CHECKING:
+    from xobackup.engine.limits.turnstile import Turnstile
     from xobackup.engine.target import Target
     from xobackup.repository.base_disk import BaseDisk
     from xobackup.repository.writer import DiskWriter
@@ -54,6 +56,7 @@ class Shared:
     means: Means
     fulls: FullsLimit
     warn: Callable[[str, str], None]
+    turnstile: Turnstile
     outcome: Transferred = field(default_factory=Transferred)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -241,7 +244,7 @@ class DiskTransfer:
                 with closed(blocks):
                     pumped = pump(
                         blocks,
-                        list(writers.items()),
+                        limited_sinks(self._shared.world, writers, self._shared.cancel),
                         pool=pool,
                         meter=self._meter,
                         throttle=self._shared.world.throttle,

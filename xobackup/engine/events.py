@@ -29,6 +29,8 @@ class RunStarted(Event):
     version: str
     host: str
     pid: int
+    limits: list[str] = field(default_factory=list)
+    """What is in force, as sentences."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -287,6 +289,14 @@ class ChainsAwaited(Event):
     vm_name: str
     reason: str
     wait_max_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BandwidthChanged(Event):
+    """Other limits on bytes per second are in force than before; ``limits``: as sentences."""
+
+    kind: ClassVar[str] = "bandwidth-changed"
+    limits: list[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING
 
 from xobackup.engine.errors import UsageError
 from xobackup.engine.hooks.hook import GuestHooks, Hook
+from xobackup.engine.limits.bandwidth import Window
+from xobackup.engine.limits.settings import NO_LIMITS, Limits
 from xobackup.engine.reading.ladder import CbtUse, NbdUse
+from xobackup.engine.space.judge import REMOTE_FREE_MIN, SR_FREE_MIN, Floor, SpaceCheck
 from xobackup.engine.storage import Storage
 
 if TYPE_CHECKING:
@@ -115,8 +118,13 @@ class Settings:
     """Disks of one VM at a time."""
     buffers_per_disk: int = 6
     """Blocks of 2 MiB in flight per disk read by a stream: the bound on memory. By NBD see ``reading/slots.py``."""
+    limits: Limits = NO_LIMITS
+    """How much at a time, of this job alone; ``vms_max`` has its own place above."""
     rate_bytes_s: float | None = None
-    """All transfers together."""
+    """All transfers together, outside of the windows of ``bandwidth``."""
+    bandwidth: tuple[Window, ...] = ()
+    timezone: str = ""
+    """Of these windows; ``""``: the machine's own."""
     retries: int = 0
     """Times a VM that failed for a passing reason is tried again after all others."""
     retry_pause_s: float = 30.0
@@ -129,6 +137,12 @@ class Settings:
     """Links of such a chain that are still healthy."""
     chain_wait_s: float = 900.0
     """How long to wait for that; other VMs go first. The pool begins five minutes after the last change."""
+    space_check: SpaceCheck = SpaceCheck.WARN
+    """What is done when there may not be room enough for a snapshot, or on a remote."""
+    sr_free_min: Floor = SR_FREE_MIN
+    """What must stay free on an SR after a snapshot."""
+    remote_free_min: Floor = REMOTE_FREE_MIN
+    """What must stay free on a remote."""
     nbd: NbdUse = NbdUse.AUTO
     """Whether disks are read by NBD: where the pool offers it, always (or the VM is refused), never."""
     nbd_connections: int = 4

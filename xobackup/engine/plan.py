@@ -15,7 +15,8 @@ from xobackup.engine.full.plan import ArchivePlan, archive_data, plan_archive
 from xobackup.engine.job import FULL, Job
 from xobackup.engine.reading.ladder import STREAMS, Terms, told
 from xobackup.engine.select import MIGRATING, Skipped, Why, select_disks
-from xobackup.engine.taking.way import PLAIN, TakingPlan, plan_taking
+from xobackup.engine.space.judge import SpaceCheck, sr_shortages
+from xobackup.engine.taking.way import PLAIN, Method, TakingPlan, plan_taking
 from xobackup.engine.turns.chains import Chain, depth_warnings, unhealthy_chains
 from xobackup.engine.turns.chains import told as told_chains
 from xobackup.engine.view import DiskView, VmView
@@ -91,6 +92,10 @@ class RunPlan:
     """Databases to back up."""
     hooks: tuple[Mapping[str, Any], ...] = ()
     """What is run around all that (:func:`~xobackup.engine.hooks.hook.hook_data`)."""
+    limits: tuple[str, ...] = ()
+    """What is in force, as sentences."""
+    warnings: tuple[str, ...] = ()
+    """What concerns no single VM."""
 
     @property
     def estimated_bytes(self) -> int:
@@ -107,14 +112,21 @@ def plan_vm(
         archive = plan_archive(job, selection.chosen)
     else:
         disks, archive = tuple(_disk_plan(job, disk, tips, terms) for disk in selection.chosen), None
+    taking = plan_taking(job, vm, [one.name or one.uuid for one in selection.skipped])
+    snapshotted = selection.chosen if taking.method is not Method.WITHOUT else ()
+    short = sr_shortages(snapshotted, job.settings.sr_free_min)
     refusal = refuse_vm(job, vm, selection.chosen) or _no_way(disks)
+    if job.settings.space_check is SpaceCheck.REFUSE:
+        refusal = refusal or "; ".join(one.reason for one in short)
+    elif job.settings.space_check is SpaceCheck.WARN:
+        warnings = (*warnings, *(one.reason for one in short))
     return VmPlan(
         vm=vm,
         disks=disks,
         skipped_disks=selection.skipped,
         refusal=refusal,
-        warnings=(*warnings, *depth_warnings(selection.chosen)),
-        taking=plan_taking(job, vm, [one.name or one.uuid for one in selection.skipped]),
+        warnings=(*warnings, *depth_warnings(snapshotted)),
+        taking=taking,
         archive=archive,
     )
 
@@ -189,6 +201,8 @@ def as_data(plan: RunPlan) -> dict[str, Any]:
         "skipped": [asdict(skipped) for skipped in plan.skipped],
         "pools": [asdict(pool) for pool in plan.pools],
         "hooks": [dict(hook) for hook in plan.hooks],
+        "limits": list(plan.limits),
+        "warnings": list(plan.warnings),
     }
 
 

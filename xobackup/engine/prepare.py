@@ -8,9 +8,11 @@ from contextlib import ExitStack
 from xobackup.engine.base import RemoteTip
 from xobackup.engine.cancel import CancelToken
 from xobackup.engine.context import RunContext
-from xobackup.engine.errors import ChainsUnhealthy, RunLocked, VmRefused, VmSkipped
+from xobackup.engine.errors import ChainsUnhealthy, NoRoom, RunLocked, VmRefused, VmSkipped
 from xobackup.engine.plan import MIGRATED, TipsByDisk, VmPlan, chains_of, no_disks, plan_vm
 from xobackup.engine.recover import clean_locked
+from xobackup.engine.space.check import HINT, remote_shortages, usages_of
+from xobackup.engine.space.judge import SpaceCheck
 from xobackup.engine.survey import Survey, survey
 from xobackup.engine.target import SINK_ERRORS, Target, Targets
 from xobackup.engine.turns.chains import told
@@ -88,14 +90,32 @@ class Preparation:
         skipped = no_disks(plan)
         if skipped is not None:
             raise VmSkipped(skipped.reason)
+        settings = self._job.settings
         if plan.refusal:
             chains = chains_of(self._job, tuple(disk.disk for disk in plan.disks))
             if chains and plan.refusal == told(chains, self._job.settings.uncoalesced_max):
                 raise ChainsUnhealthy(plan.refusal, chains)
-            raise VmRefused(plan.refusal, transient=plan.refusal == MIGRATED)
+            short = settings.space_check is SpaceCheck.REFUSE and plan.refusal.startswith("SR ")
+            raise VmRefused(plan.refusal, transient=plan.refusal == MIGRATED, hint=HINT if short else "")
         for warning in plan.warnings:
             self._warn(warning, "")
-        return seen, plan
+        return seen, self._with_room(vm, plan)
+
+    def _with_room(self, vm: VmView, plan: VmPlan) -> VmPlan:
+        """The plan without remotes that lack the room, if the job refuses them; else they are told of."""
+        settings = self._job.settings
+        usages = usages_of(self._context.repositories, [target.name for target in self.targets])
+        refused: dict[str, BaseException] = {}
+        for name, shortage in remote_shortages([plan], usages, settings).items():
+            if shortage.refusable and settings.space_check is SpaceCheck.REFUSE:
+                refused[name] = NoRoom(shortage.reason, hint=HINT)
+            else:
+                self._warn(shortage.reason, name)
+        if not refused:
+            return plan
+        self.targets.drop(refused)
+        self.targets.require()
+        return plan_vm(self._job, vm, self.tips(vm), terms=self._context.means.terms)
 
     def look(self) -> tuple[Survey, VmView]:
         seen = survey(self._session, self._context.pool)

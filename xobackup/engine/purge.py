@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING
 
 from xobackup.engine import events
+from xobackup.engine.limits.turnstile import Turnstile, srs_of
 from xobackup.engine.reading.ladder import Via
 from xobackup.engine.removal import detach_from_control_domains
 from xobackup.xapi.cbt import destroy_data
@@ -26,12 +27,13 @@ if TYPE_CHECKING:
     from xobackup.engine.context import RunContext
     from xobackup.engine.taking.taken import Taken
     from xobackup.engine.transferred import DiskDone
+    from xobackup.engine.view import VmView
     from xobackup.xapi.session import Session
 
 
 def purge(
     context: RunContext,
-    vm_uuid: str,
+    vm: VmView,
     taken: Taken,
     *,
     done: Iterable[DiskDone],
@@ -43,14 +45,16 @@ def purge(
     remotes = [remote.name for remote in context.job.remotes]
     reason = keep_reason(disks=taken.vdis, done=done, remotes=remotes, published=published)
     if reason:
-        journal.write(events.SnapshotDataKept(vm=vm_uuid, snapshot=moment, reason=reason))
+        journal.write(events.SnapshotDataKept(vm=vm.uuid, snapshot=moment, reason=reason))
         return
     try:
-        disks = purge_data(context.session, taken)
+        turnstile, srs = Turnstile(context, vm=vm.uuid, name=vm.name), srs_of(disk.sr for disk in vm.disks)
+        with turnstile.deletion(srs, context.world.cancel):
+            disks = purge_data(context.session, taken)
     except XapiError as error:
         warn(f"the snapshot's data stay on the pool for now: {error}")
         return
-    journal.write(events.SnapshotDataPurged(vm=vm_uuid, snapshot=moment, disks=disks))
+    journal.write(events.SnapshotDataPurged(vm=vm.uuid, snapshot=moment, disks=disks))
 
 
 def keep_reason(

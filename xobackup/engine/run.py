@@ -8,25 +8,28 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 
 from xobackup.engine import events
 from xobackup.engine.attempt import Turn, attempt_vm
 from xobackup.engine.cancel import CancelToken
-from xobackup.engine.errors import EngineError, Outcome
+from xobackup.engine.errors import Cancelled, EngineError, Outcome
 from xobackup.engine.hooks.freezing import thaw_interrupted
 from xobackup.engine.hooks.hook import hook_data
 from xobackup.engine.hooks.of_run import RunHooks
 from xobackup.engine.job import Job
 from xobackup.engine.journal import JsonLinesJournal, Tee, close_interrupted, journal_path
+from xobackup.engine.limits.told import job_throttle, limits_told
+from xobackup.engine.limits.turnstile import Turnstile
 from xobackup.engine.opening import Opened, open_all
 from xobackup.engine.plan import RunPlan, VmPlan, limit_fulls, no_disks, plan_vm
 from xobackup.engine.pools.run import plan_pools, save_pools
 from xobackup.engine.report import PoolReport, RunReport, VmReport, outcome_of
 from xobackup.engine.select import Skipped, Why
+from xobackup.engine.space.check import remote_shortages, usages_of
 from xobackup.engine.throttle import Throttle
 from xobackup.engine.tips import tips_of
 from xobackup.engine.turns.work import Unit, Work
@@ -109,6 +112,8 @@ def plan_job(job: Job, world: World) -> RunPlan:
             problems=tuple(opened.problems),
             pools=tuple(plan_pools(job, opened.contexts)),
             hooks=tuple(hook_data(hook) for hook in job.hooks),
+            limits=limits_told(job, world),
+            warnings=_shortages(job, opened, plans),
         )
 
 
@@ -121,8 +126,9 @@ def _journalled(job: Job, world: World, run_id: str, verb: str) -> Iterator[Worl
         world = replace(
             world,
             journal=Tee(world.journal, file),
-            throttle=Throttle(job.settings.rate_bytes_s, world.clock),
+            throttle=Throttle(None, world.clock),
         )
+        world = replace(world, throttle=job_throttle(job, world))
         world.journal.write(
             events.RunStarted(
                 run_id=run_id,
@@ -132,6 +138,7 @@ def _journalled(job: Job, world: World, run_id: str, verb: str) -> Iterator[Worl
                 version=version(),
                 host=socket.gethostname(),
                 pid=os.getpid(),
+                limits=list(limits_told(job, world)),
             )
         )
         yield world
@@ -164,6 +171,13 @@ def _plans(job: Job, opened: Opened) -> tuple[list[VmPlan], list[Skipped]]:
     return [replace(plan, refusal=told) if plan.vm.uuid in refused else plan for plan in plans], skipped
 
 
+def _shortages(job: Job, opened: Opened, plans: Sequence[VmPlan]) -> tuple[str, ...]:
+    """Remotes without room for all of the run."""
+    repositories = opened.contexts[0].repositories if opened.contexts else {}
+    short = remote_shortages(plans, usages_of(repositories, repositories), job.settings)
+    return tuple(one.reason for one in short.values())
+
+
 def _limit_told(job: Job) -> str:
     return f"more than {job.settings.unexpected_fulls_max} VMs would unexpectedly be transferred whole"
 
@@ -179,7 +193,11 @@ def _work_off(job: Job, world: World, opened: Opened) -> list[VmReport]:
         return EngineError(refused[vm.uuid]) if vm.uuid in refused else None
 
     def attempt(unit: Unit, turns: Mapping[str, Turn]) -> list[VmReport]:
-        return [attempt_vm(context, vm, turns[vm.uuid]) for context, vm in unit]
+        first, vm = unit[0]
+        with ExitStack() as place:
+            with suppress(Cancelled):  # then each attempt says so
+                place.enter_context(Turnstile(first, vm=vm.uuid, name=vm.name).vms(len(unit), world.cancel))
+            return [attempt_vm(context, vm, turns[vm.uuid]) for context, vm in unit]
 
     return Work(job, world, [(pair,) for pair in opened.vms], attempt=attempt, refusal=refusal).run()
 

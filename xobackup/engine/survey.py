@@ -130,8 +130,8 @@ class _Viewer:
             image_format=image_format_of(vdi),
             uncoalesced=self._uncoalesced(vdi),
             chain=tuple(_text(node, "uuid") for node in self._below(vdi)),
-            coalescing_off=_switches(sr, vdi),
-            sr=_sr_view(sr) if sr else None,
+            coalescing_off=switches_of(sr, vdi),
+            sr=sr_view(sr) if sr else None,
             problem=problem,
         )
 
@@ -178,7 +178,8 @@ class _Viewer:
             vdi = parent
 
 
-def _sr_view(sr: Record) -> SrView:
+def sr_view(sr: Record) -> SrView:
+    """An SR as the pool knows it; its space is as of the last scan."""
     return SrView(
         uuid=_text(sr, "uuid"),
         name=_text(sr, "name_label"),
@@ -188,10 +189,10 @@ def _sr_view(sr: Record) -> SrView:
     )
 
 
-def _switches(sr: Record, vdi: Record) -> tuple[str, ...]:
+def switches_of(sr: Record, vdi: Record | None = None) -> tuple[str, ...]:
     """What somebody switched off, as the storage manager reads it (``gc``, ``coalesce``, ``leaf-coalesce``)."""
     of_sr = [f"other-config:{key}=false of the SR" for key in ("gc", "coalesce") if _off(sr, key)]
-    return (*of_sr, *(["other-config:leaf-coalesce=false of the disk"] if _off(vdi, "leaf-coalesce") else []))
+    return (*of_sr, *(["other-config:leaf-coalesce=false of the disk"] if vdi and _off(vdi, "leaf-coalesce") else []))
 
 
 def _off(record: Record, key: str) -> bool:

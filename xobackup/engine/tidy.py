@@ -11,6 +11,7 @@ from vhd.block import BLOCK_BYTES
 from xobackup.engine import events
 from xobackup.engine.cancel import CancelToken
 from xobackup.engine.job import FULL
+from xobackup.engine.limits.turnstile import Turnstile, srs_of
 from xobackup.engine.prune import Group, groups_of, judge
 from xobackup.engine.removal import remove_snapshot
 from xobackup.engine.taking.taken import vdis_of
@@ -37,6 +38,7 @@ def remove_served_snapshots(
     there.
     """
     groups = groups_of(vm, context.job.id)
+    turnstile, srs = Turnstile(context, vm=vm.uuid, name=vm.name), srs_of(disk.sr for disk in vm.disks)
     known = dict(tips)
     for remote in missed:
         last = next((group for group in groups if any(remote in disk.remotes for disk in group.disks)), None)
@@ -46,7 +48,8 @@ def remove_served_snapshots(
         if verdict.keep:
             continue
         try:
-            _remove(context, verdict.group)
+            with turnstile.deletion(srs, context.world.cancel):
+                _remove(context, verdict.group)
         except XapiError as error:
             warn(f"the snapshot of {verdict.group.datetime} stays on the pool for now: {error}")
             continue

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from xobackup.engine.disk_transfer import DiskTransfer, Shared, Work
 from xobackup.engine.errors import AllSinksFailed, Cancelled
+from xobackup.engine.limits.turnstile import srs_of
 from xobackup.engine.plan import DiskPlan
 from xobackup.engine.target import SINK_ERRORS
 from xobackup.engine.transferred import Transferred
@@ -55,7 +56,8 @@ class Transfer:
     def _one(self, work: Work, buffers: int) -> None:
         meter = self._shared.world.progress.meter(work.name, stage="waiting")
         try:
-            DiskTransfer(self._shared, work, buffers=buffers, meter=meter).run()
+            with self._shared.turnstile.transfer(srs_of([work.plan.disk.sr]), self._shared.cancel, meter):
+                DiskTransfer(self._shared, work, buffers=buffers, meter=meter).run()
         except AllSinksFailed as error:
             for remote, cause in error.failures.items():
                 if not isinstance(cause, SINK_ERRORS):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import secrets
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xobackup.clock import Clock
 from xobackup.engine.cancel import CancelToken
 from xobackup.engine.journal import MemoryJournal, Sink
+from xobackup.engine.limits.process import ProcessLimits
 from xobackup.engine.progress import Progress
 from xobackup.engine.storage import open_repository
 from xobackup.engine.throttle import Throttle
@@ -36,6 +37,8 @@ class World:
     connect: Callable[[PoolAddress], Session]
     open_repository: Callable[[RemoteTarget], Repository]
     new_id: Callable[[], str]
+    limits: ProcessLimits = field(default_factory=ProcessLimits)
+    """Shared by everything that this process does."""
 
     @property
     def journal_directory(self) -> Path:
@@ -53,17 +56,20 @@ def real_world(
     journal: Sink | None = None,
     cancel: CancelToken | None = None,
     progress: Progress | None = None,
+    limits: ProcessLimits | None = None,
 ) -> World:
     """The world as it is: sessions by TLS, repositories by URL."""
     from xobackup.xapi.session import Session
 
+    shared = limits or ProcessLimits()
     return World(
         clock=clock,
         state_directory=state_directory,
         journal=journal or MemoryJournal(),
         progress=progress or Progress(clock),
         cancel=cancel or CancelToken(),
-        throttle=Throttle(None, clock),
+        throttle=Throttle(None, clock, above=shared.total(clock)),
+        limits=shared,
         connect=lambda address: Session.connect(address, clock=clock),
         open_repository=lambda target: open_repository(target, clock=clock),
         new_id=lambda: str(uuid.UUID(bytes=secrets.token_bytes(16), version=4)),

@@ -66,6 +66,7 @@ def restore(
 ) -> None:
     """Restore a restore point as a new VM."""
     from xobackup.cli.jobs import pool_address
+    from xobackup.cli.limits import process_limits
     from xobackup.cli.live import world_of
     from xobackup.engine.full.described import with_disks
     from xobackup.engine.restore_plan import VmRequest
@@ -82,7 +83,7 @@ def restore(
         start=start,
     )
     with (
-        world_of(output, configuration.state_directory) as world,
+        world_of(output, configuration.state_directory, limits=process_limits(configuration)) as world,
         found(config, remote, vm, point) as (repository, restore_point, remote_name),
         contextlib.closing(world.connect(pool_address(configuration, pool))) as session,
     ):

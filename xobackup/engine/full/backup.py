@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from xobackup.engine.full.transfer import ArchiveTransfer, Exported
+from xobackup.engine.limits.turnstile import Turnstile, srs_of
 from xobackup.engine.publish import draft_full
 
 if TYPE_CHECKING:
@@ -56,7 +57,9 @@ class FullBackup:
             outcome=self._exported,
         )
         try:
-            transfer.run(plan.archive, taken, job_id=job.id, buffers=job.settings.buffers_per_disk)
+            srs = srs_of(disk.disk.sr for disk in plan.disks)
+            with Turnstile(self._context, vm=vm.uuid, name=vm.name).transfer(srs, self._cancel):
+                transfer.run(plan.archive, taken, job_id=job.id, buffers=job.settings.buffers_per_disk)
         except BaseException:
             self._exported.discard()
             raise

@@ -18,6 +18,7 @@ from xobackup.engine import events, keys
 from xobackup.engine.errors import AllSinksFailed, BadArchive, NoRoom
 from xobackup.engine.full.byte_pump import BytesPumped, Consumer, pump_bytes
 from xobackup.engine.full.space import judge_room
+from xobackup.engine.limits.sinks import limited_write
 from xobackup.engine.target import SINK_ERRORS
 from xobackup.engine.transferred import abort
 from xobackup.xapi.archives import Compression, open_vm_export
@@ -142,7 +143,10 @@ class ArchiveTransfer:
         return [
             Consumer(name="archive", consume=check, essential=True),
             Consumer(name="checksum", consume=_each(digest), essential=True),
-            *(Consumer(name=name, consume=_each(writer.write)) for name, writer in writers.items()),
+            *(
+                Consumer(name=name, consume=_each(limited_write(self._world, name, writer.write, self._cancel)))
+                for name, writer in writers.items()
+            ),
         ]
 
     def _receive(

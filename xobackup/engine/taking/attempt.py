@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import datetime
 
@@ -16,6 +17,7 @@ from xobackup.clock import utc
 from xobackup.engine.cancel import CancelToken
 from xobackup.engine.context import RunContext
 from xobackup.engine.errors import VmRefused
+from xobackup.engine.limits.turnstile import Turnstile, srs_of
 from xobackup.engine.plan import VmPlan, plan_vm
 from xobackup.engine.prepare import Preparation
 from xobackup.engine.removal import remove_snapshot
@@ -55,6 +57,14 @@ class Taking:
         self._remarks = remarks
         self._told = False
         self._power = PowerCycle(context, lambda: prepared.vm, cancel=cancel, warn=warn)
+
+    def place(self, plan: VmPlan) -> AbstractContextManager[None]:
+        """Room for the snapshot on the pool and the SRs; to wait for before anything is frozen."""
+        if plan.taking.method is Method.WITHOUT:
+            return contextlib.nullcontext()
+        vm, left_out = self._prepared.vm, {disk.uuid for disk in plan.skipped_disks}
+        srs = srs_of(disk.sr for disk in vm.disks if disk.vdi_uuid not in left_out)
+        return Turnstile(self._context, vm=vm.uuid, name=vm.name).snapshot(srs, self._cancel)
 
     def ready(self, plan: VmPlan) -> None:
         """Everything that can be done before the moment itself, so that nothing is frozen for longer than needed."""
@@ -125,7 +135,9 @@ class Taking:
         disks = tuple(disk for disk in again.disks if disk.disk.vdi_uuid in taken.vdis)
         missing = set(taken.vdis) - {disk.disk.vdi_uuid for disk in disks}
         if missing or not disks:
-            raise VmRefused(f"its disks changed during the snapshot ({', '.join(sorted(missing)) or 'none left'})")
+            raise VmRefused(
+                f"its disks changed during the snapshot ({', '.join(sorted(missing)) or 'none left'})", transient=True
+            )
         for gone in sorted(planned - set(taken.vdis)):
             self._warn(f"disk {gone} was detached before the snapshot and is not in this restore point")
         return replace(again, disks=disks, refusal="", taking=plan.taking)

@@ -1,0 +1,84 @@
+"""The limits of a job as sentences, and its limiter of bandwidth, which says when another rate comes into force."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from xobackup.engine import events
+from xobackup.engine.limits.bandwidth import Limit, Timetable, limit_text, rate_text, window_text
+from xobackup.engine.limits.settings import Limits
+from xobackup.engine.throttle import Throttle
+
+if TYPE_CHECKING:
+    from xobackup.engine.job import Job
+    from xobackup.engine.world import World
+
+
+def timetable_of(job: Job) -> Timetable:
+    """The job's bandwidth."""
+    settings = job.settings
+    return Timetable(rate_bytes_s=settings.rate_bytes_s, windows=settings.bandwidth, zone=settings.timezone)
+
+
+def job_throttle(job: Job, world: World) -> Throttle:
+    """All transfers of the job, within those of the process. A change is journalled; the first is no change."""
+    first = True
+
+    def tell(limits: tuple[Limit, ...]) -> None:
+        nonlocal first
+        if first:
+            first = False
+            return
+        told = [f"{scope}: {limit_text(limit)}" for scope, limit in zip(scopes, limits, strict=True)]
+        world.journal.write(events.BandwidthChanged(limits=told))
+
+    table, above = timetable_of(job), world.limits.total(world.clock)
+    scopes = [*([f"job {job.name}"] if table.limited else []), *(["all jobs"] if above is not None else [])]
+    return Throttle(table, world.clock, above=above, tell=tell if scopes else None)
+
+
+def limits_told(job: Job, world: World) -> tuple[str, ...]:
+    """What is in force for a run that begins now."""
+    now_s, process = world.clock.now_s(), world.limits
+    told = [
+        _bandwidth(f"bandwidth of job {job.name}", timetable_of(job), now_s),
+        _bandwidth("bandwidth of all jobs", process.bandwidth, now_s),
+    ]
+    told += [
+        _bandwidth(f"bandwidth to remote {remote.name}", process.remotes.get(remote.name, Timetable()), now_s)
+        for remote in job.remotes
+    ]
+    settings = job.settings
+    if job.selects_vms:
+        own = [f"{settings.vms_max} VMs", f"{settings.disks_max} disks of a VM", *_numbers(settings.limits)]
+        told.append(f"at a time, job {job.name}: {', '.join(own)}")
+        if shared := _numbers(process.limits):
+            told.append(f"at a time, all jobs: {', '.join(shared)}")
+    return tuple(line for line in told if line)
+
+
+def _bandwidth(what: str, table: Timetable, now_s: float) -> str:
+    if not table.limited:
+        return ""
+    if not table.windows:
+        return f"{what}: {rate_text(table.rate_bytes_s)}"
+    windows = [f"{rate_text(window.rate_bytes_s)} {window_text(window)}" for window in table.windows]
+    zone = f" ({table.zone})" if table.zone else ""
+    other = f"otherwise {rate_text(table.rate_bytes_s)}"
+    return f"{what}: {', '.join(windows)}{zone}, {other}; now {limit_text(table.at(now_s))}"
+
+
+def _numbers(limits: Limits) -> list[str]:
+    named = {
+        "VMs": limits.vms_max,
+        "transfers of a pool": limits.transfers_per_pool,
+        "transfers of a host": limits.transfers_per_host,
+        "transfers of an SR": limits.transfers_per_sr,
+        "snapshots of a pool": limits.snapshots_per_pool,
+        "snapshots of an SR": limits.snapshots_per_sr,
+        "deletions of snapshots of an SR": limits.deletions_per_sr,
+    }
+    told = [f"{count} {what}" for what, count in named.items() if count is not None]
+    if limits.deletion_pause_s:
+        told.append(f"{limits.deletion_pause_s:g} s between deletions of snapshots of an SR")
+    return told
