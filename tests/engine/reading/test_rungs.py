@@ -367,7 +367,7 @@ def test_remotes_with_different_bases_go_by_different_rungs(lab: Lab, pool: SimP
     for vdi in pool.vdis_of(lab.vm):
         pool.call("VDI.disable_cbt", vdi)
     lab.write(0, 0, b"first")
-    lab.remotes["off-site"] = Broken()
+    lab.remotes["off-site"] = Broken(label="broken")
     lab.run(expect="failed")
     lab.remotes["off-site"] = away
     lab.write(0, 5 * MIB, b"second")
