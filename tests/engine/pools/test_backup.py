@@ -99,7 +99,8 @@ def test_two_backups_within_a_second_have_two_names(lab: Lab) -> None:
 
 @pytest.mark.parametrize("operation", ["create", "write_at", "sync", "put", "rename", "list"])
 def test_a_remote_that_fails_does_not_cost_the_other(lab: Lab, operation: str) -> None:
-    failing = Fault(error=errors.NoSpace, operation=operation)
+    after_identity = 1 if operation == "put" else 0
+    failing = Fault(error=errors.NoSpace, operation=operation, skip=after_identity)
     lab.remotes["full"] = FaultyRemote(MemoryRemote(clock=lab.clock), Faults(failing))  # type: ignore[assignment]
     pool = only(lab.run(expect="failed"))
     assert list(pool.points) == ["nas"] and "remote full: " in pool.reason

@@ -21,6 +21,12 @@ PACKAGES = {
     "node": "nodejs npm",
     "zstd": "zstd",
     "strace": "strace",
+    "qemu-system-x86_64": "qemu-system-x86",
+    "busybox": "busybox-static",
+    "virtiofsd": "qemu-system-common",
+    "modprobe": "kmod",
+    "ganesha.nfsd": "nfs-ganesha nfs-ganesha-vfs",
+    "mount.nfs": "nfs-common",
     "mkfs.xfs": "xfsprogs",
     "mkfs.btrfs": "btrfs-progs",
 }

@@ -1,0 +1,235 @@
+"""Runs inside a guest of :mod:`xotest.linux_guest`: real NFS server, real NFS client, and what a remote must survive.
+
+Prints one line per claim that held; the first that does not ends it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from remotes.conformance import PROMISES, run_promise, scratch_of
+from remotes.contract import Remote
+from remotes.errors import NoSpace, RemoteError
+from remotes.mounts import mounted_at
+from remotes.retrying import RetryingRemote, RetryPolicy
+from remotes.url import open_remote
+from vhd.lineage import open_chain
+from vhd.merge.progress import MergeOptions
+from vhd.merge.run import apply_merge, resume_merge
+from xobackup.simpool import SimPool
+from xotest.lab import SMALL, Lab
+from xotest.pictures import flat_of, flatten
+from xotest.workspace import CODECS, RemoteWorkspace, write_pictures
+
+BEGAN_S = time.monotonic()
+PORT = 20049
+URL = f"nfs://127.0.0.1:{PORT}:/export?vers=4.2&timeo=20&retrans=2&ioTimeout=6"
+HOME = Path("/run/ganesha")
+EXPORT = Path("/run/export")
+CONFIGURATION = f"""
+NFS_CORE_PARAM {{ NFS_Port = {PORT}; MNT_Port = {PORT + 1}; Bind_addr = 127.0.0.1; NFS_Protocols = 4;
+  Enable_NLM = false; Enable_RQUOTA = false; Enable_UDP = false; mount_path_pseudo = true; fsid_device = true; }}
+NFSv4 {{ Graceless = true; Lease_Lifetime = 5; Grace_Period = 5; RecoveryRoot = {HOME}/recovery;
+  Only_Numeric_Owners = true; Minor_Versions = 0,1,2; }}
+NFS_KRB5 {{ Active_krb5 = false; }}
+EXPORT {{ Export_Id = 1; Path = {EXPORT}; Pseudo = /export; Access_Type = RW; Squash = No_Root_Squash;
+  SecType = sys,none; Protocols = 4; Transports = TCP; PrivilegedPort = false; FSAL {{ Name = VFS; }}
+  CLIENT {{ Clients = 127.0.0.1; Access_Type = RW; }} }}
+LOG {{ Default_Log_Level = EVENT; }}
+"""
+
+
+def held(claim: str) -> None:
+    print(f"held: {claim} ({time.monotonic() - BEGAN_S:.0f} s)", flush=True)
+
+
+class Server:
+    """nfs-ganesha."""
+
+    pid_file = HOME / "pid"
+
+    def start(self) -> None:
+        self.pid_file.unlink(missing_ok=True)
+        subprocess.run(
+            ["ganesha.nfsd", "-f", HOME / "conf", "-L", HOME / "log", "-p", self.pid_file, "-N", "NIV_EVENT"],
+            check=True,
+        )
+        wait_for(lambda: self.pid_file.exists() and bool(self.pid_file.read_text().strip()))
+
+    def signal(self, number: signal.Signals) -> None:
+        os.kill(int(self.pid_file.read_text()), number)
+
+    def kill(self) -> None:
+        self.signal(signal.SIGKILL)
+
+
+def wait_for(claim: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not claim():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.1)
+
+
+def opened() -> Remote:
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return open_remote(URL)
+        except RemoteError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+
+
+def prepare() -> Server:
+    for directory in (HOME / "recovery", EXPORT):
+        directory.mkdir(parents=True)
+    subprocess.run(["modprobe", "-a", "nfs", "nfsv4", "loop", "ext4"], check=True)
+    image = Path("/run/export.img")
+    with image.open("wb") as file:
+        file.truncate(260 << 20)
+    subprocess.run(["mkfs.ext4", "-q", image], check=True)
+    subprocess.run(["mount", "-o", "loop", image, EXPORT], check=True)
+    (HOME / "conf").write_text(CONFIGURATION)
+    server = Server()
+    server.start()
+    return server
+
+
+def promises(remote: Remote) -> None:
+    with scratch_of(remote) as scratch:
+        for promise in PROMISES:
+            check = run_promise(promise, scratch)
+            assert check.ok, f"{check.name}: {check.detail}"
+    held(f"{len(PROMISES)} promises of the contract")
+
+
+def backups(server: Server, remote: Remote) -> None:
+    """Runs past retention, the server killed and started again in the middle of one."""
+    with ExitStack() as stack:
+        pool = stack.enter_context(SimPool.start(Path("/run/pool"), spec=SMALL))
+        lab = Lab(Path("/run/lab"), pool)
+        lab.directory.mkdir()
+        lab.remotes["nas"] = RetryingRemote(remote, RetryPolicy(attempts_max=20, budget_s=60))
+        lab.with_settings(retention=2)
+        lab.run()
+        held("a backup")
+        for number in range(2):
+            lab.write(0, number << 21, bytes([number]) * 4096)
+            if number:
+                killed = threading.Timer(0.5, server.kill)
+                killed.start()
+                again = threading.Timer(2.5, server.start)
+                again.start()
+            lab.run(expect="ok")
+        again.join()
+        lab.check()
+        held("a backup and a merge while the server was killed and started again")
+        assert len(lab.points()) == 2
+
+
+PICTURES = ["A" * 12, "BB-" * 4]
+
+
+def chain(remote: Remote, name: str) -> tuple[RemoteWorkspace, tuple[str, ...]]:
+    workspace = RemoteWorkspace(remote, name)
+    return workspace, tuple(write_pictures(workspace, PICTURES, directory=False))
+
+
+def assert_merged(workspace: RemoteWorkspace, name: str) -> None:
+    disk = open_chain(workspace, name, CODECS)
+    assert flat_of(disk) == flatten(PICTURES)
+    disk.close()
+
+
+def merges(server: Server, remote: Remote) -> None:
+    before = server_copies()
+    workspace, names = chain(remote, "one")
+    apply_merge(workspace, names, CODECS)
+    assert_merged(workspace, names[-1])
+    copies = server_copies() - before
+    assert copies > 0, "the server was not asked to copy"
+    held(f"a merge by copies on the server ({copies})")
+
+    workspace, names = chain(remote, "two")
+    moved = 0
+
+    def stall(_progress: Any) -> None:
+        nonlocal moved
+        moved += 1
+        if moved == 3:
+            server.signal(signal.SIGSTOP)
+
+    began_s = time.monotonic()
+    told = ""
+    try:
+        apply_merge(workspace, names, CODECS, MergeOptions(progress=stall))
+    except RemoteError as error:
+        told = f"{type(error).__name__}: {error}"
+    waited_s = time.monotonic() - began_s
+    assert told.startswith("NoAnswer") or "timed out" in told, told or "the merge did not notice"
+    assert waited_s < 60, f"it waited {waited_s:.0f} s"
+    held(f"a stalled server is given up ({told})")
+    server.signal(signal.SIGCONT)
+    wait_for(lambda: answers(remote), 60)
+    resume_merge(workspace, names[0], CODECS)
+    assert_merged(workspace, names[-1])
+    held("the merge goes on when it answers again")
+
+
+def answers(remote: Remote) -> bool:
+    try:
+        remote.list("")
+    except RemoteError:
+        return False
+    return True
+
+
+def full(remote: Remote) -> None:
+    file = remote.create("fill")
+    piece = os.urandom(1 << 20)
+    try:
+        for number in range(400):
+            file.write_at(number << 20, piece)
+        file.sync()
+        raise AssertionError("a full server took everything")
+    except NoSpace:
+        held("a full server is told")
+    finally:
+        file.close()
+    remote.delete("fill")
+    assert remote.list("") and not [one for one in remote.list("") if one.name.startswith(".nfs")]
+
+
+def server_copies() -> int:
+    """COPY operations the client sent, by /proc/self/mountstats."""
+    lines = Path("/proc/self/mountstats").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.strip().startswith(("COPY:", "CLONE:")))
+
+
+def main() -> None:
+    server = prepare()
+    remote = opened()
+    point = next(Path("/run/xobackup/mounts").glob("127.0.0.1-export-*[!s][!k]"))
+    assert mounted_at(point) is not None
+    held("mounted by its URL")
+    promises(remote)
+    backups(server, remote)
+    merges(server, remote)
+    full(remote)
+    remote.close()
+    assert mounted_at(point) is None
+    held("unmounted when nobody needs it any more")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
