@@ -13,7 +13,8 @@ from __future__ import annotations
 import heapq
 import sys
 from array import array
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
 
 from vhd.bitbat import BitBat
 from vhd.block import BLOCK_BYTES
@@ -35,6 +36,13 @@ RUNS_MAX = 1 << 21
 _OFFSET = 0x00FF_FFFF_FFFF_FE00
 _ZERO, _COMPRESSED, _COPIED = 1, 1 << 62, 1 << 63
 _RESERVED = (1 << 64) - 1 - (_OFFSET | _ZERO | _COMPRESSED | _COPIED)
+
+
+class _Table(NamedTuple):
+    """An L2 table without what is refused. ``zeros``: some entries say so, whatever they point to."""
+
+    raw: bytes
+    zeros: bool
 
 
 class Qcow2Stream:
@@ -80,8 +88,9 @@ class Qcow2Stream:
             skipped += max(0, offset - self.position)
             if skipped > GAP_MAX_BYTES:
                 raise Unsupported(self.name, "a list of blocks from an image whose tables lie between its data")
-            for guest, words in self._groups(offset, number):
-                if any(word & _OFFSET and not word & _ZERO for word in words):
+            table = self._table(offset, number)
+            for guest, part in self._groups(table, number):
+                if not table.zeros or any(word & _OFFSET and not word & _ZERO for word in _words(part)):
                     found.add(guest // BLOCK_BYTES)
         return found.allocated()
 
@@ -122,8 +131,8 @@ class Qcow2Stream:
         """Of one L2 table: where data lie in the stream, on the disk, and how many bytes together."""
         step = self.header.cluster_bytes
         start = at = length = 0
-        for guest, words in self._groups(offset, number):
-            for place, word in enumerate(words):
+        for guest, part in self._groups(self._table(offset, number), number):
+            for place, word in enumerate(_words(part)):
                 if not word & _OFFSET or word & _ZERO:
                     continue
                 cluster = self._cluster(word, f"L2 table {number}")
@@ -137,28 +146,30 @@ class Qcow2Stream:
         if length:
             yield start, at, length
 
-    def _groups(self, offset: int, number: int) -> Iterator[tuple[int, array[int]]]:
-        """The entries of L2 table ``number``, at most a block's at a time and the place on the disk of the first.
-
-        Groups without anything are left out, and so is what lies past the end of the disk.
-        """
+    def _table(self, offset: int, number: int) -> _Table:
+        """L2 table ``number`` as far as the disk goes, its entries judged all at once: it may be one of thousands."""
         header = self.header
         self._skip_to(offset, f"L2 table {number}")
         raw = self._take(header.cluster_bytes, f"L2 table {number}")
-        count = min(header.l2_entries, BLOCK_BYTES // header.cluster_bytes)
-        nothing, reserved = bytes(8 * count), _mask(_RESERVED | (_ZERO if header.version == 2 else 0), count)
-        compressed, first = _mask(_COMPRESSED, count), number * header.l2_entries
-        left = -(-header.size_bytes // header.cluster_bytes) - first
-        for at in range(0, min(header.l2_entries, left), count):
-            part = raw[8 * at : 8 * (at + min(count, left - at))]
-            if part == nothing[: len(part)]:
-                continue
-            bits = int.from_bytes(part.ljust(8 * count, b"\0"), "big")
-            if bits & compressed:
-                raise Unsupported(self.name, "compressed clusters")
-            if bits & reserved:
-                raise self._wrong("qcow2-l2-entry", f"L2 table {number}: reserved bits are set")
-            yield (first + at) * header.cluster_bytes, _words(part)
+        clusters = -(-header.size_bytes // header.cluster_bytes)
+        raw = raw[: 8 * min(header.l2_entries, clusters - number * header.l2_entries)]
+        bits, count = int.from_bytes(raw, "big"), len(raw) // 8
+        if bits & _mask(_COMPRESSED, count):
+            raise Unsupported(self.name, "compressed clusters")
+        if bits & _mask(_RESERVED | (_ZERO if header.version == 2 else 0), count):
+            raise self._wrong("qcow2-l2-entry", f"L2 table {number}: reserved bits are set")
+        return _Table(raw, bool(bits & _mask(_ZERO, count)))
+
+    def _groups(self, table: _Table, number: int) -> Iterator[tuple[int, bytes]]:
+        """A table's entries, at most a block's at a time, with the place on the disk of the first; without groups of
+        nothing."""
+        header = self.header
+        step = 8 * min(header.l2_entries, BLOCK_BYTES // header.cluster_bytes)
+        nothing, first = bytes(step), number * header.l2_entries
+        for at in range(0, len(table.raw), step):
+            part = table.raw[at : at + step]
+            if part != nothing[: len(part)]:
+                yield (first + at // 8) * header.cluster_bytes, part
 
     def _cluster(self, entry: int, what: str) -> int:
         offset = entry & _OFFSET
@@ -195,6 +206,7 @@ class Qcow2Stream:
         self.position += len(view)
 
 
+@lru_cache(maxsize=16)
 def _mask(bits: int, count: int) -> int:
     """The same bits in each of ``count`` entries."""
     return int.from_bytes(bits.to_bytes(8, "big") * count, "big")

@@ -164,7 +164,7 @@ class DiskTransfer:
             disk_name=self._work.name,
             remotes=tuple(one for one in self._work.route.remotes if one not in self._shared.outcome.dropped),
             via=via.value,
-            not_via=tuple(told(ladder.passed)),
+            not_via=tuple(told(ladder.better)),
             read_bytes=moved.received_bytes,
         )
         with self._shared.lock:

@@ -237,7 +237,7 @@ def _disk_data(plan: DiskPlan) -> dict[str, Any]:
                 "expected": route.full is None or route.full.expected,
                 "reason": route.reason,
                 "via": route.ladder.first.value if route.ladder.first else None,
-                "not_via": told(route.ladder.passed),
+                "not_via": told(route.ladder.better),
                 "estimated_bytes": estimate(plan.disk, route),
             }
             for route in plan.routes

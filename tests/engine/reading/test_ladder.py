@@ -83,6 +83,15 @@ def test_a_vhd_of_2040_gib_still_has_streams_and_no_larger_disk() -> None:
     assert too_large(a_disk(virtual_size_bytes=(2040 << 30) + 1)).startswith("a disk of 2040 GiB is larger than")
 
 
+def test_only_what_would_have_been_better_is_worth_telling() -> None:
+    assert ladder_of(ALL, HUGE, BASE).better == ()
+    assert told(ladder_of(NO_CBT, HUGE, BASE).better) == [
+        "not cbt-nbd: the job says cbt = off",
+        "not list-nbd, stream-delta: the pool computes no deltas of qcow2 disks",
+    ]
+    assert [one.via for one in ladder_of(NO_NBD, HUGE, None).better] == [NBD_FULL, STREAM_FULL]
+
+
 def test_where_only_tracking_gives_deltas_its_failing_leads_to_a_full() -> None:
     ladder = ladder_of(ALL, HUGE, BASE)
     assert below(ladder, Trouble.RUNG, "the log is gone").rungs == (NBD_FULL,)

@@ -107,6 +107,14 @@ class Ladder:
         """How the disk is read; ``None``: not at all, on the job's terms."""
         return self.rungs[0] if self.rungs else None
 
+    @property
+    def better(self) -> tuple[Passed, ...]:
+        """Of what is not possible, what would be better than :attr:`first`; all of it when nothing is left."""
+        order = list(Via)
+        return tuple(
+            one for one in self.passed if not self.rungs or order.index(one.via) < order.index(self.rungs[0])
+        )
+
 
 STREAM_ONLY = Ladder()
 
