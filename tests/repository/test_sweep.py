@@ -3,7 +3,9 @@
 import pytest
 
 from remotes import errors
+from vhd.block import BLOCK_BYTES
 from xobackup.clock import FakeClock
+from xobackup.repository import base, options
 from xobackup.repository.errors import RepositoryError
 from xotest.backups import START_S, VM, Guest, memory_remote
 from xotest.sweep import sweep, sweep_errors
@@ -67,6 +69,26 @@ def test_a_backup(vhd_directory):
 
     cuts = sweep(world.build, run, check, world.clean)
     assert cuts > 20
+
+
+def test_a_whole_run_where_one_of_two_disks_is_too_large_for_a_file(monkeypatch):
+    """With the largest file of a VHD at three blocks: the rules for sizes that no test can write."""
+    monkeypatch.setattr(options, "SIZE_MAX_BYTES", 3 * BLOCK_BYTES)
+    monkeypatch.setattr(base, "SIZE_MAX_BYTES", 3 * BLOCK_BYTES)
+    world = World(vhd_directory=False, points=2, disks=("A--", "---F"))
+    paths = [disk.path for disk in world.guest.repository(world.remote).points(VM).points[-1].disks]
+    assert [path.endswith(".alias.vhd") for path in paths] == [False, True]
+    bases, drawn = [list(b) for b in world.guest.bases], [dict(d) for d in world.guest.drawn]
+
+    def run(remote):
+        world.guest.bases = [list(b) for b in bases]
+        world.guest.drawn = [dict(d) for d in drawn]
+        world.guest.back_up(remote, keep=2)
+
+    def check(remote):
+        assert len(world.check(remote)) >= 2
+
+    assert sweep(world.build, run, check, world.clean, every=4) > 12
 
 
 @LAYOUTS
