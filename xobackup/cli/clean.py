@@ -1,4 +1,4 @@
-"""``xobackup clean``: what does not belong into a repository; done only when asked to."""
+"""``xobackup clean``: what does not belong into a repository, or on a pool; done only when asked to."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from xobackup.cli.errors import NotThere
 from xobackup.cli.options import LOCK_WAIT_S, ConfigOption, JsonOption, RemoteOption, VmOption
 from xobackup.cli.output import Output
+from xobackup.cli.pool_leftovers import clean_pool
 
 if TYPE_CHECKING:
     from xobackup.repository.findings import CleanFinding
@@ -21,6 +23,13 @@ def register(app: typer.Typer) -> None:
 def clean(
     remote: RemoteOption = None,
     vm: VmOption = None,
+    pool: Annotated[
+        str | None, typer.Option("--pool", "-p", help="Look at this pool instead: what dead runs left there.")
+    ] = None,
+    run: Annotated[
+        list[str] | None,
+        typer.Option("--run", help="With --pool: this run is over, you know it. May be repeated."),
+    ] = None,
     apply: Annotated[bool, typer.Option("--apply", help="Do what is proposed and certain.")] = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -29,6 +38,13 @@ def clean(
     from xobackup.cli import repositories
 
     output = Output(as_json=as_json)
+    if pool is not None:
+        if remote or vm:
+            raise NotThere("--pool looks at a pool, --remote and --vm at repositories: give one of them")
+        clean_pool(output, config, pool, over=run or [], apply=apply)
+        return
+    if run:
+        raise NotThere("--run goes with --pool")
     found = proposed = 0
     for name, repository, vms in repositories.each(config, remote, vm):
         for uuid in vms:

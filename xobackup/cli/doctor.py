@@ -176,10 +176,27 @@ def _pool(configuration: Configuration, name: str) -> Iterator[Verdict]:
             yield Verdict(subject=subject, state="warning", message=told, hint="synchronise both with NTP")
         yield from _reading(session, subject)
         yield from _space(session, subject)
+        yield from _leftovers(configuration, session, subject)
         for host in hosts.values():
             if not host.get("enabled", True):
                 told = f"host {host['name_label']} is disabled"
                 yield Verdict(subject=subject, state="warning", message=told)
+
+
+def _leftovers(configuration: Configuration, session: Session, subject: str) -> Iterator[Verdict]:
+    """What runs left there, how old it is, and what will happen with it."""
+    from xobackup.cli.pool_leftovers import WILL, leftovers_of
+    from xobackup.clock import SystemClock
+    from xobackup.engine.world import real_world
+
+    world = real_world(configuration.state_directory, clock=SystemClock())
+    for one in leftovers_of(configuration, world, session, ()):
+        if one.fate.value == "lives":
+            continue  # work in progress
+        age = "" if one.age_s is None else f", {duration_text(one.age_s)} old"
+        told = f"a dead run left {one.what}{age}; it {WILL[one.fate.value]}: {one.reason}"
+        hint = f"see `xobackup clean --pool {subject.removeprefix('pool ')}`"
+        yield Verdict(subject=subject, state="warning", message=told, hint=hint)
 
 
 def _reading(session: Session, subject: str) -> Iterator[Verdict]:

@@ -103,6 +103,7 @@ class Dispatcher:
         if method.session:
             call.session = self._toolstack.sessions.check(params[0])
         if asynchronous:
+            self._toolstack.faults.check_call(name)
             return self._start(method, call, args), "task ref"
         self._toolstack.faults.check_call(plain)
         return self._execute(method, call, args), method.returns

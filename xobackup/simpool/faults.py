@@ -172,7 +172,7 @@ class Faults:
         with self._lock:
             return [str(fault) for fault in self._plan if not (fault.spent or _kept(fault))]
 
-    def take(self, kind: str, subject: str) -> Fault | None:
+    def take(self, kind: str, subject: str, *, planned_only: bool = False) -> Fault | None:
         """The fault that hits ``subject`` now, counted as fired."""
         with self._lock:
             for fault in self._plan:
@@ -183,7 +183,7 @@ class Faults:
                     continue
                 fault.fired += 1
                 return fault
-            return None if self._chance is None else self._chance.take(kind, subject)
+            return None if self._chance is None or planned_only else self._chance.take(kind, subject)
 
     def act(self, method: str) -> None:
         """Let happen what is planned for the arrival of this call."""
@@ -193,7 +193,7 @@ class Faults:
 
     def check_call(self, method: str) -> None:
         """Raise the failure planned for this call, if any."""
-        fault = self.take("fail", method)
+        fault = self.take("fail", method, planned_only=method.startswith("Async."))
         if fault is not None:
             raise Failure.unchecked(fault.code, fault.params)
 

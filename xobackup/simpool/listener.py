@@ -52,7 +52,8 @@ class Listener:
         if self._thread.ident is not None:
             self._thread.join(JOIN_TIMEOUT_S)
         for thread in clients:
-            thread.join(JOIN_TIMEOUT_S)
+            if thread is not threading.current_thread():  # a host that dies while it is at work for somebody
+                thread.join(JOIN_TIMEOUT_S)
 
     def drop_connections(self) -> None:
         """Cut every connection, as a restart of the service does."""

@@ -66,7 +66,7 @@ class Session:
         """Log in at ``address``; raises from the :class:`XapiError` tree."""
         session = cls(address, clock=clock)
         try:
-            session.renew(None)
+            wait_while_busy(lambda: session.renew(None), clock=clock, timeouts=session.timeouts)
         except BaseException:
             session.close()
             raise

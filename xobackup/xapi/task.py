@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from xobackup.xapi.errors import (
+    HostIsSlave,
     NotFound,
     NotSupported,
     OutcomeUnknown,
     ProtocolError,
+    SessionInvalid,
     TaskTimeout,
     XapiError,
     XapiFailure,
@@ -26,6 +28,7 @@ from xobackup.xapi.values import decode_result, is_null
 if TYPE_CHECKING:
     from xobackup.xapi.session import Session
 
+CUT_OFF = "the pool's toolstack restarted in the middle, or its master changed: run again"
 _ENDED = frozenset({"success", "failure", "cancelled"})
 _NO_EVENTS = frozenset({"EVENT_SUBSCRIPTION_PARSE_FAILURE", "EVENT_FROM_TOKEN_PARSE_FAILURE", "EVENTS_LOST"})
 
@@ -47,7 +50,10 @@ class TaskState:
     def failure(self, method: str) -> XapiFailure | None:
         """Why it failed, ``None`` if it did not."""
         if self.status == "failure":
-            return from_error_info(self.error_info, method=method)
+            failed = from_error_info(self.error_info, method=method)
+            if isinstance(failed, (HostIsSlave, SessionInvalid)):
+                failed.hint = CUT_OFF  # of a call it is dealt with; a task is not repeated
+            return failed
         if self.status == "cancelled":
             return failure("TASK_CANCELLED", [self.task], method=method)
         return None

@@ -63,6 +63,7 @@ def take_snapshot(call: Call, vm: str, new_name: str, ignored: frozenset[str] = 
 
 def _snapshot_of_disk(call: Call, vdi: str) -> str:
     vdi_rules.check(call.database, vdi, "snapshot")
+    call.toolstack.faults.check_call("VDI.snapshot")
     return disks.snapshot_disk(call.toolstack, vdi, is_snapshot=True)
 
 
