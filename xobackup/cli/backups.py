@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from xobackup.cli import groups
 from xobackup.cli.errors import Outcome
 from xobackup.cli.exits import Exit
 from xobackup.cli.options import LOCK_WAIT_S, ConfigOption, JsonOption, RemoteOption, VmOption
@@ -62,6 +63,8 @@ def show(
         rows = [row for point in points for row in _point_rows(point)]
         columns = ["restore point!", "mode!", "disk!", "name", "virtual size>!", "stored>!"]
         output.table(title, columns, rows)
+        for line in groups.point_lines(repository, points):
+            output.say(line)
         for point in points:
             output.record("restore-point", _point_data(name, point))
     _tell(output, problems)
@@ -156,6 +159,8 @@ def _point_data(remote: str, point: RestorePoint) -> dict[str, Any]:
         "mode": point.mode,
         "job_id": point.job_id,
         "size_bytes": point.size,
+        "group": point.group or None,
+        "group_vms": list(point.group_vms),
         "disks": [
             {
                 "vdi_uuid": disk.vdi_uuid,

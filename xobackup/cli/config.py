@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -71,6 +72,7 @@ def check(
                 "remotes": [remote.name for remote in built.remotes],
                 "retention": built.settings.retention,
                 "hooks": [hook_data(hook) for hook in built.hooks],
+                "consistent": None if built.consistent is None else asdict(built.consistent),
             },
         )
     names = {

@@ -92,6 +92,7 @@ def job_of(configuration: Configuration, name: str, *, with_secrets: bool = True
         ),
         exclude_disks=tuple(_disk_rule(rule) for rule in section.disks.exclude),
         settings=_settings(configuration, section),
+        consistent=_consistent(section),
         hooks=hooks_of(section.hooks, name, with_secrets=with_secrets),
         guest_hooks=guest_hooks_of(section, name, with_secrets=with_secrets),
     )
@@ -176,6 +177,18 @@ def _tls(section: TlsSection) -> TlsPolicy:
     if section.ca is not None:
         return Ca(section.ca)
     return SystemCa() if section.verify else Unverified()
+
+
+def _consistent(section: JobSection) -> engine.Consistent | None:
+    from xobackup.engine import job as engine
+
+    if isinstance(section.consistent, bool):
+        return engine.Consistent() if section.consistent else None
+    return engine.Consistent(
+        tag=section.consistent.tag or "",
+        if_one_fails=engine.IfOneFails(section.consistent.if_one_fails),
+        snapshots_max=section.consistent.snapshots_max,
+    )
 
 
 def _vm_rule(rule: VmRule) -> engine.VmRule:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from xobackup.cli import groups
 from xobackup.cli.errors import Outcome
 from xobackup.cli.exits import Exit
 from xobackup.cli.hooks import plan_line
@@ -71,6 +72,8 @@ def _show(output: Output, made: RunPlan) -> None:
         output.say(f"job {made.job}: no VM is selected")
     for line in [*_ways(data), *made.limits]:
         output.say(line)
+    if data["group"] is not None:
+        output.say(groups.plan_line(data["group"]))
     for hook in data["hooks"]:
         output.say(f"hook {plan_line(hook)}")
     for warning in made.warnings:

@@ -10,6 +10,7 @@ import typer
 
 from xobackup.cli.errors import NotThere, Outcome
 from xobackup.cli.exits import Exit
+from xobackup.cli.groups import report_lines
 from xobackup.cli.hooks import failed_lines
 from xobackup.cli.options import JobOptions, job_command, read_configuration
 from xobackup.cli.output import Output, count_text, duration_text, size_text
@@ -135,6 +136,9 @@ def show_report(output: Output, report: RunReport, *, remotes: int) -> None:
     elif not report.pools:
         told = "no VM was looked at" if report.problems else "no VM was selected"
         output.say(f"job {report.job}: {outcome}: {told}")
+    if report.group is not None:
+        for line in report_lines(report.group):
+            output.say(line)
     names = {vm.uuid: vm.name or vm.uuid for vm in report.vms}
     for line in failed_lines([*report.hooks, *(one for vm in report.vms for one in vm.hooks)], names):
         output.say(line, style="yellow")

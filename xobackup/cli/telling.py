@@ -125,6 +125,12 @@ def _hook(event: Mapping[str, Any]) -> tuple[str, Style]:
     return f"{what} {event['error']}", "red" if event["stopped"] else "yellow"
 
 
+def _group(event: Mapping[str, Any]) -> tuple[str, Style]:
+    vms, span = count_text(len(event["vms"]), "VM"), duration_text(event["span_s"])
+    without = f", without {', '.join(event['left_out'])}" if event["left_out"] else ""
+    return f"snapshots of a consistent group: {vms} within {span}{without}", "yellow" if without else None
+
+
 def _expired(event: Mapping[str, Any]) -> tuple[str, Style]:
     points = count_text(len(event["points"]), "restore point")
     return f"{points} expired on {event['remote']}: {event['reason']}", None
@@ -155,6 +161,7 @@ _SENTENCES: dict[str, Callable[[Mapping[str, Any]], tuple[str, Style]]] = {
     "vm-skipped": lambda event: (f"skipped: {event['reason']}", "yellow"),
     "vm-planned": _planned,
     "hook-ended": _hook,
+    "group-taken": _group,
     "disk-transferred": _transferred,
     "archive-transferred": _archived,
     "fell-back-to-full": _fell_back,

@@ -140,6 +140,16 @@ class DiskRule(_Section):
         return self
 
 
+class ConsistentSection(_Section):
+    """VMs whose snapshots are taken together: those with ``tag``, all of the job without it."""
+
+    tag: Annotated[str, Field(min_length=1)] | None = None
+    if_one_fails: Literal["stop", "go-on"] = "stop"
+    """When one cannot have its snapshot: none is backed up, or the others are."""
+    snapshots_max: Annotated[int, Field(ge=1, le=64)] = 4
+    """Snapshots at a time."""
+
+
 class VmSelection(_Section):
     """``include`` any of the rules, then drop those that match any ``exclude`` rule."""
 
@@ -225,6 +235,8 @@ class JobSection(_Section):
     """Also back up the pool's own database, after the VMs."""
     pool_metadata_retention: Annotated[int, Field(ge=1, le=100_000)] = 7
     """Backups of the database kept on each remote."""
+    consistent: bool | ConsistentSection = False
+    """Take the snapshots of all VMs, or of those with a tag, together."""
     hooks: tuple[HookSection, ...] = ()
     """Commands and requests of yours around runs, VMs and snapshots."""
     guest_hooks: bool = True

@@ -16,6 +16,7 @@ from xobackup.engine.context import RunContext
 from xobackup.engine.errors import Cancelled, ChainsUnhealthy, EngineError, Outcome, RunLocked, VmSkipped
 from xobackup.engine.hooks.of_vm import hooks_after_vm
 from xobackup.engine.report import Tried, VmReport
+from xobackup.engine.taking.taken import Taken
 from xobackup.engine.turns.retry import may_pass, pause_s
 from xobackup.engine.view import VmView
 
@@ -36,17 +37,27 @@ class Turn:
 class Attempt:
     """See the module's head. Use as a context manager, then ask for the :meth:`report`."""
 
-    def __init__(self, context: RunContext, vm: VmView, turn: Turn | None = None) -> None:
-        self._context = context
+    def __init__(
+        self,
+        context: RunContext,
+        vm: VmView,
+        turn: Turn | None = None,
+        *,
+        group: str = "",
+        taken: Taken | None = None,
+    ) -> None:
+        """``group``: the consistent group it belongs to; ``taken``: its snapshot, kept from an attempt before."""
+        self.context = context
+        self.group = group
         self._world = context.world
-        self._begun = False
-        self._turn = turn or Turn()
+        self._begun = self._ended = False
+        self.turn = turn or Turn()
         self._retry_pause_s = context.job.settings.retry_pause_s
         self._began_s = self._world.clock.monotonic_s()
         self._since_s = self._world.clock.now_s()
         self._error: Exception | None = None
         self.vm = vm
-        self.backup = VmBackup(context, vm, attempt=self._turn.number)
+        self.backup = VmBackup(context, vm, attempt=self.turn.number, group=group, taken=taken)
 
     def __enter__(self) -> Attempt:
         self.take(self._begin)
@@ -55,14 +66,21 @@ class Attempt:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Let go of everything. Calling it again does nothing."""
+        if self._ended:
+            return
+        self._ended = True
         first, self._error = self._error, None
         self.take(lambda: self.backup.__exit__(None if first is None else type(first), first, None))
         self._error = first or self._error
 
     def _begin(self) -> None:
         self._world.cancel.check()
-        if self._turn.refusal is not None:
-            raise self._turn.refusal
+        if self.turn.refusal is not None:
+            raise self.turn.refusal
         self.backup.__enter__()
         self._begun = True
 
@@ -70,6 +88,17 @@ class Attempt:
     def going(self) -> bool:
         """Nothing has failed so far."""
         return self._error is None
+
+    @property
+    def error(self) -> Exception | None:
+        """What has."""
+        return self._error
+
+    @property
+    def again(self) -> bool:
+        """It has failed in a way that may pass, nothing is published, and there will be another attempt."""
+        error = self._error
+        return error is not None and not self.turn.last and not self.backup.done.points and may_pass(error)
 
     def take(self, *stages: Callable[[], object]) -> bool:
         """Take these stages, unless one has failed before; returns :attr:`going`."""
@@ -80,15 +109,18 @@ class Attempt:
             self._error = error
         return self.going
 
+    def give_up(self, error: Exception) -> None:
+        """End it for a reason that lies outside of this VM; nothing more is done."""
+        self._error = error
+
     def report(self) -> VmReport:
         """The verdict; journals the final word, and a failure in any case."""
         error, done = self._error, self.backup.done
         outcome = Outcome.FAILED if error is not None or done.errors else Outcome.OK
         if isinstance(error, VmSkipped):
             outcome = Outcome.SKIPPED
-        turn = self._turn
-        retryable = outcome is Outcome.FAILED and not done.points and error is not None and may_pass(error)
-        again, deferred = retryable and not turn.last, isinstance(error, ChainsUnhealthy) and turn.patient
+        turn, again = self.turn, self.again
+        deferred = isinstance(error, ChainsUnhealthy) and turn.patient
         if not again and not deferred:
             outcome, error = self._after(outcome, error)
         duration_s = self._world.clock.monotonic_s() - self._began_s
@@ -132,12 +164,12 @@ class Attempt:
             return outcome, error
         done = self.backup.done
         reason = error or (EngineError("; ".join(done.errors)) if done.errors else None)
-        failed = hooks_after_vm(self._context, self.backup.facts, outcome, reason, done.hooks)
+        failed = hooks_after_vm(self.context, self.backup.facts, outcome, reason, done.hooks)
         return (outcome, error) if failed is None else (Outcome.FAILED, error or failed)
 
     def _tried(self, report: VmReport, error: Exception | None) -> Tried:
         return Tried(
-            number=self._turn.number,
+            number=self.turn.number,
             began_s=round(self._since_s, 3),
             duration_s=report.duration_s,
             error=report.reason,
@@ -181,4 +213,5 @@ def _report(
         hint=getattr(error, "hint", "") or "",
         locked=isinstance(error, RunLocked),
         hooks=tuple(done.hooks),
+        group=backup.group if done.points else "",
     )

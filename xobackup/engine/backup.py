@@ -11,8 +11,9 @@ pool does. Whatever is interrupted leaves only things that the next run recognis
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypedDict
@@ -25,6 +26,7 @@ from xobackup.engine.delta import DeltaBackup
 from xobackup.engine.done import Done
 from xobackup.engine.errors import VmRefused
 from xobackup.engine.full.backup import FullBackup
+from xobackup.engine.group.marks import group_marks
 from xobackup.engine.hooks.facts import Facts
 from xobackup.engine.hooks.freezing import Freezing
 from xobackup.engine.job import FULL
@@ -56,19 +58,23 @@ class Parts(TypedDict):
 class VmBackup:
     """One attempt for one VM. A context manager, see the module's head."""
 
-    def __init__(self, context: RunContext, vm: VmView, *, attempt: int = 1) -> None:
+    def __init__(
+        self, context: RunContext, vm: VmView, *, attempt: int = 1, group: str = "", taken: Taken | None = None
+    ) -> None:
+        """``group``: id of the consistent group; ``taken``: its snapshot of this VM, to :meth:`resume` from."""
         self._context = context
         self._world = context.world
         self._job = context.job
         self._session = context.session
         self._attempt = attempt
+        self._given = taken
+        self.group = group
         self._cancel = CancelToken()
         self._held = ExitStack()
         self._blocked = ExitStack()
         """Keeps the VM from migrating."""
         self._place = ExitStack()
         """Room for the snapshot, on the pool and its SRs."""
-        self.group = ""
         self._plan: VmPlan | None = None
         self._live_record: dict[str, Any] = {}
         self._moment: datetime | None = None
@@ -80,19 +86,19 @@ class VmBackup:
         self._targets = Targets(f"vm {vm.name}", self._fail)
 
         def warn(message: str, remote: str) -> None:
-            self._warn(message, remote=remote)
+            self.warn(message, remote=remote)
 
         parts: Parts = {"targets": self._targets, "cancel": self._cancel, "warn": warn}
-        self._prepared = Preparation(context, vm, **parts)
+        self._prepared = Preparation(context, vm, **parts, kept=taken.ref if taken is not None else "")
         self._taking = Taking(
             context,
             self._prepared,
             cancel=self._cancel,
-            warn=self._warn,
+            warn=self.warn,
             fail=lambda error: self._fail("", error),
             remarks=self.done.warnings,
         )
-        self._freezing = Freezing(context, self.facts, cancel=self._cancel, warn=self._warn, results=self.done.hooks)
+        self._freezing = Freezing(context, self.facts, cancel=self._cancel, warn=self.warn, results=self.done.hooks)
         self._way: DeltaBackup | FullBackup = (
             FullBackup(context, self.done.exported, **parts)
             if self.mode == FULL
@@ -160,13 +166,22 @@ class VmBackup:
             if self._taking.shut_down(self.plan):
                 self._moment = self._taking.moment()
 
+    def resume(self) -> None:
+        """In place of freeze, snapshot and thaw: go on from the snapshot of an attempt before."""
+        assert self._given is not None
+        self._held.callback(self._drop_snapshot)
+        self._held.enter_context(self._blocked)
+        self._blocked.enter_context(migration_blocked(self._session, self._prepared.vm.ref, self._job.id))
+        with self._phase("resume"):
+            self._plan = self._taking.match(self.plan, self._given)
+            self._taken = self._given
+
     def snapshot(self) -> None:
         """Take the snapshot."""
-        assert self._moment is not None
         with self._phase("snapshot"), self._place as place:
             if self.group:
                 place.enter_context(self._taking.place(self.plan))
-            self._taken = self._taking.take(self.plan, self._moment)
+            self._taken = self._taking.take(self.plan, self.moment)
 
     def thaw(self) -> None:
         """End what :meth:`freeze` began, and see what the snapshot holds."""
@@ -193,9 +208,32 @@ class VmBackup:
         if self._job.settings.purge_snapshot_data:
             with self._phase("purge"):
                 done, points = self.done.transferred.done, self.done.points
-                purge(self._context, self._prepared.vm, self.taken, done=done, published=points, warn=self._warn)
+                purge(self._context, self._prepared.vm, self.taken, done=done, published=points, warn=self.warn)
         with self._phase("retention"):
             self._let_go()
+
+    @property
+    def moment(self) -> datetime:
+        """The snapshot's, known once the VM is frozen."""
+        assert self._moment is not None
+        return self._moment
+
+    def at(self, moment: datetime) -> None:
+        """Give the snapshot a moment that others have too; not before its own."""
+        assert moment >= self.moment
+        self._moment = moment
+
+    def join(self, members: Sequence[str]) -> None:
+        """The snapshot belongs to the group, with these VMs (uuids)."""
+        self._taken = replace(self.taken, group_marks=group_marks(self.group, members))
+
+    def keep(self) -> Taken | None:
+        """The group's snapshot stays when this is left, if nothing but it is needed to try again."""
+        taken = self._taken
+        if taken is None or not taken.group_marks or not taken.snapshot or self._way.announced or self._dropped:
+            return None
+        self._dropped = True
+        return taken
 
     @property
     def plan(self) -> VmPlan:
@@ -240,13 +278,13 @@ class VmBackup:
                 target.name: [found[target.name].snapshot_uuid for found in tips.values()] for target in self._targets
             }
             missed = {remote.name for remote in self._job.remotes if remote.name not in self._targets}
-            remove_served_snapshots(self._context, vm, ends, missed=missed, warn=self._warn)
+            remove_served_snapshots(self._context, vm, ends, missed=missed, warn=self.warn)
         except (XapiError, VmRefused, *SINK_ERRORS) as error:
-            self._warn(f"old snapshots stay on the pool for now: {error}")
+            self.warn(f"old snapshots stay on the pool for now: {error}")
         for target in self._targets:
             try:
                 self.done.merged_blocks += expire_points(
-                    self._context, self._prepared.vm, target, self._cancel, self._warn
+                    self._context, self._prepared.vm, target, self._cancel, self.warn
                 )
             except SINK_ERRORS as error:
                 self._targets.drop({target.name: error})
@@ -263,6 +301,7 @@ class VmBackup:
             vm_uuid=vm.uuid,
             vm_name=vm.name,
             points=" ".join(f"{remote}:{point}" for remote, point in sorted(self.done.points.items())),
+            group=self.group,
             attempt=self._attempt,
         )
 
@@ -277,7 +316,7 @@ class VmBackup:
         )
         self._world.journal.write(event)
 
-    def _warn(self, message: str, *, remote: str = "") -> None:
+    def warn(self, message: str, *, remote: str = "") -> None:
         self.done.warnings.append(f"{remote}: {message}" if remote else message)
         self._world.journal.write(events.Warned(vm=self._prepared.vm.uuid, remote=remote, message=message))
 

@@ -5,6 +5,7 @@
     ├── VmSkipped           this VM is left out of this run, for a reason that is not a failure
     ├── VmRefused           this VM cannot be backed up as things are (being migrated, a disk that is missing)
     │   └── ChainsUnhealthy its disks wait for the storage to coalesce: it may be its turn later
+    ├── GroupFailed         another VM of the same consistent group cannot be backed up
     ├── HookFailed          a hook failed that may stop what it belongs to
     ├── RunLocked           another run works on the same VM or the same job
     ├── AllSinksFailed      every target of a transfer failed; carries each one's error
@@ -71,6 +72,14 @@ class ChainsUnhealthy(VmRefused):
     def __init__(self, message: str, chains: tuple[Chain, ...]) -> None:
         self.chains = chains
         super().__init__(message)
+
+
+class GroupFailed(EngineError):
+    """A VM is well, but not its group; ``transient``: the group may be at another attempt."""
+
+    def __init__(self, message: str, *, hint: str = "", transient: bool = False) -> None:
+        self.transient = transient
+        super().__init__(message, hint=hint)
 
 
 class HookFailed(EngineError):

@@ -98,6 +98,18 @@ class HookEnded(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GroupTaken(Event):
+    """The snapshots of a consistent group; ``span_s``: from the first's beginning to the last's end."""
+
+    kind: ClassVar[str] = "group-taken"
+    durable: ClassVar[bool] = True
+    group: str
+    vms: list[str]
+    span_s: float
+    left_out: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DiskTransferred(Event):
     kind: ClassVar[str] = "disk-transferred"
     vm: str

@@ -7,7 +7,9 @@ job is run again: by default it derives from the name.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from xobackup.engine.errors import UsageError
@@ -85,6 +87,29 @@ class DiskRule:
     device: str = ""
     sr: str = ""
     larger_than_bytes: int | None = None
+
+
+class IfOneFails(StrEnum):
+    """What the group does when one of its VMs cannot have its snapshot."""
+
+    STOP = "stop"
+    """None is backed up."""
+    GO_ON = "go-on"
+    """The others are, and it is told who is missing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consistent:
+    """A group of VMs whose snapshots are taken together: those with ``tag``, all of the job when it is empty."""
+
+    tag: str = ""
+    if_one_fails: IfOneFails = IfOneFails.STOP
+    snapshots_max: int = 4
+    """At a time."""
+
+    def has(self, tags: Collection[str]) -> bool:
+        """Whether a VM with these tags belongs to it."""
+        return not self.tag or self.tag in tags
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +199,7 @@ class Job:
     exclude_disks: tuple[DiskRule, ...] = ()
     """Besides those with ``[NOBAK]`` in their name."""
     settings: Settings = Settings()
+    consistent: Consistent | None = None
     hooks: tuple[Hook, ...] = ()
     guest_hooks: GuestHooks = field(default_factory=GuestHooks)
     id: str = ""
@@ -205,6 +231,8 @@ def check_job(job: Job) -> list[str]:
         "nbd_connections": settings.nbd_connections,
         "pool_metadata_retention": settings.pool_metadata_retention,
     }
+    if job.consistent is not None:
+        at_least_one["snapshots_max"] = job.consistent.snapshots_max
     problems = [f"{key} must be at least 1, got {value}" for key, value in at_least_one.items() if value < 1]
     for key, value, known in (
         ("mode", settings.mode, MODES),

@@ -96,6 +96,8 @@ class RunPlan:
     """What is in force, as sentences."""
     warnings: tuple[str, ...] = ()
     """What concerns no single VM."""
+    group: Mapping[str, Any] | None = None
+    """VMs whose snapshots are taken together (:func:`~xobackup.engine.group.plan.plan_group`)."""
 
     @property
     def estimated_bytes(self) -> int:
@@ -203,6 +205,7 @@ def as_data(plan: RunPlan) -> dict[str, Any]:
         "hooks": [dict(hook) for hook in plan.hooks],
         "limits": list(plan.limits),
         "warnings": list(plan.warnings),
+        "group": None if plan.group is None else dict(plan.group),
     }
 
 

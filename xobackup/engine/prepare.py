@@ -31,14 +31,16 @@ class Preparation:
         targets: Targets,
         cancel: CancelToken,
         warn: Callable[[str, str], None],
+        kept: str = "",
     ) -> None:
-        """``warn`` hears a message and the remote it is about."""
+        """``warn`` hears a message and the remote it is about; ``kept``: a snapshot (ref) that is no leftover."""
         self._context = context
         self._world = context.world
         self._job = context.job
         self._session = context.session
         self._cancel = cancel
         self._warn = warn
+        self._kept = kept
         self.vm = vm
         self.targets = targets
 
@@ -83,6 +85,7 @@ class Preparation:
                 run_id=self._context.run_id,
                 published=published,
                 journal=self._world.journal,
+                kept=self._kept,
             )
             if cleaned:
                 seen, vm = self.look()

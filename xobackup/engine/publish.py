@@ -55,7 +55,7 @@ def draft(
         "vifs": {ref: _vif(record, around) for ref, record in taken.vifs.items()},
         "vhds": vhds,
         "vm": without_our_blocks(vm),
-        "vmSnapshot": taken.record,
+        "vmSnapshot": taken.described,
         "vtpms": list(taken.vtpms),
         "tags": [],
     }
@@ -69,7 +69,7 @@ def draft_full(job: Job, *, vm: Record, taken: Taken, timestamp_ms: int) -> Reco
         "scheduleId": job.schedule_id,
         "timestamp": timestamp_ms,
         "vm": without_our_blocks(vm),
-        "vmSnapshot": taken.record if taken.snapshot else without_our_blocks(taken.record),
+        "vmSnapshot": taken.described if taken.snapshot else without_our_blocks(taken.described),
         "tags": [],
     }
 

@@ -33,9 +33,11 @@ def clean_locked(
     run_id: str,
     published: Mapping[str, Collection[str]],
     journal: Sink,
+    kept: str = "",
 ) -> bool:
     """Remove what any earlier run of this job left of a VM; returns whether there was anything. ``run_id``: ours.
 
+    ``kept``: the snapshot (ref) that this very run took in an attempt before and goes on from.
     Only while holding all the VM's locks. ``published``: snapshot disks (uuid) that are the newest of a chain on
     remotes (names). A snapshot among them whose mark is missing (the run was interrupted between publishing and
     marking) gets it now: it is a good base.
@@ -44,6 +46,8 @@ def clean_locked(
     found |= _settle(session, vm_ref, vm_uuid, journal, job_id=job_id, ours=run_id)
     for ref, record in _snapshots(session, vm_ref):
         config = record.get("other_config", {})
+        if ref == kept:
+            continue
         if keys.is_temporary(str(record["name_label"]), job_id=job_id):
             found = True
             _remove(session, ref)

@@ -64,6 +64,8 @@ class VmReport:
     locked: bool = False
     hooks: tuple[HookResult, ...] = ()
     """The hooks that were run for it, in order."""
+    group: str = ""
+    """The consistent group that its restore point belongs to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +93,19 @@ class PoolReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GroupReport:
+    """A consistent group whose snapshots were taken."""
+
+    id: str
+    vms: tuple[str, ...]
+    """Uuids."""
+    span_s: float
+    """From the beginning of the first snapshot to the end of the last."""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Names of VMs that should have been in it, and why they are not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunReport:
     """The run."""
 
@@ -105,6 +120,7 @@ class RunReport:
     """Backups of the pools' own databases."""
     hooks: tuple[HookResult, ...] = ()
     """Those of the run itself."""
+    group: GroupReport | None = None
 
     def count(self, outcome: Outcome) -> int:
         outcomes = [*(vm.outcome for vm in self.vms), *(pool.outcome for pool in self.pools)]

@@ -11,12 +11,15 @@ import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib import metadata
 
 from xobackup.engine import events
 from xobackup.engine.attempt import Turn, attempt_vm
 from xobackup.engine.cancel import CancelToken
 from xobackup.engine.errors import Cancelled, EngineError, Outcome
+from xobackup.engine.group.conduct import GroupWork
+from xobackup.engine.group.plan import plan_group
 from xobackup.engine.hooks.freezing import thaw_interrupted
 from xobackup.engine.hooks.hook import hook_data
 from xobackup.engine.hooks.of_run import RunHooks
@@ -27,12 +30,12 @@ from xobackup.engine.limits.turnstile import Turnstile
 from xobackup.engine.opening import Opened, open_all
 from xobackup.engine.plan import RunPlan, VmPlan, limit_fulls, no_disks, plan_vm
 from xobackup.engine.pools.run import plan_pools, save_pools
-from xobackup.engine.report import PoolReport, RunReport, VmReport, outcome_of
+from xobackup.engine.report import GroupReport, PoolReport, RunReport, VmReport, outcome_of
 from xobackup.engine.select import Skipped, Why
 from xobackup.engine.space.check import remote_shortages, usages_of
 from xobackup.engine.throttle import Throttle
 from xobackup.engine.tips import tips_of
-from xobackup.engine.turns.work import Unit, Work
+from xobackup.engine.turns.work import AttemptUnit, Unit, Work
 from xobackup.engine.view import VmView
 from xobackup.engine.world import World
 
@@ -63,6 +66,7 @@ def run_job(job: Job, outside: World) -> RunReport:
             duration_s=world.clock.monotonic_s() - began_s,
             problems=tuple(problems),
             hooks=tuple(hooks.results),
+            group=did.group,
         )
         world.journal.write(
             events.RunEnded(
@@ -85,6 +89,7 @@ class _Did:
     vms: list[VmReport] = field(default_factory=list)
     pools: list[PoolReport] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    group: GroupReport | None = None
 
     def outcome(self, problems: list[str], cancel: CancelToken) -> Outcome:
         return outcome_of([*self.vms, *self.pools], problems=bool(problems), cancelled=cancel.cancelled)
@@ -96,7 +101,8 @@ def _do(job: Job, world: World, run_id: str, did: _Did) -> None:
         did.problems += opened.problems
         did.vms += [_skipped_report(one) for one in opened.skipped if one.matched]
         thaw_interrupted(job, world, opened.contexts)
-        did.vms += _work_off(job, world, opened)
+        reports, did.group = _work_off(job, world, opened)
+        did.vms += reports
         did.pools += save_pools(job, world, opened.contexts)
 
 
@@ -114,6 +120,7 @@ def plan_job(job: Job, world: World) -> RunPlan:
             hooks=tuple(hook_data(hook) for hook in job.hooks),
             limits=limits_told(job, world),
             warnings=_shortages(job, opened, plans),
+            group=plan_group(job, [vm for _, vm in opened.vms]),
         )
 
 
@@ -182,7 +189,7 @@ def _limit_told(job: Job) -> str:
     return f"more than {job.settings.unexpected_fulls_max} VMs would unexpectedly be transferred whole"
 
 
-def _work_off(job: Job, world: World, opened: Opened) -> list[VmReport]:
+def _work_off(job: Job, world: World, opened: Opened) -> tuple[list[VmReport], GroupReport | None]:
     """Every VM, as :mod:`xobackup.engine.turns` gives them their turns."""
     refused: dict[str, str] = {}
     if job.settings.unexpected_fulls_max is not None:
@@ -192,14 +199,30 @@ def _work_off(job: Job, world: World, opened: Opened) -> list[VmReport]:
     def refusal(vm: VmView) -> EngineError | None:
         return EngineError(refused[vm.uuid]) if vm.uuid in refused else None
 
-    def attempt(unit: Unit, turns: Mapping[str, Turn]) -> list[VmReport]:
-        first, vm = unit[0]
-        with ExitStack() as place:
-            with suppress(Cancelled):  # then each attempt says so
-                place.enter_context(Turnstile(first, vm=vm.uuid, name=vm.name).vms(len(unit), world.cancel))
-            return [attempt_vm(context, vm, turns[vm.uuid]) for context, vm in unit]
+    if job.consistent is None:
+        units: list[Unit] = [(pair,) for pair in opened.vms]
+        return Work(job, world, units, attempt=partial(_placed, world, _single), refusal=refusal).run(), None
+    together = tuple(pair for pair in opened.vms if job.consistent.has(pair[1].tags))
+    units = [*([together] if together else []), *((pair,) for pair in opened.vms if pair not in together)]
+    group = GroupWork(job, world, job.consistent, [vm for _, vm in together])
+    try:
+        reports = Work(job, world, units, attempt=partial(_placed, world, group.attempt), refusal=refusal).run()
+    finally:
+        group.close()
+    return reports, group.report
 
-    return Work(job, world, [(pair,) for pair in opened.vms], attempt=attempt, refusal=refusal).run()
+
+def _placed(world: World, attempt: AttemptUnit, unit: Unit, turns: Mapping[str, Turn]) -> Sequence[VmReport]:
+    """With places in this process for all of the unit."""
+    first, vm = unit[0]
+    with ExitStack() as place:
+        with suppress(Cancelled):  # then each attempt says so
+            place.enter_context(Turnstile(first, vm=vm.uuid, name=vm.name).vms(len(unit), world.cancel))
+        return attempt(unit, turns)
+
+
+def _single(unit: Unit, turns: Mapping[str, Turn]) -> list[VmReport]:
+    return [attempt_vm(context, vm, turns[vm.uuid]) for context, vm in unit]
 
 
 def _skipped_report(one: Skipped) -> VmReport:

@@ -21,6 +21,11 @@ from xobackup.repository.legacy import with_booleans
 MODE_DELTA = "delta"
 MODE_FULL = "full"
 DISKS_MAX = 512
+GROUP = "xobackup:group"
+"""In ``vmSnapshot.other_config``: the id of the consistent group, the same in all its restore points. A map that
+anybody may add keys to, and which Xen Orchestra keeps as it is. Can be lost without losing a backup."""
+GROUP_MEMBERS = "xobackup:group:vms"
+"""Beside it: uuids of all its VMs, in order, separated by commas."""
 TIMESTAMP_MS_MAX = 253_402_300_799_999  # the last millisecond of the year 9999
 
 
@@ -57,6 +62,10 @@ class RestorePoint:
     tags: tuple[str, ...] = ()
     xva: str | None = None
     """A full backup's image, beside the JSON."""
+    group: str = ""
+    """Id of the consistent group it belongs to (a key of ours in the snapshot's ``other_config``)."""
+    group_vms: tuple[str, ...] = ()
+    """Uuids of the group's VMs."""
     metadata: dict[str, Any] = field(repr=False, compare=False, default_factory=dict)
 
     def disk(self, vdi: str) -> PointDisk | None:
@@ -89,6 +98,7 @@ def point_from(value: dict[str, Any], *, vm: str, name: str) -> RestorePoint:
         xva = checked_xva_path(metadata.get("xva")) if mode == MODE_FULL else None
     except BadName as error:
         raise BadMetadata(name, str(error), code="metadata-path") from None
+    ours = _record(_record(metadata, "vmSnapshot"), "other_config")
     return RestorePoint(
         id=identity,
         vm_uuid=vm,
@@ -101,6 +111,8 @@ def point_from(value: dict[str, Any], *, vm: str, name: str) -> RestorePoint:
         vm_name=_text(_record(metadata, "vm").get("name_label")),
         tags=tuple(tag for tag in _list(metadata.get("tags")) if isinstance(tag, str)),
         xva=xva,
+        group=_text(ours.get(GROUP)),
+        group_vms=tuple(uuid for uuid in _text(ours.get(GROUP_MEMBERS)).split(",") if uuid),
         metadata=metadata,
     )
 

@@ -28,7 +28,7 @@ from xobackup.engine import keys
 from xobackup.engine.active import Active
 from xobackup.engine.cancel import CancelToken
 from xobackup.engine.hooks.hook import GuestHooks, Hook
-from xobackup.engine.job import Job, PoolTarget, RemoteTarget, Selector, Settings, VmRule
+from xobackup.engine.job import Consistent, Job, PoolTarget, RemoteTarget, Selector, Settings, VmRule
 from xobackup.engine.journal import MemoryJournal, Sink, Tee
 from xobackup.engine.leftovers.claim import text_of
 from xobackup.engine.progress import Progress
@@ -96,6 +96,7 @@ class Lab:
     ids: int = 0
     hooks: tuple[Hook, ...] = ()
     guest_hooks: GuestHooks = field(default_factory=GuestHooks)
+    consistent: Consistent | None = None
     more_sinks: tuple[Sink, ...] = ()
     """That hear of a run's events too."""
 
@@ -131,6 +132,7 @@ class Lab:
             "settings": self.settings,
             "hooks": self.hooks,
             "guest_hooks": self.guest_hooks,
+            "consistent": self.consistent,
         }
         return Job(**{**defaults, **fields})
 

@@ -20,7 +20,7 @@ from xobackup.engine.errors import VmRefused
 from xobackup.engine.limits.turnstile import Turnstile, srs_of
 from xobackup.engine.plan import VmPlan, plan_vm
 from xobackup.engine.prepare import Preparation
-from xobackup.engine.removal import remove_snapshot
+from xobackup.engine.taking.dropping import drop_taken
 from xobackup.engine.taking.marks import reset_marks
 from xobackup.engine.taking.owed import StartFailed
 from xobackup.engine.taking.power import PowerCycle
@@ -28,7 +28,6 @@ from xobackup.engine.taking.snapshot import take_snapshot
 from xobackup.engine.taking.taken import Taken, read_taken
 from xobackup.engine.taking.way import Method
 from xobackup.engine.tracking import track_changes
-from xobackup.xapi.errors import XapiError
 
 CLOCK_BEHIND_MAX_S = 5.0
 """A newest point that much ahead is waited for; more means that a clock is wrong."""
@@ -145,10 +144,7 @@ class Taking:
     def drop(self, taken: Taken) -> None:
         """Remove what was taken: nothing will ever continue from it, because no remote can have it, or because it was
         for a full backup. The next run removes what stays."""
-        if not taken.snapshot:
-            return
-        with contextlib.suppress(XapiError):
-            remove_snapshot(self._context.session, taken.ref, dict(taken.vdis.values()))
+        drop_taken(self._context.session, taken)
 
     def moment(self) -> datetime:
         """Now, in whole seconds, and later than every restore point there is: names must grow."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from xobackup.xapi.errors import XapiFailure
@@ -33,6 +33,15 @@ class Taken:
     """Contents of its virtual TPMs; ``None`` for one the host does not give."""
     snapshot: bool = True
     """``False``: it is the VM itself, halted, which is exported as it is."""
+    group_marks: Mapping[str, str] = field(default_factory=dict)
+    """By what its restore point will be known as one of a consistent group."""
+
+    @property
+    def described(self) -> Record:
+        """Its record, as a restore point keeps it."""
+        if not self.group_marks:
+            return self.record
+        return {**self.record, "other_config": {**self.record.get("other_config", {}), **self.group_marks}}
 
     @property
     def datetime_key(self) -> str:

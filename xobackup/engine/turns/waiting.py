@@ -62,7 +62,7 @@ class Waiting:
                 reason=told(chains, self._uncoalesced_max),
                 wait_max_s=self._job.settings.chain_wait_s,
             )
-            if self._job.settings.chain_wait_s:
+            if self._job.settings.chain_wait_s and chains:  # without: it only waits for others of its group
                 self._world.journal.write(event)
         waiter.ended_s = None
         self._saw(waiter, chains, now_s)
@@ -84,6 +84,8 @@ class Waiting:
     def _healthy(self, waiter: _Waiter, now_s: float) -> None:
         waiter.ended_s, waiter.refusal = now_s, None
         waiter.meter.note("")
+        if not waiter.watch.first:
+            return
         links = ", ".join(f"{chain.disk_name} on SR {chain.sr_name}" for chain in waiter.watch.first)
         self._world.journal.write(
             events.Waited(
