@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import typer
 
+from xobackup.cli import groups
 from xobackup.cli.errors import Outcome
 from xobackup.cli.exits import Exit
 from xobackup.cli.hooks import hook_problems
@@ -262,6 +263,8 @@ def _job(configuration: Configuration, name: str) -> Iterator[Verdict]:
     warnings = [*plan.warnings, *(warning for vm in plan.vms if not vm.refusal for warning in vm.warnings)]
     for warning in dict.fromkeys(warnings):
         yield Verdict(subject=subject, state="warning", message=warning)
+    if plan.group is not None and not plan.group["vms"]:
+        yield Verdict(subject=subject, state="warning", message=groups.plan_line(plan.group))
     if plan.vms:
         told = (
             f"{count_text(len(plan.vms) - len(refused), 'VM')}, about {size_text(plan.estimated_bytes)} to read now"

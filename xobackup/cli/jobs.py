@@ -182,8 +182,8 @@ def _tls(section: TlsSection) -> TlsPolicy:
 def _consistent(section: JobSection) -> engine.Consistent | None:
     from xobackup.engine import job as engine
 
-    if isinstance(section.consistent, bool):
-        return engine.Consistent() if section.consistent else None
+    if section.consistent is None:
+        return None
     return engine.Consistent(
         tag=section.consistent.tag or "",
         if_one_fails=engine.IfOneFails(section.consistent.if_one_fails),

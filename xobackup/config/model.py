@@ -235,7 +235,7 @@ class JobSection(_Section):
     """Also back up the pool's own database, after the VMs."""
     pool_metadata_retention: Annotated[int, Field(ge=1, le=100_000)] = 7
     """Backups of the database kept on each remote."""
-    consistent: bool | ConsistentSection = False
+    consistent: ConsistentSection | None = None
     """Take the snapshots of all VMs, or of those with a tag, together."""
     hooks: tuple[HookSection, ...] = ()
     """Commands and requests of yours around runs, VMs and snapshots."""
@@ -246,6 +246,15 @@ class JobSection(_Section):
     guest_hook_verify: bool = False
     """Verify the guests' certificates, with the system's authorities or those in ``guest_hook_ca``."""
     guest_hook_ca: Path | None = None
+
+    @field_validator("consistent", mode="before")
+    @classmethod
+    def _switch(cls, value: object) -> object:
+        if isinstance(value, bool):
+            return {} if value else None
+        if not isinstance(value, dict):
+            raise ValueError(f'expected true, false, or a table like {{ tag = "erp" }}, found {value!r}')
+        return value
 
     @model_validator(mode="after")
     def _compression_of_fulls(self) -> JobSection:

@@ -17,7 +17,7 @@ def small(name: str, *tags: str) -> VmSpec:
     return VmSpec(name=name, tags=tags, disks=(DiskSpec(name=name, size_bytes=2 * MIB, filled_bytes=MIB),))
 
 
-ERP = PoolSpec(vms=(small("app", "erp"), small("db", "erp"), small("queue", "erp"), small("other")))
+ERP = PoolSpec(vms=(small("app", "erp"), small("db", "erp"), small("guest", "erp"), small("other")))
 
 
 @pytest.fixture

@@ -14,9 +14,12 @@ from xotest.lab import Lab
 
 
 def run_child(
-    lab: Lab, *, number: int, at: int, operation: str = "*", name: str = "*"
+    lab: Lab, *, number: int, at: int, operation: str = "*", name: str = "*", **more: object
 ) -> subprocess.CompletedProcess[str]:
-    """One run in a process of its own; remembers what a point it published must give back."""
+    """One run in a process of its own; remembers what a point it published must give back.
+
+    ``more``: of the job: ``vms`` (a pattern of names), ``consistent``, ``hooks`` (pairs of moment and command).
+    """
     plan = {
         "url": lab.pool.url,
         "username": lab.pool.username,
@@ -30,6 +33,7 @@ def run_child(
         "at": at,
         "operation": operation,
         "name": name,
+        **more,
     }
     path = lab.directory / "plan.json"
     path.write_text(json.dumps(plan))
@@ -57,7 +61,6 @@ def newest_s(lab: Lab) -> float:
 
 
 def let_the_lock_go_stale(lab: Lab) -> None:
-    lock = lab.directory / "repository" / "xo-vm-backups" / f"{lab.vm_uuid}.lock"
-    if lock.exists():
+    for lock in (lab.directory / "repository" / "xo-vm-backups").glob("*.lock"):
         past = lock.stat().st_mtime - 60
         os.utime(lock, (past, past))

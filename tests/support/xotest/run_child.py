@@ -19,7 +19,8 @@ from remotes.faulty import FaultyRemote
 from remotes.local import LocalRemote
 from xobackup.clock import SystemClock
 from xobackup.engine.cancel import CancelToken, on_signals
-from xobackup.engine.job import Job, PoolTarget, RemoteTarget, Selector, Settings, VmRule
+from xobackup.engine.hooks.hook import Hook, When
+from xobackup.engine.job import Consistent, Job, PoolTarget, RemoteTarget, Selector, Settings, VmRule
 from xobackup.engine.run import run_job
 from xobackup.engine.world import real_world
 from xobackup.repository.options import RepositoryOptions
@@ -65,7 +66,9 @@ def main() -> None:
         name="nightly",
         pools=(PoolTarget(name="lab", address=address),),
         remotes=(RemoteTarget(name="nas", url="child:"),),
-        selector=Selector(include=(VmRule(name="guest"),)),
+        selector=Selector(include=(VmRule(name=plan.get("vms", "guest")),)),
+        consistent=Consistent() if plan.get("consistent") else None,
+        hooks=tuple(Hook(on=When(on), command=tuple(command)) for on, command in plan.get("hooks", ())),
         settings=Settings(
             mode=plan.get("mode", "delta"),
             retention=plan["retention"],
