@@ -26,8 +26,8 @@ def test_plan_tells_the_limits_in_force(site: Site) -> None:
         "now 50 MiB/s from 00:00 to 24:00",
         "bandwidth of all jobs: 400 MiB/s",
         "bandwidth to remote nas: 80 MiB/s",
-        "at a time, job nightly: 2 VMs, 4 disks of a VM, 1 transfers of an SR",
-        "at a time, all jobs: 3 VMs, 4 snapshots of a pool, 2 snapshots of an SR, 1 deletions of snapshots of an SR",
+        "at a time, job nightly: 2 VMs, 4 disks of a VM, 1 transfer of an SR",
+        "at a time, all jobs: 3 VMs, 4 snapshots of a pool, 2 snapshots of an SR, 1 deletion of snapshots of an SR",
     ]
     assert "bandwidth of all jobs: 400 MiB/s" in site.xobackup("plan").out
     result = site.xobackup("run", "--json")

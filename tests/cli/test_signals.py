@@ -132,3 +132,30 @@ def test_who_waits_for_a_lock_notices_the_signal(site: Site, verb: str, number: 
         said = drained(process)
         assert process.returncode == code, said
     assert "Traceback" not in said and "lock" not in said.replace("locks", ""), "it did not wait to the end"
+
+
+def test_a_second_signal_does_not_wait_for_the_clean_up_and_the_next_start_does_it(site: Site) -> None:
+    site.configure(SLOW)
+    process = site.start("run", "--vm", "db")
+    read_until(process, "db: 1 disk: 1 full")
+    wait_until(lambda: bool(site.pool.model.get("VM", site.pool.vm_named("db"))["snapshots"]))
+    cleaning = site.pool.faults.delay_call("*VDI.destroy", 3.0, times=1)
+    process.send_signal(signal.SIGINT)
+    wait_until(lambda: cleaning.fired == 1)
+
+    def ended() -> bool:  # the first ones may pass for the echo of the interrupt
+        process.send_signal(signal.SIGTERM)
+        return process.poll() is not None
+
+    wait_until(ended)
+    said = drained(process)
+    assert process.returncode == 143 and "stopped at once" in said, said
+    assert list((site.state / "active").glob("*")), "nothing was cleaned up"
+    for lock in site.repository.glob("xo-vm-backups/*.lock"):
+        os.utime(lock, (0, 0))
+    site.configure()
+    site.xobackup("run", "--vm", "db")
+    db = site.pool.model.get("VM", site.pool.vm_named("db"))
+    assert len(db["snapshots"]) == 1 and not db["blocked_operations"]
+    assert not list((site.state / "active").glob("*"))
+    assert_nothing(site.repository)

@@ -237,10 +237,12 @@ def _space(session: Session, subject: str) -> Iterator[Verdict]:
         sr = sr_view(record)
         if record.get("content_type") == "iso" or not sr.total_bytes:
             continue
+        told = f"SR {sr.name}: {size_text(sr.free_bytes)} free of {size_text(sr.total_bytes)}"
         if sr.free_bytes < sr.total_bytes * FREE_SHARE_MIN:
-            told = f"SR {sr.name}: {size_text(sr.free_bytes)} free of {size_text(sr.total_bytes)}"
             hint = "snapshots and coalescing need room: move or delete disks, or delete snapshots"
             yield Verdict(subject=subject, state="warning", message=told, hint=hint)
+        else:
+            yield Verdict(subject=subject, state="ok", message=told)
         if switches := switches_of(record):
             told = f"SR {sr.name} does not coalesce: {', '.join(switches)}"
             hint = "chains grow with every backup until no snapshot can be taken: take the switch out of other-config"

@@ -119,6 +119,7 @@ def _metadata_job(configuration: Configuration, name: str, *, with_secrets: bool
             pool_metadata_retention=section.retention,
             rate_bytes_s=section.rate_limit_mib_s * MIB if section.rate_limit_mib_s else None,
             retries=section.retries,
+            retry_pause_s=section.retry_pause_s,
         ),
         hooks=hooks_of(section.hooks, name, with_secrets=with_secrets),
     )

@@ -298,6 +298,8 @@ class MetadataSection(_Section):
     """All transfers of the job together."""
     retries: Annotated[int, Field(ge=0, le=10)] = 1
     """Times a pool that failed for a passing reason is tried again."""
+    retry_pause_s: Annotated[float, Field(ge=0, le=3600)] = 30
+    """Before the second attempt; doubled before each further one, ten minutes at most."""
     hooks: tuple[HookSection, ...] = ()
 
     @field_validator("hooks")

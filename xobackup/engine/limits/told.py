@@ -50,7 +50,11 @@ def limits_told(job: Job, world: World) -> tuple[str, ...]:
     ]
     settings = job.settings
     if job.selects_vms:
-        own = [f"{settings.vms_max} VMs", f"{settings.disks_max} disks of a VM", *_numbers(settings.limits)]
+        own = [
+            _count(settings.vms_max, "VM"),
+            f"{_count(settings.disks_max, 'disk')} of a VM",
+            *_numbers(settings.limits),
+        ]
         told.append(f"at a time, job {job.name}: {', '.join(own)}")
         if shared := _numbers(process.limits):
             told.append(f"at a time, all jobs: {', '.join(shared)}")
@@ -68,17 +72,21 @@ def _bandwidth(what: str, table: Timetable, now_s: float) -> str:
     return f"{what}: {', '.join(windows)}{zone}, {other}; now {limit_text(table.at(now_s))}"
 
 
+def _count(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def _numbers(limits: Limits) -> list[str]:
     named = {
-        "VMs": limits.vms_max,
-        "transfers of a pool": limits.transfers_per_pool,
-        "transfers of a host": limits.transfers_per_host,
-        "transfers of an SR": limits.transfers_per_sr,
-        "snapshots of a pool": limits.snapshots_per_pool,
-        "snapshots of an SR": limits.snapshots_per_sr,
-        "deletions of snapshots of an SR": limits.deletions_per_sr,
+        ("VM", ""): limits.vms_max,
+        ("transfer", " of a pool"): limits.transfers_per_pool,
+        ("transfer", " of a host"): limits.transfers_per_host,
+        ("transfer", " of an SR"): limits.transfers_per_sr,
+        ("snapshot", " of a pool"): limits.snapshots_per_pool,
+        ("snapshot", " of an SR"): limits.snapshots_per_sr,
+        ("deletion", " of snapshots of an SR"): limits.deletions_per_sr,
     }
-    told = [f"{count} {what}" for what, count in named.items() if count is not None]
+    told = [f"{_count(count, what)}{where}" for (what, where), count in named.items() if count is not None]
     if limits.deletion_pause_s:
         told.append(f"{limits.deletion_pause_s:g} s between deletions of snapshots of an SR")
     return told

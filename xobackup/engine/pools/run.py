@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from xobackup.engine import events
@@ -13,6 +14,7 @@ from xobackup.engine.pools.backup import PoolBackup
 from xobackup.engine.pools.describe import PoolRecords, pool_records
 from xobackup.engine.report import PoolReport
 from xobackup.engine.target import SINK_ERRORS
+from xobackup.engine.turns.retry import pause_s
 from xobackup.repository.errors import RepositoryError
 from xobackup.repository.pools.dump import BadDump
 from xobackup.xapi.errors import HostTrouble, TransferCancelled, TransferError, XapiError
@@ -48,10 +50,13 @@ def _save(context: RunContext) -> PoolReport:
         except POOL_ERRORS as failed:
             error = failed
         again = attempt < tries and _may_pass(backup, error)
+        left_s = pause_s(attempt, context.job.settings.retry_pause_s) if again else 0.0
         if error is not None:
-            world.journal.write(_failed(context, error, again=again))
+            world.journal.write(_failed(context, error, attempt=attempt, again=again, left_s=left_s))
         if not again:
             break
+        with suppress(Cancelled):  # then the next attempt says so
+            world.cancel.sleep(world.clock, left_s)
     return _told(context, backup, error, attempt=attempt, duration_s=world.clock.monotonic_s() - began_s)
 
 
@@ -62,12 +67,14 @@ def _may_pass(backup: PoolBackup, error: Exception | None) -> bool:
     return bool(getattr(error, "transient", False)) or isinstance(error, (HostTrouble, TransferError, BadDump))
 
 
-def _failed(context: RunContext, error: Exception, *, again: bool) -> events.Failed:
+def _failed(context: RunContext, error: Exception, *, attempt: int, again: bool, left_s: float) -> events.Failed:
     return events.Failed(
         error=f"pool {context.pool}: {error}",
         error_class=type(error).__name__,
         hint=getattr(error, "hint", "") or "",
+        attempt=attempt,
         will_retry=again,
+        retry_in_s=left_s,
     )
 
 
