@@ -11,6 +11,7 @@ import pytest
 from remotes.local import LocalRemote
 from remotes.memory import MemoryRemote
 from vhd.block import BLOCK_BYTES
+from vhd.qcow2 import stream
 from xobackup.engine import events
 from xobackup.engine.errors import UsageError
 from xobackup.engine.reading.ladder import CbtUse, NbdUse
@@ -173,6 +174,29 @@ def test_a_change_log_that_is_lost_leads_to_a_full(lab: Lab, pool: SimPool) -> N
     assert set(ways(lab).values()) == {"nbd-full"}
     assert {one.why for one in lab.journal.of(events.FellBackToFull)} == {"delta-failed"}
     lab.check()
+
+
+def test_a_list_that_breaks_fails_the_vm_and_the_next_run_gets_it(lab: Lab, pool: SimPool) -> None:
+    pool.faults.break_transfer("export", after_bytes=70_000, how="drop", times=2)
+    report = lab.run(expect="failed")
+    assert "I/O error" in str(only(report)), only(report)
+    assert not lab.points()
+    pool.faults.clear()
+    lab.run()
+    lab.check()
+    lab.assert_tidy()
+
+
+def test_without_a_list_all_of_it_is_read_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "GAP_MAX_BYTES", -1)  # as if the tables lay between the data
+    small = (VmSpec(name="guest", disks=(DiskSpec(name="small", size_bytes=6 * MIB, filled_bytes=MIB),)),)
+    with SimPool.start(tmp_path / "pool", spec=replace(SPEC, vms=small)) as pool:
+        lab = Lab(tmp_path, pool)
+        lab.run()
+        (moved,) = lab.journal.of(events.DiskTransferred)
+        assert moved.via == "nbd-full" and moved.read_bytes == 6 * MIB and moved.blocks < 3
+        assert moved.notes[0].startswith("the pool gives no list of blocks, all of them are read")
+        lab.check()
 
 
 def test_small_ones_come_by_stream_where_there_is_no_nbd(tmp_path: Path) -> None:
