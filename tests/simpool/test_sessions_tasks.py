@@ -45,6 +45,29 @@ def test_a_restart_of_the_toolstack_ends_all_sessions(pool: SimPool) -> None:
             client.call("pool.get_all")
 
 
+def test_a_restart_of_the_toolstack_cancels_the_tasks_of_clients(pool: SimPool) -> None:
+    with SimClient(pool) as client:
+        task = client.call("task.create", "nobody works for it", "")
+        pool.restart_toolstack()
+    with SimClient(pool) as client:
+        record = client.call("task.get_record", task)
+        assert (record["status"], record["error_info"]) == ("cancelled", ["TASK_CANCELLED", task])
+
+
+def test_a_toolstack_that_is_not_there_yet_says_so(tmp_path: Path) -> None:
+    clock = FakeClock()
+    with SimPool.start(tmp_path, clock=clock) as pool:
+        with SimClient(pool) as client:
+            pool.restart_toolstack(boot_s=20.0)
+        for _ in range(2):
+            with pytest.raises(RpcFailure) as caught:
+                SimClient(pool)
+            assert (caught.value.code, caught.value.params) == ("HOST_STILL_BOOTING", [])
+            clock.advance(10)
+        with SimClient(pool) as client:
+            assert client.call("pool.get_all")
+
+
 def test_a_clients_own_task(client: SimClient) -> None:
     task = client.call("task.create", "mine", "what for")
     record = client.call("task.get_record", task)

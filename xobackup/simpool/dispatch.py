@@ -63,6 +63,8 @@ class Dispatcher:
         outcome = "ok"
         plain = canonical(name)
         try:
+            if self._toolstack.boots:
+                raise Failure("HOST_STILL_BOOTING")
             if (delay := faults.take("delay", plain)) is not None:
                 clock.sleep(delay.seconds)
             faults.act(plain)

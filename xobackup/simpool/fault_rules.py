@@ -198,11 +198,13 @@ KINDS: dict[str, Kind] = {
         plan=lambda pool, rule: _plan(pool.faults.lose_change_log(times=rule.times or 1, skip=rule.skip)),
     ),
     "restart": Kind(
-        words="METHOD",
-        does="the toolstack restarts when the call arrives: sessions, connections and transfers end",
+        words="METHOD [SECONDS]",
+        does="the toolstack restarts when the call arrives: sessions, connections and transfers end, and for so long "
+        "every call is HOST_STILL_BOOTING",
         fewest=1,
-        most=1,
-        plan=_act(lambda pool, _values: pool.restart_toolstack()),
+        most=2,
+        check=lambda values: [float(one) for one in values[1:]],
+        plan=_act(lambda pool, values: pool.restart_toolstack(*map(float, values))),
     ),
     "master": Kind(
         words="METHOD HOST",

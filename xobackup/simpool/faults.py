@@ -28,7 +28,11 @@ Break = Literal["error", "drop", "end", "lie"]
 calls a success."""
 LinkKind = Literal["http", "nbd"]
 FOREVER = 1 << 30
-RANDOM_KINDS = frozenset({"fail", "lose", "delay", "expire", "break"})
+RANDOM_KINDS = frozenset({"fail", "lose", "delay", "expire", "break", "linger", "vanish"})
+RANDOM_BREAKS: tuple[Break, ...] = ("drop", "error", "end")
+RESTART_SHARE = 0.1
+"""Of the calls that go wrong, those at which the toolstack restarts, where that is possible."""
+LINGER_MAX_S = 0.3
 PASSING: tuple[tuple[str, list[str]], ...] = (
     ("TOO_MANY_PENDING_TASKS", []),
     ("SR_BACKEND_FAILURE_201", ["", "Currently unavailable, try again", ""]),
@@ -70,23 +74,32 @@ class Fault:
 class Chance:
     """Faults by seed. ``fired`` lists what happened, for whoever looks into a failed test."""
 
-    def __init__(self, rng: random.Random, rate: float) -> None:
+    def __init__(self, rng: random.Random, rate: float, restart: Callable[[], None] | None) -> None:
         self._rng = rng
         self._rate = rate
+        self._restart = restart
         self.fired: list[str] = []
 
     def take(self, kind: str, subject: str) -> Fault | None:
-        if kind not in RANDOM_KINDS or subject.startswith(SPARED) or self._rng.uniform(0.0, 1.0) >= self._rate:
+        share = 0.0 if subject.startswith(SPARED) else self._share(kind)
+        if not share or self._rng.uniform(0.0, 1.0) >= share:
             return None
-        fault = Fault(kind=kind, pattern=subject, fired=1)
+        fault = Fault(kind=kind, pattern=subject, fired=1, action=self._restart)
         if kind == "fail":
             fault.code, fault.params = self._rng.choice(PASSING)
         elif kind == "break":
             fault.after_bytes = self._rng.randrange(4 << 20)
-        elif kind == "delay":
-            fault.seconds = self._rng.uniform(0.0, 0.05)
+            fault.how = self._rng.choice(RANDOM_BREAKS)
+        elif kind in ("delay", "linger"):
+            fault.seconds = self._rng.uniform(0.0, LINGER_MAX_S if kind == "linger" else 0.05)
         self.fired.append(f"{kind} {subject}")
         return fault
+
+    def _share(self, kind: str) -> float:
+        """Of what is asked about, how much goes wrong in this way."""
+        if kind == "act":
+            return self._rate * RESTART_SHARE if self._restart is not None else 0.0
+        return self._rate if kind in RANDOM_KINDS else 0.0
 
 
 class Faults:
@@ -145,10 +158,19 @@ class Faults:
         """Something happens to the pool when this call arrives, before it is looked at."""
         return self.plan(Fault(kind="act", pattern=method, action=action, what=what, times=times, skip=skip))
 
-    def randomly(self, seed: int, *, rate: float) -> None:
-        """Besides what is planned, ``rate`` of all calls and transfers go wrong in ways that a client survives."""
+    def randomly(self, seed: int, *, rate: float, restart: Callable[[], None] | None = None) -> None:
+        """Besides what is planned, ``rate`` of all calls and transfers go wrong in ways that a client survives.
+
+        ``restart``: what restarts the toolstack, if that may happen too.
+        """
         with self._lock:
-            self._chance = Chance(random.Random(seed), rate)
+            self._chance = Chance(random.Random(seed), rate, restart)
+
+    @property
+    def by_chance(self) -> list[str]:
+        """What :meth:`randomly` has let happen so far."""
+        with self._lock:
+            return [] if self._chance is None else list(self._chance.fired)
 
     def slow(
         self, kind: LinkKind, *, latency_s: float = 0.0, bytes_per_s: float | None = None, first_byte_s: float = 0.0

@@ -275,10 +275,15 @@ class SimPool:
             for vdi in disks:
                 self.toolstack.change_logs.crashed(vdi)
 
-    def restart_toolstack(self) -> None:
-        """Connections, then sessions end, transfers fail: who finds an old session ended is through."""
+    def restart_toolstack(self, boot_s: float = 0.0) -> None:
+        """Connections, tasks of clients, then sessions end: who finds an old session ended is through.
+
+        For ``boot_s`` every call is answered with ``HOST_STILL_BOOTING``.
+        """
+        self.toolstack.boots_until_s = self.toolstack.clock.monotonic_s() + boot_s
         for server in self.servers:
             server.http.drop_connections()
+        self.toolstack.tasks.restarted()
         self.toolstack.sessions.end_all()
 
     def restart_into(self, tables: dict[str, dict[str, Record]]) -> None:

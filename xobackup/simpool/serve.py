@@ -65,7 +65,7 @@ class Trouble:
                     kind, latency_s=self.latency_s, bytes_per_s=self.bytes_per_s, first_byte_s=self.first_byte_s
                 )
         if self.random_seed is not None:
-            pool.faults.randomly(self.random_seed, rate=self.random_rate)
+            pool.faults.randomly(self.random_seed, rate=self.random_rate, restart=pool.restart_toolstack)
 
 
 def announcement_of(pool: SimPool) -> Announcement:

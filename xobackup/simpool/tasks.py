@@ -34,6 +34,8 @@ class Tasks:
         self._finished_at: dict[str, float] = {}
         self._created_at: dict[str, float] = {}
         """Of those that have not ended."""
+        self._clients: set[str] = set()
+        """Made by clients, for transfers."""
 
     def create(self, label: str, description: str = "", *, subtask_of: str = NULL) -> str:
         with self._database.lock:
@@ -55,6 +57,19 @@ class Tasks:
             )
             self._created_at[ref] = now
             return ref
+
+    def create_for_client(self, label: str, description: str) -> str:
+        """A task that nobody works for unless a transfer adopts it."""
+        with self._database.lock:
+            ref = self.create(label, description)
+            self._clients.add(ref)
+            return ref
+
+    def restarted(self) -> None:
+        """The toolstack begins anew: nobody works any longer for the tasks of clients."""
+        with self._database.lock:
+            for ref in list(self._clients):
+                self.fail(ref, Failure("TASK_CANCELLED", ref))
 
     def pending(self, ref: str) -> bool:
         return self._database.exists("task", ref) and self._database.get("task", ref)["status"] in PENDING
@@ -118,6 +133,7 @@ class Tasks:
                 allowed_operations=[],
             )
             self._created_at.pop(ref, None)
+            self._clients.discard(ref)
             self._finished_at[ref] = now
             if self._vanishes(self._database.get("task", ref)["name_label"]):
                 self._destroy_at_end.add(ref)
@@ -131,6 +147,7 @@ class Tasks:
         now = self._clock.now_s()
         for ref in [ref for ref, at_s in self._created_at.items() if now - at_s > PENDING_KEPT_S]:
             self._created_at.pop(ref)
+            self._clients.discard(ref)
             if self._database.exists("task", ref):
                 self._database.destroy("task", ref)
         excess = len(self._database.rows["task"]) - TASKS_MAX + 1

@@ -78,6 +78,8 @@ class Toolstack:
         self.restart_into: Callable[[dict[str, dict[str, Record]]], None] = lambda _tables: None
         """Replace the database and end everything that runs, as the master's restart does."""
         self.closing = threading.Event()
+        self.boots_until_s = float("-inf")
+        """By the monotonic clock: until then every call is told to come back."""
         self.on_created: list[Callable[[str, int], None]] = []
         """Told of (VDI, size) whenever an empty disk is made."""
         self.on_copied: list[Callable[[str, str], None]] = []
@@ -91,6 +93,11 @@ class Toolstack:
 
     def now_text(self) -> str:
         return date_text(self.clock.now_s())
+
+    @property
+    def boots(self) -> bool:
+        """Whether the toolstack has restarted and is not there yet."""
+        return self.clock.monotonic_s() < self.boots_until_s
 
     @property
     def pool(self) -> str:

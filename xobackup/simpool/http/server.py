@@ -79,6 +79,7 @@ class HttpServer:
         sock.settimeout(HANDSHAKE_TIMEOUT_S)
         try:
             if self._context is not None:
+                sock.getpeername()  # of a client that has gone already the next line would leave a socket open
                 sock = client.sock = self._context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
                 client.interrupt = partial(cut, sock)
                 sock.do_handshake()

@@ -7,7 +7,7 @@ from xobackup.simpool.registry import Call, message
 
 @message("task.create")
 def create(call: Call, label: str, description: str) -> str:
-    return call.toolstack.tasks.create(label, description)
+    return call.toolstack.tasks.create_for_client(label, description)
 
 
 @message("task.destroy")
