@@ -10,7 +10,20 @@ from typing import Annotated
 
 import typer
 
-from xobackup.cli import backups, clean, config, doctor, merge, metadata, plan, remote, restore, simpool, verify
+from xobackup.cli import (
+    backups,
+    clean,
+    config,
+    doctor,
+    merge,
+    metadata,
+    plan,
+    remote,
+    repair,
+    restore,
+    simpool,
+    verify,
+)
 from xobackup.cli import run as run_command
 from xobackup.cli.demo import command as demo
 from xobackup.cli.exits import Exit
@@ -25,7 +38,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for module in (demo, simpool, doctor, plan, run_command, verify, merge, clean):
+for module in (demo, simpool, doctor, plan, run_command, verify, repair, merge, clean):
     module.register(app)
 for name, group in (
     ("backups", backups.app),

@@ -27,6 +27,7 @@ from xobackup.repository.metadata import RestorePoint
 from xobackup.repository.options import RepositoryOptions
 from xobackup.repository.pools.backups import PoolBackups
 from xobackup.repository.reclaim import ReclaimPlan
+from xobackup.repository.repair.damage import Damages, find_damages
 from xobackup.repository.verify import VerifyOptions, VerifyReport, verify_vm
 from xobackup.repository.vm_directory import VmDirectory
 from xobackup.repository.workspace import RemoteWorkspace
@@ -109,6 +110,14 @@ class Repository:
         """How much of the VM's backups was verified within ``days``."""
         self._refuse_encrypted()
         return read_ages(self.remote, checked_uuid("vm", vm), now_s=self._clock.now_s(), days=days)
+
+    def damages(
+        self, vm: str, *, trusted_days: float | None = None, check: Callable[[], None] = lambda: None
+    ) -> Damages:
+        """Damaged blocks of the VM. What was verified within ``trusted_days`` is believed and not read again."""
+        self._refuse_encrypted()
+        since = None if trusted_days is None else self._clock.now_s() - trusted_days * 86_400
+        return find_damages(self.remote, checked_uuid("vm", vm), trusted_since_s=since, check=check)
 
     @contextlib.contextmanager
     def lock(

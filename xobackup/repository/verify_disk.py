@@ -227,12 +227,12 @@ class DiskVerifier:
                     path=path or self.workspace.path(self.member.name),
                     message=message,
                     block=block,
-                    points=self._touched(block),
+                    points=self.touched(block),
                 )
             )
         return self
 
-    def _touched(self, block: int | None) -> tuple[str, ...]:
+    def touched(self, block: int | None) -> tuple[str, ...]:
         """The points that read the block from this disk: those with no disk above that has it whole."""
         if block is None:
             return tuple(sorted(self.users))

@@ -41,6 +41,9 @@ from xobackup.repository.metadata import RestorePoint
 from xobackup.repository.options import RepositoryOptions, as_directory
 from xobackup.repository.publishing import publish, refuse_taken
 from xobackup.repository.reclaim import ReclaimPlan, named_disks
+from xobackup.repository.repair.damage import DamagedBlock
+from xobackup.repository.repair.rewrite import RepairReport, repair_blocks
+from xobackup.repository.repair.sources import BlockSource
 from xobackup.repository.workspace import RemoteWorkspace
 from xobackup.repository.writer import Base, DiskSpec, DiskWriter
 
@@ -232,6 +235,11 @@ class VmDirectory:
 
     def _listing(self) -> PointListing:
         return list_points(self._remote, self.vm, use_cache=self._options.use_cache)
+
+    def repair(self, blocks: Sequence[DamagedBlock], sources: Sequence[BlockSource]) -> RepairReport:
+        """Write damaged blocks again that one of ``sources`` has a proven copy of."""
+        stamp = timestamp_name(int(self._clock.now_s() * 1000))
+        return repair_blocks(self._remote, self.vm, blocks, sources, stamp=stamp, check=self.lock.check)
 
     def _zstd(self) -> Codec:
         level = self._options.zstd_level
