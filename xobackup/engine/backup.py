@@ -40,7 +40,7 @@ from xobackup.engine.taking.migration import migration_blocked
 from xobackup.engine.taking.taken import Taken
 from xobackup.engine.target import SINK_ERRORS, Target, Targets
 from xobackup.engine.tidy import expire_points, remove_served_snapshots
-from xobackup.engine.view import VmView
+from xobackup.engine.view import SrView, VmView
 from xobackup.xapi.errors import XapiError
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ class VmBackup:
         self._held.callback(lambda: self._freezing.thaw(self._error))
         self._held.enter_context(self._place)
         with self._phase("freeze"):
-            if not self.group:  # members of a group would wait for each other here
+            if not self.group:  # whose places are waited for together (group/place.py)
                 self._place.enter_context(self._taking.place(self.plan))
             self._taking.ready(self.plan)
             self._moment = self._taking.moment()
@@ -178,9 +178,7 @@ class VmBackup:
 
     def snapshot(self) -> None:
         """Take the snapshot."""
-        with self._phase("snapshot"), self._place as place:
-            if self.group:
-                place.enter_context(self._taking.place(self.plan))
+        with self._phase("snapshot"), self._place:
             self._taken = self._taking.take(self.plan, self.moment)
 
     def thaw(self) -> None:
@@ -234,6 +232,11 @@ class VmBackup:
             return None
         self._dropped = True
         return taken
+
+    @property
+    def srs(self) -> list[SrView]:
+        """Where the snapshot will have disks; known once the VM is prepared."""
+        return self._taking.srs(self.plan)
 
     @property
     def plan(self) -> VmPlan:

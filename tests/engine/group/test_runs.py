@@ -171,7 +171,7 @@ def test_stopped_between_the_snapshots_and_the_exports_nothing_is_left(lab) -> N
 
     lab.more_sinks = (Stopper(),)
     report = lab.run(expect="cancelled")
-    assert all(vm.outcome is Outcome.FAILED for vm in report.vms)
+    assert all(vm.outcome is Outcome.FAILED for vm in report.vms if vm.name != "other")
     lab.assert_tidy()
     assert not any(lab.snapshots_of(name) for name in ERP)
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, TypeVar
 from xobackup.engine import events
 from xobackup.engine.attempt import Attempt, Turn
 from xobackup.engine.group.judge import Member, judge
+from xobackup.engine.group.place import placed
 from xobackup.engine.group.span import Span
 from xobackup.engine.report import GroupReport, VmReport
 from xobackup.engine.taking.dropping import drop_taken
@@ -89,10 +90,11 @@ class GroupWork:
                 held.enter_context(attempt)
             _each(attempts, lambda one: one.take(one.backup.prepare), self._settings.vms_max)
             self._judge(attempts)
-            _each(attempts, lambda one: one.take(one.backup.freeze), self._consistent.snapshots_max)
-            self._judge(attempts)
-            span = self._snapshots(attempts)
-            _each(attempts, lambda one: one.take(one.backup.thaw), self._consistent.snapshots_max)
+            with placed(attempts, self._world, self._consistent.snapshots_max) as at_a_time:
+                _each(attempts, lambda one: one.take(one.backup.freeze), self._consistent.snapshots_max)
+                self._judge(attempts)
+                span = self._snapshots(attempts, at_a_time)
+                _each(attempts, lambda one: one.take(one.backup.thaw), self._consistent.snapshots_max)
             self._judge(attempts)
             if any(attempt.going for attempt in attempts):
                 self._taken(group_id, attempts, span)
@@ -101,7 +103,7 @@ class GroupWork:
     def _refused(self, turn: Turn) -> Turn:
         return turn if self._failed is None else replace(turn, refusal=turn.refusal or self._failed)
 
-    def _snapshots(self, attempts: Sequence[Attempt]) -> Span:
+    def _snapshots(self, attempts: Sequence[Attempt], at_a_time: int) -> Span:
         span = Span(self._world.clock)
         going = [attempt for attempt in attempts if attempt.going]
         if not going:
@@ -112,7 +114,7 @@ class GroupWork:
             with span.one():
                 attempt.take(lambda: attempt.backup.at(moment), attempt.backup.snapshot)
 
-        _each(going, snapshot, self._consistent.snapshots_max)
+        _each(going, snapshot, at_a_time)
         return span
 
     def _judge(self, attempts: Sequence[Attempt]) -> None:

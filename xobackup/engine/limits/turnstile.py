@@ -49,14 +49,20 @@ class Turnstile:
             yield
 
     @contextmanager
-    def snapshot(self, srs: Iterable[SrView], cancel: CancelToken) -> Iterator[None]:
-        """Taking a snapshot with disks on ``srs``."""
-        gates = [
+    def snapshot(self, srs: Iterable[SrView], cancel: CancelToken, *, count: int = 1) -> Iterator[None]:
+        """Taking a snapshot with disks on ``srs``, or ``count`` of them."""
+        with self._through(self._snapshot_gates(srs), cancel, count=count):
+            yield
+
+    def snapshots_room(self, srs: Iterable[SrView]) -> int | None:
+        """How many snapshots may be taken there at a time at most; ``None``: any number."""
+        return min((gate.room for gate in self._snapshot_gates(srs)), default=None)
+
+    def _snapshot_gates(self, srs: Iterable[SrView]) -> list[Gate]:
+        return [
             *self._at_pool(lambda limits: limits.snapshots_per_pool, SNAPSHOTS),
             *self._at_srs(srs, lambda limits: limits.snapshots_per_sr, SNAPSHOTS),
         ]
-        with self._through(gates, cancel):
-            yield
 
     @contextmanager
     def transfer(self, srs: Iterable[SrView], cancel: CancelToken, meter: Meter | None = None) -> Iterator[None]:

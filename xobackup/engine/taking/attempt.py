@@ -28,6 +28,7 @@ from xobackup.engine.taking.snapshot import take_snapshot
 from xobackup.engine.taking.taken import Taken, read_taken
 from xobackup.engine.taking.way import Method
 from xobackup.engine.tracking import track_changes
+from xobackup.engine.view import SrView
 
 CLOCK_BEHIND_MAX_S = 5.0
 """A newest point that much ahead is waited for; more means that a clock is wrong."""
@@ -57,13 +58,19 @@ class Taking:
         self._told = False
         self._power = PowerCycle(context, lambda: prepared.vm, cancel=cancel, warn=warn)
 
+    def srs(self, plan: VmPlan) -> list[SrView]:
+        """Where the snapshot will have disks."""
+        left_out = {disk.uuid for disk in plan.skipped_disks}
+        if plan.taking.method is Method.WITHOUT:
+            return []
+        return srs_of(disk.sr for disk in self._prepared.vm.disks if disk.vdi_uuid not in left_out)
+
     def place(self, plan: VmPlan) -> AbstractContextManager[None]:
         """Room for the snapshot on the pool and the SRs; to wait for before anything is frozen."""
+        vm = self._prepared.vm
         if plan.taking.method is Method.WITHOUT:
             return contextlib.nullcontext()
-        vm, left_out = self._prepared.vm, {disk.uuid for disk in plan.skipped_disks}
-        srs = srs_of(disk.sr for disk in vm.disks if disk.vdi_uuid not in left_out)
-        return Turnstile(self._context, vm=vm.uuid, name=vm.name).snapshot(srs, self._cancel)
+        return Turnstile(self._context, vm=vm.uuid, name=vm.name).snapshot(self.srs(plan), self._cancel)
 
     def ready(self, plan: VmPlan) -> None:
         """Everything that can be done before the moment itself, so that nothing is frozen for longer than needed."""
