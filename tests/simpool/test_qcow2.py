@@ -11,7 +11,7 @@ import pytest
 from vhd.block import BLOCK_BYTES, BufferPool
 from vhd.qcow2.emit import Qcow2Emitter
 from vhd.stream import VhdStream
-from xobackup.simpool import DiskSpec, PoolSpec, SimPool, SrSpec, VmSpec
+from xobackup.simpool import DiskSpec, Options, PoolSpec, SimPool, SrSpec, VmSpec
 from xotest.memory_file import MemoryFile
 from xotest.nbdclient import NbdClient
 from xotest.qcow2_images import begun, check_image, emitted, mapped, qemu_img, raw_image, reader
@@ -116,6 +116,18 @@ class TestMaking:
         paths = [pool.toolstack.stores[pool.default_sr].directory.glob("*.vhd")]
         assert sum(path.stat().st_blocks * 512 for found in paths for path in found) < 24 * MIB
         assert client.call("VDI.get_virtual_size", snapshot) == 4 * TIB
+
+    def test_older_hosts_know_nothing_of_it(self, tmp_path: Path) -> None:
+        spec = PoolSpec(
+            srs=(SrSpec(name="qcow2", type="nfs", formats=("qcow2",)),), vms=(VmSpec(name="guest", disks=()),)
+        )
+        options = Options.of_release("8.2")
+        with SimPool.start(tmp_path / "old", spec=spec, options=options) as pool, SimClient(pool) as client:
+            vdi = create(client, "qcow2", MIB)
+            assert format_of(client, vdi) == ""
+            assert "supported_image_formats" not in next(iter(client.call("SM.get_all_records").values()))
+            assert client.get("/export_raw_vdi", vdi=vdi, format="qcow2").status == 404
+            assert client.put("/import_raw_vdi", b"x", vdi=vdi, format="qcow2").status == 404
 
     def test_a_disk_grows_past_what_a_vhd_can_be(self, pool: SimPool, client: SimClient) -> None:
         vdi = create(client, "qcow2", 2040 * GIB)

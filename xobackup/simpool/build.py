@@ -14,6 +14,7 @@ from vhd.block import BLOCK_BYTES
 from xobackup.simpool import attach, disks, vm_rules
 from xobackup.simpool.build_host import build_host
 from xobackup.simpool.content import Seeded
+from xobackup.simpool.image_formats import knows_format
 from xobackup.simpool.messages.vm_life import SHUTDOWN, start_vm
 from xobackup.simpool.messages.vm_memory import suspend_vm
 from xobackup.simpool.storage.space import Files, ThickVolumes
@@ -67,7 +68,8 @@ def build_pool(toolstack: Toolstack, spec: PoolSpec, directory: Path, *, address
             database.update("network", next(iter(networks.values())), purpose=[spec.nbd])
         online = ("VDI_RESIZE_ONLINE",) if toolstack.options.resize_online else ()
         known = [name for name in VHD_FEATURES if name != "VDI_CONFIG_CBT" or toolstack.options.release != "7.1"]
-        qcow2_kinds = {one.type for one in spec.srs if "qcow2" in one.formats}
+        qcow2 = knows_format(toolstack.options.release, "qcow2")
+        qcow2_kinds = {one.type for one in spec.srs if qcow2 and "qcow2" in one.formats}
         for kind in VHD_KINDS:
             formats = ("vhd", "qcow2") if kind in qcow2_kinds else ("vhd",)
             _driver(toolstack, kind, (*known, *online), formats)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from xobackup.simpool.database import Database
+    from xobackup.simpool.releases import Release
     from xobackup.simpool.storage.node import ImageFormat
 
 KEY = "image-format"
@@ -48,6 +49,11 @@ def checked_size(image_format: ImageFormat, size_bytes: int) -> int:
     if not 0 < size <= most:
         raise backend(79, "VDI Invalid size", f"VDI size must be between 1 MB and {most >> 20} MB")
     return size
+
+
+def knows_format(release: Release, name: str) -> bool:
+    """Whether transfers in this format exist: qcow2 came in the course of 8.3."""
+    return name != "qcow2" or release == "8.3"
 
 
 def no_differences() -> Failure:

@@ -14,7 +14,7 @@ from xobackup.simpool.failures import Failure
 from xobackup.simpool.faults import ConnectionLost
 from xobackup.simpool.http import transfer
 from xobackup.simpool.http.wire import Disconnected
-from xobackup.simpool.image_formats import VHD_MAX_BYTES, no_differences
+from xobackup.simpool.image_formats import VHD_MAX_BYTES, knows_format, no_differences
 from xobackup.simpool.storage.export import Export, empty_export, plan_export, plan_raw_source
 from xobackup.simpool.storage.export_qcow2 import Qcow2Export
 
@@ -68,7 +68,7 @@ class ExportRawVdi:
         transfer.require_host(toolstack, self._host, record["SR"], request, connection)
         task = transfer.adopt_task(toolstack, request, f"Exporting raw disk of {record['name_label']}")
         wanted = (request.param("format") or "raw").lower()
-        if wanted not in CONTENT_TYPES:
+        if wanted not in CONTENT_TYPES or not knows_format(toolstack.options.release, wanted):
             unknown = Failure("INTERNAL_ERROR", f"Unknown format {wanted}")
             raise transfer.refuse_late(connection, toolstack, task, "404 Not Found", unknown)
         headers = (

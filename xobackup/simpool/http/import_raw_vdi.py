@@ -18,6 +18,7 @@ from xobackup.simpool.disks import refresh_disks
 from xobackup.simpool.failures import Failure
 from xobackup.simpool.faults import ConnectionLost
 from xobackup.simpool.http import transfer
+from xobackup.simpool.image_formats import knows_format
 from xobackup.simpool.storage.store import SrStore, StorageFull
 from xobackup.simpool.values import parse_type
 from xobackup.simpool.xml_values import xml_value
@@ -129,7 +130,7 @@ class ImportRawVdi:
         coding = request.headers.get("transfer-encoding")
         if coding is not None:
             raise refuse("404 Not Found", "INTERNAL_ERROR", f"Cannot handle encoding: {coding}")
-        if wanted not in FORMATS:
+        if wanted not in FORMATS or not knows_format(toolstack.options.release, wanted):
             raise refuse("404 Not Found", "INTERNAL_ERROR", f"Unknown format {wanted}")
         if request.param("chunked") is not None and wanted != "raw":
             raise refuse("404 Not Found", "INTERNAL_ERROR", "Cannot handle chunked VHD")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from vhd.block import BLOCK_BYTES, SECTOR_BYTES
@@ -32,12 +33,11 @@ class Qcow2Export:
         with self._disk as disk:
             yield from (memoryview(piece) for piece in self._layout.head(self._tables))
             at = self._layout.data_offset
-            for table in self._tables:
+            for _, clusters in groupby(self._clusters, key=lambda cluster: cluster // L2_ENTRIES):
                 found = [0] * L2_ENTRIES
-                for cluster in self._clusters:
-                    if cluster // L2_ENTRIES == table:
-                        found[cluster % L2_ENTRIES] = at | COPIED
-                        at += CLUSTER_BYTES
+                for cluster in clusters:
+                    found[cluster % L2_ENTRIES] = at | COPIED
+                    at += CLUSTER_BYTES
                 yield memoryview(entries(found))
             buffer = memoryview(bytearray(CLUSTER_BYTES))
             for cluster in self._clusters:
