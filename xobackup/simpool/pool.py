@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from xobackup.clock import Clock, SystemClock
 from xobackup.simpool import gc
-from xobackup.simpool.build import FOREIGN, IPV6, build_pool
+from xobackup.simpool.build import IPV6, build_pool
+from xobackup.simpool.build_storage import FOREIGN
 from xobackup.simpool.content import Expectations, Source
 from xobackup.simpool.disks import refresh_sr
 from xobackup.simpool.dispatch import Dispatcher

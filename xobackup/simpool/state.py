@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from xobackup.simpool.build import open_store
+from xobackup.simpool.build_storage import open_store
 from xobackup.simpool.database import Row
 from xobackup.simpool.disks import record_base_copy, refresh_disks
 
