@@ -149,7 +149,8 @@ def test_marks_of_backups_do_not_come_back_and_the_start_is_blocked_until_the_en
     found = plan()
     assert found.vm["other_config"] == {"mac_seed": "s", keys.RUN: "run"}
     assert found.disks[0].vdi["other_config"] == {"keep": "me", keys.RUN: "run"}
-    assert found.vm["blocked_operations"] == {"start": IMPORTING, "start_on": IMPORTING}
+    blocked = ("start", "start_on", "resume", "resume_on")
+    assert found.vm["blocked_operations"] == dict.fromkeys(blocked, IMPORTING)
     assert found.vm["name_label"].startswith("[Importing…] web") and found.name == "web (20260101T000000Z)"
 
 

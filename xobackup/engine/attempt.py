@@ -188,7 +188,7 @@ def _report(
     vm: VmView, backup: VmBackup, outcome: Outcome, error: Exception | None, *, attempt: int, duration_s: float
 ) -> VmReport:
     done = backup.done
-    disks = {(disk.live_uuid, disk.via) for disk in done.transferred.done}
+    disks = {(disk.live_uuid, disk.via) for disk in done.transferred.done if disk.live_uuid != done.memory_uuid}
     told = str(error) or type(error).__name__ if error is not None else "; ".join(done.errors)
     return VmReport(
         uuid=vm.uuid,

@@ -38,6 +38,7 @@ from xobackup.engine.purge import purge
 from xobackup.engine.taking.attempt import Taking
 from xobackup.engine.taking.migration import migration_blocked
 from xobackup.engine.taking.taken import Taken
+from xobackup.engine.taking.way import method_used
 from xobackup.engine.target import SINK_ERRORS, Target, Targets
 from xobackup.engine.tidy import expire_points, remove_served_snapshots
 from xobackup.engine.view import SrView, VmView
@@ -186,7 +187,8 @@ class VmBackup:
         with self._phase("thaw"):
             self._freezing.thaw()
             self._plan = self._taking.match(self.plan, self.taken)
-            self.done.taken = self.plan.taking.method.value
+            self.done.taken = method_used(self.plan.taking, with_memory=self.taken.memory is not None)
+            self.done.memory_uuid = self.taken.memory_uuid
 
     def transfer(self) -> None:
         """Read the snapshot into the remotes; afterwards the VM may migrate again."""

@@ -18,10 +18,11 @@ from xobackup.engine.view import DiskView, PoolSnapshot
 
 
 class Full(StrEnum):
-    """Why a disk is transferred whole. The first two are as asked; the others are worth a look."""
+    """Why a disk is transferred whole. The first three are as asked; the others are worth a look."""
 
     FIRST_RUN = "first-run"
     FULL_INTERVAL = "full-interval"
+    MEMORY = "memory"
     REMOTE_EMPTY = "remote-empty"
     CHAIN_BROKEN = "chain-broken"
     SNAPSHOT_GONE = "snapshot-gone"
@@ -34,7 +35,7 @@ class Full(StrEnum):
 
     @property
     def expected(self) -> bool:
-        return self in (Full.FIRST_RUN, Full.FULL_INTERVAL)
+        return self in (Full.FIRST_RUN, Full.FULL_INTERVAL, Full.MEMORY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from xobackup.engine.disk_transfer import Shared
 from xobackup.engine.limits.turnstile import Turnstile
 from xobackup.engine.publish import Surroundings, draft
 from xobackup.engine.taking.marks import mark_exported
+from xobackup.engine.taking.memory import memory_plan
 from xobackup.engine.transfer import Transfer
 
 if TYPE_CHECKING:
@@ -61,8 +62,12 @@ class DeltaBackup:
             turnstile=Turnstile(self._context, vm=vm.uuid, name=vm.name),
             outcome=self._done.transferred,
         )
-        settings = job.settings
-        Transfer(shared).run(plan.disks, taken, disks_max=settings.disks_max, buffers=settings.buffers_per_disk)
+        settings, disks = job.settings, plan.disks
+        if taken.memory is not None:
+            self._targets.each(lambda target: target.note_memory(job.id, taken.memory_uuid))
+            shared.targets = self._targets.by_name()
+            disks = (*disks, memory_plan(taken.memory, list(shared.targets), self._context.means.terms))
+        Transfer(shared).run(disks, taken, disks_max=settings.disks_max, buffers=settings.buffers_per_disk)
         self._targets.drop(shared.outcome.dropped)
         self._targets.require()
 

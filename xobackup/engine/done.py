@@ -20,6 +20,8 @@ class Done:
     merged_blocks: int = 0
     taken: str = ""
     """In which way (:class:`xobackup.engine.taking.way.Method`)."""
+    memory_uuid: str = ""
+    """Of the VDI with its memory, when it was taken with it."""
     downtime_s: float = 0.0
     """How long the VM was off for its backup."""
     exported: Exported = field(default_factory=Exported)

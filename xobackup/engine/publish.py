@@ -42,7 +42,7 @@ def draft(
     vdis: dict[str, Record] = {}
     vhds: dict[str, str] = {}
     for live, path in paths.items():
-        ref, record = taken.vdis[live]
+        ref, record = taken.exported[live]
         vdis[ref] = _vdi(record, live, str(vm["uuid"]), bases.get(live, ""), around)
         vhds[ref] = path
     return {
@@ -90,10 +90,11 @@ def _vdi(record: Record, live: str, vm_uuid: str, base: str, around: Surrounding
     config = {**record.get("other_config", {}), keys.VM: vm_uuid}
     if base:
         config[keys.BASE_DELTA_VDI] = base
+    of = {} if record.get("type") == "suspend" else {"$snapshot_of$uuid": live}
     return {
         **record,
         "other_config": config,
-        "$snapshot_of$uuid": live,
+        **of,
         "$SR$uuid": around.srs.get(str(record.get("SR")), {}).get("uuid", ""),
     }
 

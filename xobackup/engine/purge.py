@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from xobackup.engine import events
 from xobackup.engine.limits.turnstile import Turnstile, srs_of
 from xobackup.engine.reading.ladder import Via
-from xobackup.engine.removal import detach_from_control_domains
+from xobackup.engine.removal import detach_from_control_domains, remove_memory
 from xobackup.xapi.cbt import destroy_data
 from xobackup.xapi.errors import Busy, NotFound, XapiError
 from xobackup.xapi.values import is_null
@@ -82,6 +82,7 @@ def purge_data(session: Session, taken: Taken) -> int:
     """Remove the VM's snapshot and the data of its disks; returns how many disks. Calling it again continues."""
     with contextlib.suppress(NotFound):
         if session.call("VM.get_is_a_snapshot", taken.ref):
+            remove_memory(session, taken.ref)
             session.call_async("VM.destroy", taken.ref)
     for vdi_ref, vdi in taken.vdis.values():
         assert vdi.get("is_a_snapshot") and not is_null(vdi.get("snapshot_of"))

@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Any
 from xobackup.xapi.errors import Busy, NotFound, XapiError, XapiFailure
 from xobackup.xapi.leftovers import release
 from xobackup.xapi.retry import retry_transient
+from xobackup.xapi.values import is_null
 
 if TYPE_CHECKING:
     from xobackup.xapi.session import Session
 
 Record = dict[str, Any]
+SUSPEND = "suspend"
+"""The type of a memory image."""
 
 
 def remove_snapshot(session: Session, vm_ref: str, vdis: Mapping[str, Record]) -> list[str]:
@@ -30,8 +33,19 @@ def remove_snapshot(session: Session, vm_ref: str, vdis: Mapping[str, Record]) -
     if vm_ref:
         with contextlib.suppress(NotFound):
             if session.call("VM.get_is_a_snapshot", vm_ref):
+                remove_memory(session, vm_ref)
                 session.call_async("VM.destroy", vm_ref)
     return gone
+
+
+def remove_memory(session: Session, vm_ref: str) -> None:
+    """Destroy the memory image of a VM snapshot: destroying the VM leaves it."""
+    image = session.call("VM.get_suspend_VDI", vm_ref)
+    if is_null(image):
+        return
+    with contextlib.suppress(NotFound):
+        if session.record("VDI", image).get("type") == SUSPEND:
+            destroy_vdi(session, image)
 
 
 def remove_disks(session: Session, vdis: Mapping[str, Record], *, holder: str) -> list[str]:

@@ -8,16 +8,28 @@ network is left out with a warning: plugging it into just any network would be w
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from xobackup.engine import keys
 from xobackup.engine.errors import UsageError
-from xobackup.engine.restore_records import START_OPERATIONS, vbd_record, vdi_record, vif_record, vm_record
+from xobackup.engine.restore_records import (
+    BIOS_STRINGS,
+    START_OPERATIONS,
+    cd_drives_of,
+    memory_record,
+    suspended_record,
+    vbd_record,
+    vdi_record,
+    vif_record,
+    vm_record,
+)
 from xobackup.repository.metadata import PointDisk, RestorePoint
 from xobackup.xapi.image_format import VHD_MAX_BYTES, takes_qcow2
 
 Record = dict[str, Any]
+MEMORY = "memory"
+"""What its image is called while it is restored."""
 RESTORED_TAG = "restored from backup"
 NIC_LABELS = ("device", "MAC", "$network$name_label", "$network$uuid")
 """What a NIC may be called in a request."""
@@ -34,6 +46,8 @@ class VmRequest:
     networks: Mapping[str, str | None] = field(default_factory=dict)
     """By the NIC's device number, MAC, or the name or uuid of its network then."""
     new_macs: bool = False
+    memory: bool = True
+    """A VM that was taken with its memory comes back suspended; otherwise halted."""
     start: bool = False
     tags: tuple[str, ...] = (RESTORED_TAG,)
 
@@ -85,10 +99,24 @@ class RestorePlan:
     warnings: tuple[str, ...]
     vtpms: tuple[str, ...] = ()
     """Contents of the virtual TPMs to create."""
+    cd_drives: int = 0
+    """Empty ones to create."""
+    bios_strings: Mapping[str, str] = field(default_factory=dict)
+    memory: DiskRestore | None = None
+    """Its memory, to create and fill like a disk; the VM is suspended then."""
+    suspended: Record = field(default_factory=dict)
+    """What ``VM.create`` takes besides, when it has its memory."""
+    drop_memory: bool = False
+    """Of an archive with memory: come back halted all the same."""
+
+    @property
+    def filled(self) -> tuple[DiskRestore, ...]:
+        """Everything to create and fill."""
+        return self.disks if self.memory is None else (*self.disks, self.memory)
 
     @property
     def size_bytes(self) -> int:
-        return sum(disk.disk.virtual_size for disk in self.disks)
+        return sum(disk.disk.virtual_size for disk in self.filled)
 
 
 def plan_vm_restore(
@@ -105,6 +133,8 @@ def plan_vm_restore(
     if vm.get("name_description"):
         description += f" - {vm['name_description']}"
     blocked = vm.get("blocked_operations")
+    snapshot, bios = _map(point.metadata.get("vmSnapshot")), _map(vm.get("bios_strings"))
+    memory = planner.memory() if request.memory else None
     return RestorePlan(
         point=point,
         name=name,
@@ -120,8 +150,17 @@ def plan_vm_restore(
         },
         start=request.start,
         warnings=tuple(planner.warnings),
+        cd_drives=cd_drives_of(snapshot, point.metadata.get("vbds")),
+        bios_strings={key: text for key, text in bios.items() if key in BIOS_STRINGS and text},
+        memory=memory,
+        suspended=suspended_record(snapshot, vm) if memory is not None else {},
+        drop_memory=not request.memory,
         vtpms=tuple(contents for contents in point.metadata.get("vtpms") or () if isinstance(contents, str)),
     )
+
+
+def _map(value: object) -> Record:
+    return value if isinstance(value, dict) else {}
 
 
 class _Planner:
@@ -135,8 +174,24 @@ class _Planner:
         self.warnings: list[str] = []
 
     def disks(self) -> tuple[DiskRestore, ...]:
-        ordered = sorted(self._point.disks, key=lambda one: (len(one.userdevice or ""), one.userdevice or ""))
+        disks = [disk for disk in self._point.disks if not disk.memory]
+        ordered = sorted(disks, key=lambda one: (len(one.userdevice or ""), one.userdevice or ""))
         return tuple(planned for disk in ordered if (planned := self._disk(disk)) is not None)
+
+    def memory(self) -> DiskRestore | None:
+        """The memory of a VM that was taken with it."""
+        disk = self._point.memory
+        if disk is None:
+            return None
+        vdi: Record = self._point.metadata.get("vdis", {}).get(disk.vdi_ref, {})
+        sr_ref = self._sr(disk, self._request.sr or "", str(vdi.get("$SR$uuid", "")))
+        return DiskRestore(
+            disk=replace(disk, name_label=MEMORY),
+            sr_ref=sr_ref,
+            sr_name=str(self._site.srs[sr_ref].get("name_label", "")),
+            vdi=memory_record(disk, vdi, sr_ref=sr_ref, run_id=self._run_id),
+            vbd={},
+        )
 
     def _disk(self, disk: PointDisk) -> DiskRestore | None:
         labels = (disk.live_vdi_uuid, disk.vdi_uuid, disk.userdevice, disk.name_label)

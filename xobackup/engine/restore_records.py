@@ -12,7 +12,17 @@ from xobackup.xapi.values import NULL_REF
 
 Record = dict[str, Any]
 IMPORTING = "xobackup: the restore of this VM is not finished"
-START_OPERATIONS = ("start", "start_on")
+START_OPERATIONS = ("start", "start_on", "resume", "resume_on")
+
+CD_DRIVES_MAX = 4
+CD_DEVICE = "3"
+"""Where XAPI puts a VM's first CD drive."""
+BIOS_STRINGS = (
+    *("bios-vendor", "bios-version", "system-manufacturer", "system-product-name", "system-version"),
+    *("system-serial-number", "baseboard-manufacturer", "baseboard-product-name", "baseboard-version"),
+    *("baseboard-serial-number", "baseboard-asset-tag", "baseboard-location-in-chassis", "enclosure-asset-tag"),
+)
+"""Those that a VM may be given."""
 
 VM_FIELDS = (
     *("actions_after_crash", "actions_after_reboot", "actions_after_shutdown", "actions_after_softreboot"),
@@ -84,6 +94,20 @@ def vm_record(
     }
 
 
+SUSPENDED_FIELDS = ("last_boot_CPU_flags", "last_booted_record")
+
+
+def suspended_record(snapshot: Record, vm: Record) -> Record:
+    """What makes a VM a suspended one, but for the reference of its memory."""
+    fields = {name: snapshot.get(name) or vm.get(name) for name in SUSPENDED_FIELDS}
+    return {"power_state": "Suspended", **{name: value for name, value in fields.items() if value}}
+
+
+def memory_record(disk: PointDisk, vdi: Record, *, sr_ref: str, run_id: str) -> Record:
+    """What ``VDI.create`` takes for the memory of a VM."""
+    return {**vdi_record(disk, vdi, sr_ref=sr_ref, run_id=run_id), "type": "suspend", "tags": []}
+
+
 def vdi_record(disk: PointDisk, vdi: Record, *, sr_ref: str, run_id: str) -> Record:
     """What ``VDI.create`` takes. ``sm_config`` is never copied: it describes the old storage."""
     config = {KEY: ImageFormat.QCOW2.value} if disk.virtual_size > VHD_MAX_BYTES else {}
@@ -114,6 +138,31 @@ def vbd_record(disk: PointDisk, vbd: Record) -> Record:
         "other_config": dict(vbd.get("other_config") or {}),
         "qos_algorithm_type": vbd.get("qos_algorithm_type", ""),
         "qos_algorithm_params": dict(vbd.get("qos_algorithm_params") or {}),
+    }
+
+
+def cd_drives_of(snapshot: object, vbds: object) -> int:
+    """How many CD drives the VM had. Restore points describe disks only; what else the VM snapshot names as block
+    devices are CD drives."""
+    named = snapshot.get("VBDs") if isinstance(snapshot, dict) else None
+    known = set(vbds) if isinstance(vbds, dict) else set()
+    found = [ref for ref in named if ref not in known] if isinstance(named, list) else []
+    return min(len(found), CD_DRIVES_MAX)
+
+
+def cd_record(userdevice: str) -> Record:
+    """What ``VBD.create`` takes for an empty CD drive, but for its VM."""
+    return {
+        "VDI": NULL_REF,
+        "userdevice": userdevice,
+        "bootable": False,
+        "mode": "RO",
+        "type": "CD",
+        "empty": True,
+        "unpluggable": False,
+        "other_config": {},
+        "qos_algorithm_type": "",
+        "qos_algorithm_params": {},
     }
 
 

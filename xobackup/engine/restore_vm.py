@@ -7,7 +7,6 @@ everything else and removed by the next start; an error removes it at once.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -21,12 +20,13 @@ from xobackup.engine.errors import Cancelled, UsageError
 from xobackup.engine.full.restore_vm import ArchiveRestore, one_repository
 from xobackup.engine.leftovers.claim import Claim, touching
 from xobackup.engine.leftovers.clean import recover
-from xobackup.engine.removal import destroy_vdi
+from xobackup.engine.removal import SUSPEND, destroy_vdi
+from xobackup.engine.restore_devices import create_devices, forget_memory, run
 from xobackup.engine.restore_plan import DiskRestore, RestorePlan, Site, VmRequest, plan_vm_restore
 from xobackup.engine.restore_records import IMPORTING, START_OPERATIONS
 from xobackup.engine.restore_vdi import send_disk
 from xobackup.repository.metadata import MODE_FULL
-from xobackup.xapi.errors import NotFound, XapiError, XapiFailure
+from xobackup.xapi.errors import NotFound, XapiError
 from xobackup.xapi.other_config import set_keys
 from xobackup.xapi.values import is_null
 
@@ -53,6 +53,8 @@ class Restored:
     compared: int
     unchecked: int
     started: bool
+    suspended: bool
+    """It has its memory, and waits to be resumed."""
     warnings: tuple[str, ...]
     archive: bool = False
     """It came out of a full backup: instead of blocks the whole image was compared, if it has a checksum."""
@@ -160,39 +162,43 @@ class _Restore:
         archive.receive()
         self._vdis = archive.configure()
         self._vm_ref = archive.vm_ref
+        if self._plan.drop_memory and forget_memory(self._session, self._vm_ref, self._warnings.append):
+            for disk in self._plan.disks:
+                if not disk.disk.userdevice:  # it is attached nowhere: the memory
+                    self._vdis.pop(disk.disk.live_vdi_uuid, None)
         self._compared, self._unchecked = int(archive.checked is True), int(archive.checked is None)
 
     def _create(self, claim: Claim) -> None:
-        session = self._session
+        session, suspended = self._session, dict(self._plan.suspended)
+        if self._plan.memory is not None:
+            suspended["suspend_VDI"] = self._create_vdi(self._plan.memory)
         marks = {**self._plan.vm["other_config"], **claim.now()}
-        self._vm_ref = str(session.call("VM.create", {**self._plan.vm, "other_config": marks}))
+        self._vm_ref = str(session.call("VM.create", {**self._plan.vm, "other_config": marks, **suspended}))
         claim.hold(self._vm_ref, written=True)
         for vbd in session.call("VM.get_VBDs", self._vm_ref):
             session.call("VBD.destroy", vbd)  # what the template it claims to come from would add
         for disk in self._plan.disks:
-            self._cancel.check()
-            vdi = session.call_async("VDI.create", disk.vdi)
-            if is_null(vdi):
-                raise UsageError(f"disk {disk.disk.name_label}: the pool gave no VDI, found {vdi!r}")
-            self._vdis[disk.disk.live_vdi_uuid] = str(vdi)
-            session.call("VDI.set_name_label", str(vdi), f"[Importing…] {disk.disk.name_label}")
-            session.call("VBD.create", {**disk.vbd, "VM": self._vm_ref, "VDI": str(vdi)})
+            vdi = self._create_vdi(disk)
+            session.call("VBD.create", {**disk.vbd, "VM": self._vm_ref, "VDI": vdi})
         for nic in self._plan.nics:
             session.call("VIF.create", {**nic.vif, "VM": self._vm_ref})
-        for contents in self._plan.vtpms:
-            self._create_vtpm(contents)
+        create_devices(session, self._vm_ref, self._plan, self._warnings.append)
+        if self._plan.memory is not None and session.call("VM.get_power_state", self._vm_ref) != "Suspended":
+            destroy_vdi(session, self._vdis.pop(self._plan.memory.disk.live_vdi_uuid))
+            self._warnings.append("this host does not take a VM with its memory: it is restored halted")
 
-    def _create_vtpm(self, contents: str) -> None:
-        """A virtual TPM as it was. A host that cannot have one must not keep the disks from coming back."""
-        try:
-            vtpm = self._session.call("VTPM.create", self._vm_ref, False)
-            self._session.call("VTPM.set_contents", vtpm, contents)
-        except XapiFailure as error:
-            self._warnings.append(f"the virtual TPM could not be restored: {error}")
+    def _create_vdi(self, disk: DiskRestore) -> str:
+        self._cancel.check()
+        vdi = self._session.call_async("VDI.create", disk.vdi)
+        if is_null(vdi):
+            raise UsageError(f"disk {disk.disk.name_label}: the pool gave no VDI, found {vdi!r}")
+        self._vdis[disk.disk.live_vdi_uuid] = str(vdi)
+        self._session.call("VDI.set_name_label", str(vdi), f"[Importing…] {disk.disk.name_label}")
+        return str(vdi)
 
     def _fill(self, disks_max: int) -> None:
         """All disks; the first failure stops the others."""
-        disks: Sequence[DiskRestore] = self._plan.disks
+        disks = [disk for disk in self._plan.filled if disk.disk.live_vdi_uuid in self._vdis]
         with ThreadPoolExecutor(max_workers=max(1, min(disks_max, len(disks))), thread_name_prefix="disk") as threads:
             futures = [threads.submit(self._fill_one, disk) for disk in disks]
             done, pending = wait(futures, return_when=FIRST_EXCEPTION)
@@ -228,7 +234,7 @@ class _Restore:
         session, plan = self._session, self._plan
         self._cancel.check()
         uuids: dict[str, str] = {}
-        for disk in plan.disks:
+        for disk in plan.filled:
             if disk.disk.live_vdi_uuid not in self._vdis:
                 continue
             ref = self._vdis[disk.disk.live_vdi_uuid]
@@ -247,7 +253,7 @@ class _Restore:
         started = False
         if plan.start:
             try:
-                session.call_async("VM.start", self._vm_ref, False, False)
+                run(session, self._vm_ref)
                 started = True
             except XapiError as error:  # it is restored all the same
                 self._warnings.append(f"the VM is restored but could not be started: {error}")
@@ -260,6 +266,7 @@ class _Restore:
             compared=self._compared,
             unchecked=self._unchecked,
             started=started,
+            suspended=not started and session.call("VM.get_power_state", self._vm_ref) == "Suspended",
             warnings=tuple(self._warnings),
             archive=plan.point.mode == MODE_FULL,
         )
@@ -282,17 +289,19 @@ def remove_restored(session: Session, run_id: str) -> list[str]:
             removed.append(f"VM {record.get('uuid')}")
     for ref, record in session.records("VDI").items():
         ours = record.get("other_config", {}).get(keys.RUN) == run_id
-        if ours and not record.get("is_a_snapshot") and not _used(session, record):
+        if ours and not record.get("is_a_snapshot") and not _used(session, ref, record):
             destroy_vdi(session, ref)
             removed.append(f"VDI {record.get('uuid')}")
     return removed
 
 
-def _used(session: Session, vdi: dict[str, object]) -> bool:
-    """Whether the VDI belongs to a VM other than a control domain by now."""
+def _used(session: Session, ref: str, vdi: dict[str, object]) -> bool:
+    """Whether the VDI belongs to a VM other than a control domain by now, as a disk or as its memory."""
+    if vdi.get("type") == SUSPEND and ref in {vm.get("suspend_VDI") for vm in session.records("VM").values()}:
+        return True
     vbds = vdi.get("VBDs")
-    for ref in vbds if isinstance(vbds, list) else []:
+    for vbd in vbds if isinstance(vbds, list) else []:
         with contextlib.suppress(NotFound):
-            if not session.call("VM.get_is_control_domain", session.call("VBD.get_VM", ref)):
+            if not session.call("VM.get_is_control_domain", session.call("VBD.get_VM", vbd)):
                 return True
     return False

@@ -64,9 +64,9 @@ class Target:
         points = [point for point in self._directory.points().points if point.xva and point.job_id == job_id]
         return points[-1].size if points else None
 
-    def begin_image(self, *, timestamp_ms: int, bound_bytes: int | None = None) -> ImageWriter:
-        """Begin the image of a full backup, of disks that hold at most ``bound_bytes``."""
-        return self._directory.begin_image(timestamp_ms, bound_bytes=bound_bytes)
+    def begin_image(self, *, timestamp_ms: int) -> ImageWriter:
+        """Begin the image of a full backup."""
+        return self._directory.begin_image(timestamp_ms)
 
     def publish_image(self, draft: dict[str, Any], image: ImageResult) -> RestorePoint:
         return self._directory.publish_image(draft, image)
@@ -96,6 +96,10 @@ class Target:
             virtual_size_bytes=virtual_size_bytes,
             base=base,
         )
+
+    def note_memory(self, job_id: str, vdi_uuid: str) -> None:
+        """Say that this disk is the memory of a VM."""
+        self._directory.note_memory(job_id, vdi_uuid)
 
     def publish(self, draft: dict[str, Any]) -> RestorePoint:
         return self._directory.publish(draft)

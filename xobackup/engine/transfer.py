@@ -33,8 +33,8 @@ class Transfer:
             Work(
                 plan=plan,
                 route=route,
-                vdi_ref=taken.vdis[plan.disk.vdi_uuid][0],
-                vdi=taken.vdis[plan.disk.vdi_uuid][1],
+                vdi_ref=taken.exported[plan.disk.vdi_uuid][0],
+                vdi=taken.exported[plan.disk.vdi_uuid][1],
             )
             for plan in plans
             for route in plan.routes

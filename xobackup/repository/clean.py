@@ -11,6 +11,7 @@ Every finding carries its reason, a proposed action and whether the information 
 - A restore point with a missing disk is set aside only when none of its disks can be restored.
 - A full backup whose image is missing is set aside; one whose image is cut off is only reported: what is left of
   the image may still give some of its disks. Images are measured here, not read: verifying does that.
+- The directory of a memory image, known by its note, is deleted once no restore point names it.
 - A merge that was interrupted is not dirt: merging resumes it.
 """
 
@@ -22,7 +23,6 @@ from uuid import UUID
 
 from remotes.contract import Kind, Remote
 from remotes.errors import NotFound, RemoteError
-from xobackup.repository.begun import settled
 from xobackup.repository.cache import PACKED_BYTES_MAX, unpack_cache
 from xobackup.repository.codecs import CODECS
 from xobackup.repository.digest_store import SUFFIX, WAITING, DigestStore
@@ -41,6 +41,7 @@ from xobackup.repository.layout import (
 )
 from xobackup.repository.lineage import Lineage, read_lineage
 from xobackup.repository.listing import PointListing, list_points
+from xobackup.repository.memory import noted_memory
 from xobackup.repository.merging import lineage_paths
 from xobackup.repository.metadata import RestorePoint
 from xobackup.repository.reclaim import StepKind, named_disks, plan_lineage
@@ -56,34 +57,34 @@ class Survey:
     vm: str
     listing: PointListing
     lineages: dict[str, Lineage]
+    memory: frozenset[str]
+    """Lineages that hold a memory image and nothing else."""
     noted: frozenset[str]
     """Images on their way in or out."""
     doubts: tuple[str, ...]
     """What could not be read or understood; empty when nothing."""
 
 
-def survey(remote: Remote, vm: str, *, now_s: float) -> Survey:
+def survey(remote: Remote, vm: str) -> Survey:
     """Read it all. Errors while reading become doubts."""
     listing = list_points(remote, vm, use_cache=False)
     doubts = [] if listing.certain else [str(p) for p in listing.problems if p.code != "foreign-file"]
     lineages: dict[str, Lineage] = {}
-    noted: frozenset[str] = frozenset()
+    noted = memory = frozenset[str]()
     try:
-        images = noted_images(remote, vm, now_s=now_s)
-        noted = frozenset(images.settled)
-        doubts += [f"the image {name} may be on its way" for name in images.busy]
+        memory = noted_memory(remote, vm)
+        noted = frozenset(noted_images(remote, vm))
         for path in lineage_paths(remote, vm):
-            lineage = read_lineage(RemoteWorkspace(remote, f"{vm_directory(vm)}/{path}"), path, CODECS)
-            lineages[path] = settled(remote, vm, lineage, now_s=now_s)
+            lineages[path] = read_lineage(RemoteWorkspace(remote, f"{vm_directory(vm)}/{path}"), path, CODECS)
             doubts += [str(problem) for problem in lineages[path].problems if problem.code in _DOUBTFUL]
     except RemoteError as error:
         doubts.append(str(error))
-    return Survey(vm=vm, listing=listing, lineages=lineages, noted=noted, doubts=tuple(doubts))
+    return Survey(vm=vm, listing=listing, lineages=lineages, memory=memory, noted=noted, doubts=tuple(doubts))
 
 
-def plan_clean(remote: Remote, vm: str, *, now_s: float) -> list[CleanFinding]:
+def plan_clean(remote: Remote, vm: str) -> list[CleanFinding]:
     """All findings about ``vm``, in the order of the directories."""
-    seen = survey(remote, vm, now_s=now_s)
+    seen = survey(remote, vm)
     found = [
         *_root_findings(seen),
         *_cache_findings(remote, seen),
@@ -175,14 +176,14 @@ def _lineage_findings(seen: Survey, path: str) -> Iterator[CleanFinding]:
     root = f"{vm_directory(seen.vm)}/{path}"
     named = named_disks(seen.listing, path)
     if not named and not lineage.states:
-        yield _unreferenced(lineage, root)
+        yield _unreferenced(lineage, root, memory=path in seen.memory)
         return
     yield from _broken_disks(seen, lineage, root)
     for problem in lineage.problems:
         if problem.code not in ("disk-broken",):
             reason = "merging resumes or reports it" if problem.code.startswith("merge") else "look at it"
             yield CleanFinding(problem=problem, action=Action.NONE, certain=False, reason=reason)
-    plan = plan_lineage(lineage, seen.listing)
+    plan = plan_lineage(lineage, seen.listing, memory=path in seen.memory)
     for step in plan.steps:
         (name, *_) = step.names
         if step.kind is StepKind.LITTER:
@@ -198,15 +199,14 @@ def _lineage_findings(seen: Survey, path: str) -> Iterator[CleanFinding]:
         yield clean_finding(refusal.code, root, refusal.reason, Action.NONE, certain=False)
 
 
-def _unreferenced(lineage: Lineage, root: str) -> CleanFinding:
+def _unreferenced(lineage: Lineage, root: str, *, memory: bool) -> CleanFinding:
     """A whole directory that no restore point names: of a disk that was removed, or of a first run that failed."""
-    if lineage.fresh_data:
-        message = "objects that no alias names yet, and no restore point"
-        reason = "they may be those of a first backup that runs now"
-        return clean_finding("vdi-directory-fresh", root, message, Action.NONE, reason=reason, certain=False)
     if not lineage.members and not lineage.unreadable and not lineage.orphan_data:
         message = "no disk in it, and no restore point names it"
         return clean_finding("vdi-directory-empty", root, message, Action.DELETE)
+    if memory:
+        message = "the memory of a VM whose restore point is gone"
+        return clean_finding("memory-orphan", root, message, Action.DELETE)
     message = f"{len(lineage.members) + len(lineage.unreadable)} disks that no restore point names"
     return clean_finding("vdi-directory-unreferenced", root, message, Action.QUARANTINE)
 

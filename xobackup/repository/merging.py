@@ -21,15 +21,15 @@ from vhd.merge.progress import MergeOptions, Progress
 from vhd.merge.run import MergeResult, apply_merge, resume_merge
 from vhd.merge.state import Step, root_of
 from xobackup.clock import Clock
-from xobackup.repository.begun import forget_begun, forget_settled, settled
 from xobackup.repository.caching import drop_cache, rebuild_cache
 from xobackup.repository.codecs import CODECS
 from xobackup.repository.digest_store import DigestStore
 from xobackup.repository.draft import encode, rewritten
 from xobackup.repository.images.notes import take_back_images
-from xobackup.repository.layout import VDIS, metadata_name, split_disk_path, vm_directory
+from xobackup.repository.layout import VDIS, digest_directory, metadata_name, split_disk_path, vm_directory
 from xobackup.repository.lineage import Lineage, read_lineage
 from xobackup.repository.listing import PointListing, list_points
+from xobackup.repository.memory import forget_memory, noted_memory
 from xobackup.repository.merged_digests import prepare_digests
 from xobackup.repository.metadata import RestorePoint
 from xobackup.repository.reclaim import ReclaimPlan, ReclaimRefusal, ReclaimStep, StepKind, plan_lineage
@@ -76,14 +76,14 @@ def lineage_paths(remote: Remote, vm: str) -> list[str]:
     return found
 
 
-def plan_merges(remote: Remote, vm: str, *, now_s: float) -> ReclaimPlan:
+def plan_merges(remote: Remote, vm: str) -> ReclaimPlan:
     """What :func:`run_merges` would begin with; changes nothing. (Resumed merges may lead to more.)"""
-    listing = list_points(remote, vm, use_cache=False)
+    listing, memory = list_points(remote, vm, use_cache=False), noted_memory(remote, vm)
     steps: list[ReclaimStep] = []
     refusals: list[ReclaimRefusal] = []
     for path in lineage_paths(remote, vm):
-        lineage = settled(remote, vm, read_lineage(_workspace(remote, vm, path), path, CODECS), now_s=now_s)
-        plan = plan_lineage(lineage, listing)
+        lineage = read_lineage(_workspace(remote, vm, path), path, CODECS)
+        plan = plan_lineage(lineage, listing, memory=path in memory)
         steps += plan.steps
         refusals += plan.refusals
     return ReclaimPlan(steps=tuple(steps), refusals=tuple(refusals))
@@ -108,11 +108,15 @@ def run_merges(
     for name in listing.leftovers:
         check()
         remote.delete(f"{vm_directory(vm)}/{name}", missing_ok=True)
-    take_back_images(remote, vm, listing, check, now_s=clock.now_s())
+    take_back_images(remote, vm, listing, check)
     lineages: dict[str, Lineage] = {}
-    for path in lineage_paths(remote, vm):
+    memory, paths = noted_memory(remote, vm), lineage_paths(remote, vm)
+    for path in sorted(memory - set(paths)):
+        check()
+        forget_memory(remote, vm, path)
+    for path in paths:
         merger = _Merger(remote, vm, path, clock=clock, check=check, progress=progress, digests=digests)
-        merger.run(listing, report, begin=begin)
+        merger.run(listing, report, begin=begin, memory=path in memory)
         lineages[path] = merger.lineage
     check()
     refresh_points(remote, vm, listing, lineages, report)
@@ -182,20 +186,15 @@ class _Merger:
         self._workspace = _workspace(remote, vm, path)
         self._vm = vm
         self._path = path
-        self._clock = clock
         self._check = check
         self._progress = progress
         self._digests = DigestStore(remote, vm, path) if digests else None
-        self._options = MergeOptions(
-            cancel=check,
-            monotonic_s=clock.monotonic_s,
-            workers_max=max(MergeOptions().workers_max, remote.capabilities.parallel),
-        )
+        self._options = MergeOptions(cancel=check, monotonic_s=clock.monotonic_s)
         self.lineage = self._read()
         self._changed = False
         """Since the lineage was read."""
 
-    def run(self, listing: PointListing, report: MergeReport, *, begin: bool) -> None:
+    def run(self, listing: PointListing, report: MergeReport, *, begin: bool, memory: bool = False) -> None:
         """Resume, then everything else; each is planned from the directory as it is then."""
         for name in list(self.lineage.states):
             self._resume(name, report)
@@ -203,8 +202,7 @@ class _Merger:
         self._look_again()
         if self._digests is not None:
             self._digests.settle(self.lineage)
-        forget_settled(self._workspace.remote, self._vm, self.lineage)
-        plan = plan_lineage(self.lineage, listing)
+        plan = plan_lineage(self.lineage, listing, memory=memory)
         report.refusals += plan.refusals
         for step in plan.steps:
             if step.kind is StepKind.RESUME:  # it could not be resumed, and was reported
@@ -221,8 +219,7 @@ class _Merger:
             self._changed = False
 
     def _read(self) -> Lineage:
-        lineage = read_lineage(self._workspace, self._path, CODECS)
-        return settled(self._workspace.remote, self._vm, lineage, now_s=self._clock.now_s())
+        return read_lineage(self._workspace, self._path, CODECS)
 
     def _resume(self, state: str, report: MergeReport) -> None:
         root = root_of(state)
@@ -247,11 +244,13 @@ class _Merger:
                 return
             self._merged(result, report, StepKind.MERGE, step.reason)
             return
+        if step.kind is StepKind.FORGET:
+            self._forget()
+            report.steps.append(step)
+            return
         (name,) = step.names
         if step.kind is StepKind.LITTER:
             self._workspace.delete_tree(name) if self._is_directory(name) else self._workspace.delete(name)
-            if name in self.lineage.orphan_data and not self._workspace.remote.capabilities.atomic_rename:
-                forget_begun(self._workspace.remote, self._vm, self._path, name)
         else:
             self._delete(name)
         report.steps.append(step)
@@ -273,6 +272,14 @@ class _Merger:
             self._workspace.delete_tree(member.data)
         if self._digests is not None:
             self._digests.forget([name])
+
+    def _forget(self) -> None:
+        """The note last: what stops this before leaves it to the next merge."""
+        remote = self._workspace.remote
+        for directory in (self._workspace.path(""), digest_directory(self._vm, self._path)):
+            with contextlib.suppress(NotFound):
+                remote.delete_tree(directory)
+        forget_memory(remote, self._vm, self._path)
 
     def _is_directory(self, name: str) -> bool:
         try:

@@ -44,6 +44,8 @@ class PointDisk:
     path: str
     differencing: bool
     """As the JSON says; only the VHD's footer knows."""
+    memory: bool = False
+    """The memory of a VM that was taken with it, not one of its disks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +69,11 @@ class RestorePoint:
     group_vms: tuple[str, ...] = ()
     """Uuids of the group's VMs."""
     metadata: dict[str, Any] = field(repr=False, compare=False, default_factory=dict)
+
+    @property
+    def memory(self) -> PointDisk | None:
+        """The memory image of a VM that was taken with its memory."""
+        return next((disk for disk in self.disks if disk.memory), None)
 
     def disk(self, vdi: str) -> PointDisk | None:
         """The disk of that ref, snapshot uuid or live uuid."""
@@ -141,6 +148,7 @@ def _disk(ref: str, path: object, vdis: dict[str, Any], devices: dict[str, str],
         virtual_size=_count(vdi.get("virtual_size")),
         path=checked,
         differencing=bool(hints.get(ref, False)),
+        memory=vdi.get("type") == "suspend",
     )
 
 

@@ -2,7 +2,8 @@
 
 In a chain root ... tip, a disk is *active* when a restore point names it. Inactive disks with an active disk above
 them are merged into it (one step per active disk: all inactive ones directly below, oldest first); inactive disks
-with nothing active above are deleted, tip first, because a disk's parent must exist as long as the disk does.
+with nothing active above are deleted, tip first, because a disk's parent must exist as long as the disk does. Where
+no disk of a directory is active, nothing is proposed, unless it is known to hold a memory image and nothing else.
 
 Everything here rests on "no restore point names it". So unless the listing was certain (every JSON read and
 understood) and the lineage too (every disk opened), nothing is proposed, and the refusal says what is in doubt.
@@ -24,6 +25,8 @@ class StepKind(StrEnum):
     DELETE = "delete"
     LITTER = "litter"
     """A part or temporary file of an interrupted run, objects that no alias names."""
+    FORGET = "forget"
+    """The directory of a memory image that is gone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +60,8 @@ def named_disks(listing: PointListing, lineage: str) -> frozenset[str]:
     return frozenset(name for directory, _, name in paths if directory == lineage)
 
 
-def plan_lineage(lineage: Lineage, listing: PointListing) -> ReclaimPlan:
-    """What to do in one lineage."""
+def plan_lineage(lineage: Lineage, listing: PointListing, *, memory: bool = False) -> ReclaimPlan:
+    """What to do in one lineage; ``memory``: it holds a memory image and nothing else."""
     named = named_disks(listing, lineage.path)
     litter = [_litter(lineage, name) for name in (*lineage.parts, *lineage.temporaries)]
 
@@ -76,15 +79,24 @@ def plan_lineage(lineage: Lineage, listing: PointListing) -> ReclaimPlan:
         doubts = "; ".join(str(problem) for problem in lineage.problems[:3])
         return refuse("lineage-uncertain", f"not everything there could be read: {doubts}")
     litter += [_litter(lineage, name) for name in lineage.orphan_data]
-    if set(lineage.members) <= named:
+    if set(lineage.members) <= named and not (memory and not named and listing.certain):
         return ReclaimPlan(steps=tuple(litter))
     if not listing.certain:
         doubts = "; ".join(str(problem) for problem in listing.problems[:3])
         return refuse("listing-uncertain", f"not every restore point could be read: {doubts}")
+    if not named and memory:
+        return ReclaimPlan(steps=(*litter, *_memory_steps(lineage)))
     if not named:
         return refuse("lineage-unreferenced", "no restore point names a disk there; clean decides about it")
     steps, refusals = _chains(lineage, named)
     return ReclaimPlan(steps=(*litter, *steps), refusals=tuple(refusals))
+
+
+def _memory_steps(lineage: Lineage) -> Iterator[ReclaimStep]:
+    reason = "the restore point it belonged to is gone"
+    for name in lineage.members:
+        yield ReclaimStep(kind=StepKind.DELETE, lineage=lineage.path, names=(name,), reason=reason)
+    yield ReclaimStep(kind=StepKind.FORGET, lineage=lineage.path, names=(), reason=reason)
 
 
 def _litter(lineage: Lineage, name: str) -> ReclaimStep:

@@ -186,6 +186,7 @@ class Lab:
         self.pool.gc()
         images = {uuid: self._image(ref) for uuid, ref in self.disks().items()} if self._has_guest() else {}
         report = run_job(self.job(**fields), self.world())
+        images |= self._memories()
         for vm in report.vms:
             for remote, point in vm.points.items():
                 self.expected[remote, point] = images
@@ -197,6 +198,11 @@ class Lab:
             return self.pool.disk_sha256(vdi)
         with self.pool.read_disk(vdi) as disk:
             return sparse_sha256(disk)
+
+    def _memories(self) -> dict[str, str]:
+        """Memory images on the pool, by their own uuids."""
+        images = self.pool.model.where("VDI", type="suspend")
+        return {record["uuid"]: self.pool.disk_sha256(ref) for ref, record in images}
 
     def _has_guest(self) -> bool:
         return any(not record["is_a_snapshot"] for _, record in self.pool.model.where("VM", name_label="guest"))

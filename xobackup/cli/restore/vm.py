@@ -39,6 +39,9 @@ NetworkOption = Annotated[
     typer.Option("--network", metavar="NIC=NETWORK", help="Network of a NIC (device, MAC or its network's name)."),
 ]
 NewMacsOption = Annotated[bool, typer.Option("--new-macs", help="New MAC addresses, for a copy beside the VM.")]
+MemoryOption = Annotated[
+    bool, typer.Option("--memory/--no-memory", help="Suspended with its memory, if it was taken with it; or halted.")
+]
 StartOption = Annotated[bool, typer.Option("--start", help="Start the VM when it is complete.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what would be created.")]
 
@@ -58,6 +61,7 @@ def restore(
     disk_sr: DiskSrOption = None,
     network: NetworkOption = None,
     new_macs: NewMacsOption = False,
+    memory: MemoryOption = True,
     start: StartOption = False,
     dry_run: DryRunOption = False,
     check: CheckOption = True,
@@ -80,6 +84,7 @@ def restore(
         disk_srs=mapping("--disk-sr", disk_sr),
         networks=mapping("--network", network),
         new_macs=new_macs,
+        memory=memory,
         start=start,
     )
     with (
@@ -113,6 +118,7 @@ def _show_plan(output: Output, plan: RestorePlan, pool: str) -> None:
                 }
                 for disk in plan.disks
             ],
+            "memory": plan.memory is not None,
             "networks": [nic.network_name for nic in plan.nics],
             "start": plan.start,
             "warnings": plan.warnings,
@@ -120,7 +126,7 @@ def _show_plan(output: Output, plan: RestorePlan, pool: str) -> None:
     )
     rows = [
         [disk.disk.userdevice or "", disk.disk.name_label, size_text(disk.disk.virtual_size), disk.sr_name]
-        for disk in plan.disks
+        for disk in plan.filled
     ]
     output.table(f"{plan.name} on {pool}", ["device!", "disk", "size>!", "SR"], rows)
     for nic in plan.nics:
@@ -141,10 +147,11 @@ def _show_restored(output: Output, restored: Restored, *, check: bool) -> None:
             "blocks_without_digest": restored.unchecked,
             "archive": restored.archive,
             "started": restored.started,
+            "suspended": restored.suspended,
             "warnings": restored.warnings,
         },
     )
-    state = "started" if restored.started else "halted"
+    state = "started" if restored.started else "suspended" if restored.suspended else "halted"
     output.say(f"restored {restored.name} ({restored.vm_uuid}), {state}", style="green")
     told = archive_text if restored.archive else checked_text
     output.say(told(restored.compared, restored.unchecked, check=check))

@@ -177,6 +177,7 @@ def _vdis(judge: Judge) -> Iterator[Leftover]:
         if not run_id or vdi.get("is_a_snapshot"):
             continue
         holders = [text_of(judge.seen.vbds.get(vbd, {}), "VM") for vbd in vdi.get("VBDs") or ()]
+        holders += [vm for vm, record in judge.seen.vms.items() if text_of(record, "suspend_VDI") == ref]
         holders = [vm for vm in holders if vm and not judge.is_control_domain(vm)]
         if holders and any(_unfinished(judge, vm) != run_id for vm in holders):
             continue  # a VM's that has nothing to do with the restore, or is whole

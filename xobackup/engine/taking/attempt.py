@@ -128,7 +128,9 @@ class Taking:
             run_id=self._context.run_id,
             moment=moment,
             ignore_vdi_refs=[disk.vdi_ref for disk in vm.disks if disk.vdi_uuid in left_out],
+            memory=plan.taking.method is Method.MEMORY,
             cancel=self._cancel,
+            warn=self._warn,
         )
 
     def match(self, plan: VmPlan, taken: Taken) -> VmPlan:

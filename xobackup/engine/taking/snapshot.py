@@ -7,7 +7,7 @@ something that the next run recognises as a leftover (:mod:`xobackup.engine.reco
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from xobackup.engine import keys
@@ -36,13 +36,17 @@ def take_snapshot(
     run_id: str,
     moment: datetime,
     ignore_vdi_refs: Sequence[str],
+    memory: bool,
     cancel: CancelToken,
+    warn: Callable[[str], None],
 ) -> Taken:
-    """Snapshot ``vm`` without the disks to ignore. On any failure what was made of it is removed again."""
+    """Snapshot ``vm`` without the disks to ignore, with its ``memory`` if it has any by now. On any failure what was
+    made of it is removed again."""
     name = keys.temporary_name(job.id, run_id)
     ref = ""
     try:
-        ref = _snapshot(session, vm.ref, name, ignore_vdi_refs, cancel)
+        ref = _checkpoint(session, vm.ref, name, cancel, warn) if memory else ""
+        ref = ref or _snapshot(session, vm.ref, name, ignore_vdi_refs, cancel)
         cancel.check()
         _drop_ignored(session, ref, ignore_vdi_refs)
         with contextlib.suppress(OperatorProblem):  # old licences refuse it, and it is only for looks
@@ -68,19 +72,50 @@ def take_snapshot(
         raise
 
 
-def _snapshot(session: Session, vm_ref: str, name: str, ignore: Sequence[str], cancel: CancelToken) -> str:
-    def stop() -> bool:
-        return cancel.cancelled
-
-    args = [list(ignore)] if ignore else []
-    ref: str | None
+def _checkpoint(session: Session, vm_ref: str, name: str, cancel: CancelToken, warn: Callable[[str], None]) -> str:
+    """A snapshot with memory; ``""`` when the VM has none, because somebody halted it meanwhile."""
     try:
+        return _take(session, vm_ref, name, cancel, lambda stop: _call(session, "VM.checkpoint", stop, vm_ref, name))
+    except OperatorProblem as error:
+        if error.code != "VM_BAD_POWER_STATE":
+            raise
+        warn(f"its memory could not be saved, only its disks are: {error}")
+        return ""
+
+
+def _snapshot(session: Session, vm_ref: str, name: str, ignore: Sequence[str], cancel: CancelToken) -> str:
+    args = [list(ignore)] if ignore else []
+
+    def snapshot(stop: Callable[[], bool]) -> str | None:
         try:
-            ref = session.call_async("VM.snapshot", vm_ref, name, *args, should_stop=stop)
+            return _call(session, "VM.snapshot", stop, vm_ref, name, *args)
         except NotSupported as error:
             if not ignore or error.code != "MESSAGE_PARAMETER_COUNT_MISMATCH":
                 raise
-            ref = session.call_async("VM.snapshot", vm_ref, name, should_stop=stop)  # an old host: all disks
+            return _call(session, "VM.snapshot", stop, vm_ref, name)  # an old host: all disks
+
+    return _take(session, vm_ref, name, cancel, snapshot)
+
+
+def _call(session: Session, method: str, stop: Callable[[], bool], *args: object) -> str | None:
+    return session.call_async(method, *args, should_stop=stop)
+
+
+def _take(
+    session: Session,
+    vm_ref: str,
+    name: str,
+    cancel: CancelToken,
+    take: Callable[[Callable[[], bool]], str | None],
+) -> str:
+    """The reference of the snapshot that ``take`` takes, whatever becomes of its answer."""
+
+    def stop() -> bool:
+        return cancel.cancelled
+
+    ref: str | None
+    try:
+        ref = take(stop)
     except XapiError as error:
         ref = snapshot_taken(session, vm_ref, name, should_stop=stop) if error.outcome_unknown else None
         if ref is None:

@@ -31,6 +31,8 @@ class Taken:
     vifs: Mapping[str, Record]
     vtpms: tuple[str | None, ...] = ()
     """Contents of its virtual TPMs; ``None`` for one the host does not give."""
+    memory: tuple[str, Record] | None = None
+    """The VDI with its memory (reference, record), when it was taken with it."""
     snapshot: bool = True
     """``False``: it is the VM itself, halted, which is exported as it is."""
     group_marks: Mapping[str, str] = field(default_factory=dict)
@@ -42,6 +44,15 @@ class Taken:
         if not self.group_marks:
             return self.record
         return {**self.record, "other_config": {**self.record.get("other_config", {}), **self.group_marks}}
+
+    @property
+    def exported(self) -> Mapping[str, tuple[str, Record]]:
+        """Its disks, and its memory by its own uuid."""
+        return self.vdis if self.memory is None else {**self.vdis, self.memory_uuid: self.memory}
+
+    @property
+    def memory_uuid(self) -> str:
+        return "" if self.memory is None else str(self.memory[1]["uuid"])
 
     @property
     def datetime_key(self) -> str:
@@ -68,6 +79,7 @@ def read_taken(session: Session, ref: str, moment: datetime) -> Taken:
         vdis[str(live)] = (vbd["VDI"], vdi)
     vifs = {vif_ref: session.record("VIF", vif_ref) for vif_ref in record["VIFs"]}
     vtpms = tuple(_vtpm_contents(session, vtpm) for vtpm in record.get("VTPMs") or ())
+    image = record.get("suspend_VDI")
     return Taken(
         ref=ref,
         moment=moment,
@@ -76,6 +88,7 @@ def read_taken(session: Session, ref: str, moment: datetime) -> Taken:
         vbds=vbds,
         vifs=vifs,
         vtpms=vtpms,
+        memory=None if is_null(image) else (str(image), session.record("VDI", str(image))),
         snapshot=bool(record.get("is_a_snapshot")),
     )
 

@@ -104,3 +104,8 @@ def _without(vm: VmView, left_out: Sequence[str]) -> TakingPlan:
         return _memory(vm, "offline_backup, but disks are left out, which takes a snapshot", left_out)
     does = "it is shut down, exported and started again" if runs else f"it is {vm.power_state.lower()} already"
     return TakingPlan(method=Method.WITHOUT, shuts_down=runs, reason=f"offline_backup: {does}")
+
+
+def method_used(plan: TakingPlan, *, with_memory: bool) -> Method:
+    """In which way the VM was really taken."""
+    return Method.DISK if plan.method is Method.MEMORY and not with_memory else plan.method

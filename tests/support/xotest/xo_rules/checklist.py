@@ -83,7 +83,10 @@ def _point(point: dict[str, Any], name: str, vm: str) -> list[str]:
     if point["mode"] == "full":
         return found
     for ref, vdi in point["vdis"].items():
-        found += [f"VDI {ref} has no {key}" for key in sorted(KEYS_VDI - set(vdi))]
+        of_disk = set() if vdi.get("type") != "suspend" else {"$snapshot_of$uuid"}  # memory is no snapshot
+        found += [f"VDI {ref} has no {key}" for key in sorted(KEYS_VDI - of_disk - set(vdi))]
+        if of_disk and ref != point["vmSnapshot"]["suspend_VDI"]:
+            found.append(f"VDI {ref} is memory, the snapshot's is {point['vmSnapshot']['suspend_VDI']}")
     if not set(point["vhds"]) == set(point["vdis"]) == set(point["isVhdDifferencing"]):
         found.append("vhds, vdis and isVhdDifferencing name different disks")
     attached = {vbd["VDI"] for vbd in point["vbds"].values()}
@@ -100,7 +103,9 @@ def _disks(root: str, point: dict[str, Any], lineages: dict[str, dict[str, Opene
         parts = name.split("/")
         if len(parts) != 4 or parts[0] != "vdis" or not DISK_NAME.match(parts[3]):
             found.append(f"disk path {name}")
-        elif parts[1] != point["jobId"] or parts[2] != vdi.get("$snapshot_of$uuid", parts[2]):
+        elif parts[1] != point["jobId"] or parts[2] != (
+            vdi["uuid"] if vdi["type"] == "suspend" else vdi.get("$snapshot_of$uuid", parts[2])
+        ):
             found.append(f"disk path {name} is not vdis/<job>/<live disk>/…")
         opened = lineages[posixpath.dirname(f"{root}/{name}")]
         if opened is None:
