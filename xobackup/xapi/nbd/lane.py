@@ -84,6 +84,9 @@ class Lane:
                 self._work.note(error)
                 self._connector.pause(lambda: self._work.over)
             ready = None
+        if ready is not None:  # others were done before this lane began: nobody else would end its connection
+            self._connector.servers.left(ready[0], failed=False)
+            ready[1].close()
 
     def _one_connection(self, ready: tuple[NbdTarget, NbdConnection] | None) -> None:
         servers = self._connector.servers
