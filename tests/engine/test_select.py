@@ -102,7 +102,7 @@ def test_every_skipped_vm_has_a_reason_and_the_chosen_are_sorted() -> None:
         (
             DiskRule(larger_than_bytes=16 * MIB - 1),
             a_disk(),
-            "it is excluded by the rule larger_than_bytes 16777215",
+            "it is excluded by the rule larger than 16.0 MiB",
         ),
         (DiskRule(larger_than_bytes=16 * MIB), a_disk(), ""),
         (DiskRule(name="data*"), a_disk(), ""),

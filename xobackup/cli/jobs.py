@@ -9,7 +9,8 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from xobackup.config.model import Configuration, DiskRule, JobSection, RemoteSection, TlsSection, VmRule
+    from xobackup.config.model import Configuration, JobSection, RemoteSection, TlsSection
+    from xobackup.config.rules import DiskRule, VmRule
     from xobackup.engine import job as engine
     from xobackup.engine.storage import Encryption
     from xobackup.xapi.session import PoolAddress
@@ -49,7 +50,12 @@ def jobs_for(
             told = ", ".join(job.name for job in jobs)
             raise ConfigError([f"no rule of {told} can match a VM {vm!r}"], hint="see vms.include of the job")
     narrow = [
-        replace(job, selector=narrowed(job.selector, vms), settings=replace(job.settings, pool_metadata=False))
+        replace(
+            job,
+            narrowed=True,
+            selector=narrowed(job.selector, vms),
+            settings=replace(job.settings, pool_metadata=False),
+        )
         for job in jobs
     ]
     return [job for job in narrow if job.selector.include]
@@ -196,7 +202,11 @@ def _vm_rule(rule: VmRule) -> engine.VmRule:
     from xobackup.engine import job as engine
 
     return engine.VmRule(
-        uuid=str(rule.uuid or ""), name=rule.name or "", tag=rule.tag or "", power_state=rule.power_state or ""
+        uuid=str(rule.uuid or ""),
+        name=rule.name or "",
+        tag=rule.tag or "",
+        power_state=rule.power_state or "",
+        host=rule.host or "",
     )
 
 
@@ -204,7 +214,12 @@ def _disk_rule(rule: DiskRule) -> engine.DiskRule:
     from xobackup.engine import job as engine
 
     return engine.DiskRule(
-        uuid=str(rule.uuid or ""), name=rule.name or "", device=rule.device or "", sr=str(rule.sr or "")
+        uuid=str(rule.uuid or ""),
+        name=rule.name or "",
+        tag=rule.tag or "",
+        device=rule.device or "",
+        sr=rule.sr or "",
+        larger_than_bytes=rule.larger_than,
     )
 
 

@@ -131,6 +131,8 @@ def _vm_rows(vm: dict[str, Any]) -> list[list[str]]:
             rows.append([first, label, route["mode"], *cells])
     for skipped in vm["skipped_disks"]:
         rows.append([name if not rows else "", skipped["name"], "left out", "", "", skipped["reason"]])
+    for note in vm["notes"]:
+        rows.append([name if not rows else "", "", "note", "", "", note])
     for warning in (*vm["warnings"], *filter(None, [taking["warning"]])):
         rows.append([name if not rows else "", "", "warning", "", "", warning])
     return rows

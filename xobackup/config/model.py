@@ -15,6 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from xobackup.config.hooks import VM_MOMENTS, HookSection
 from xobackup.config.limits import CountsSection, LimitsSection, Rate, WindowSection, checked_floor, checked_zone
+from xobackup.config.rules import DiskRule, VmRule
 from xobackup.config.secrets import Secret
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -108,36 +109,6 @@ class RemoteSection(_Section):
         if self.layout is not None:
             return self.layout == "files"
         return self.url.startswith(("/", "file:", "nfs:")) and "useVhdDirectory=true" not in self.url
-
-
-class VmRule(_Section):
-    """VMs that match all the keys given: ``uuid``, ``name`` (shell pattern), ``tag``, ``power_state``."""
-
-    uuid: uuids.UUID | None = None
-    name: str | None = None
-    tag: str | None = None
-    power_state: Literal["Running", "Halted", "Paused", "Suspended"] | None = None
-
-    @model_validator(mode="after")
-    def _not_empty(self) -> VmRule:
-        if not any((self.uuid, self.name, self.tag, self.power_state)):
-            raise ValueError('expected at least one of uuid, name, tag, power_state; for all VMs write name = "*"')
-        return self
-
-
-class DiskRule(_Section):
-    """Disks that match all the keys given: ``uuid``, ``name`` (pattern), ``device`` (``"0"``), ``sr`` (uuid)."""
-
-    uuid: uuids.UUID | None = None
-    name: str | None = None
-    device: str | None = None
-    sr: uuids.UUID | None = None
-
-    @model_validator(mode="after")
-    def _not_empty(self) -> DiskRule:
-        if not any((self.uuid, self.name, self.device, self.sr)):
-            raise ValueError("expected at least one of uuid, name, device, sr")
-        return self
 
 
 class ConsistentSection(_Section):

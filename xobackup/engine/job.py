@@ -66,6 +66,8 @@ class VmRule:
     name: str = ""
     tag: str = ""
     power_state: str = ""
+    host: str = ""
+    """Uuid or name of the host it runs on, or else of the one it prefers."""
     pool: str = ""
 
 
@@ -198,6 +200,8 @@ class Job:
     selector: Selector = Selector()
     exclude_disks: tuple[DiskRule, ...] = ()
     """Besides those with ``[NOBAK]`` in their name."""
+    narrowed: bool = False
+    """Only some of its VMs, for this once: rules that match nothing mean nothing."""
     settings: Settings = Settings()
     consistent: Consistent | None = None
     hooks: tuple[Hook, ...] = ()

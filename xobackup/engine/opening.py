@@ -32,6 +32,8 @@ class Opened:
 
     contexts: list[RunContext] = field(default_factory=list)
     vms: list[tuple[RunContext, VmView]] = field(default_factory=list)
+    seen: list[VmView] = field(default_factory=list)
+    """All VMs of the pools."""
     skipped: list[Skipped] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
@@ -76,6 +78,7 @@ def open_all(job: Job, world: World, run_id: str, held: ExitStack, *, recover: b
         )
         opened.contexts.append(context)
         views += [(context, view) for view in seen.vm_views()]
+    opened.seen = [view for _, view in views]
     if job.selects_vms:
         _choose(job, world, opened, views)
     return opened

@@ -117,7 +117,7 @@ def plan_vm(
     taking = plan_taking(job, vm, [one.name or one.uuid for one in selection.skipped])
     snapshotted = selection.chosen if taking.method is not Method.WITHOUT else ()
     short = sr_shortages(snapshotted, job.settings.sr_free_min)
-    refusal = refuse_vm(job, vm, selection.chosen) or _no_way(disks)
+    refusal = refuse_vm(job, vm, selection.chosen) or no_snapshot_of(snapshotted) or _no_way(disks)
     if job.settings.space_check is SpaceCheck.REFUSE:
         refusal = refusal or "; ".join(one.reason for one in short)
     elif job.settings.space_check is SpaceCheck.WARN:
@@ -147,6 +147,15 @@ def refuse_vm(job: Job, vm: VmView, disks: tuple[DiskView, ...]) -> str:
         if disk.problem:
             return f"disk {disk.name or disk.vdi_uuid}: {disk.problem}"
     return told_chains(chains_of(job, disks), job.settings.uncoalesced_max)
+
+
+def no_snapshot_of(disks: tuple[DiskView, ...]) -> str:
+    """A disk of which no snapshot can be taken, as a sentence; ``""`` when all are well."""
+    for disk in disks:
+        if disk.no_snapshot:
+            name, example = disk.name or disk.vdi_uuid, f'disks.exclude = [{{ uuid = "{disk.vdi_uuid}" }}]'
+            return f"no snapshot can be taken of disk {name}: {disk.no_snapshot}; leave it out: {example}"
+    return ""
 
 
 def chains_of(job: Job, disks: tuple[DiskView, ...]) -> tuple[Chain, ...]:
@@ -222,6 +231,7 @@ def vm_data(plan: VmPlan) -> dict[str, Any]:
         "archive": None if plan.archive is None else archive_data(plan.archive),
         "disks": [_disk_data(disk) for disk in plan.disks],
         "skipped_disks": [asdict(skipped) for skipped in plan.skipped_disks],
+        "notes": [f"{one.disk.name or one.disk.vdi_uuid}: {note}" for one in plan.disks for note in one.disk.notes],
     }
 
 

@@ -36,6 +36,7 @@ from xobackup.engine.space.check import remote_shortages, usages_of
 from xobackup.engine.throttle import Throttle
 from xobackup.engine.tips import tips_of
 from xobackup.engine.turns.work import AttemptUnit, Unit, Work
+from xobackup.engine.unmatched import unmatched_rules
 from xobackup.engine.view import VmView
 from xobackup.engine.world import World
 
@@ -119,9 +120,15 @@ def plan_job(job: Job, world: World) -> RunPlan:
             pools=tuple(plan_pools(job, opened.contexts)),
             hooks=tuple(hook_data(hook) for hook in job.hooks),
             limits=limits_told(job, world),
-            warnings=_shortages(job, opened, plans),
+            warnings=(*_shortages(job, opened, plans), *_unmatched(job, opened)),
             group=plan_group(job, [vm for _, vm in opened.vms]),
         )
+
+
+def _unmatched(job: Job, opened: Opened) -> tuple[str, ...]:
+    if len(opened.contexts) < len(job.pools) or not job.selects_vms:
+        return ()  # what a rule means may well be in the pool we could not ask
+    return unmatched_rules(job, opened.seen, [vm for _, vm in opened.vms])
 
 
 @contextmanager

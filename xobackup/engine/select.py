@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 
 from xobackup.engine import keys
 from xobackup.engine.job import DiskRule, Job, VmRule
+from xobackup.engine.space.judge import size_told
 from xobackup.engine.view import DiskView, VmView
 
 NO_BACKUP_TAG = "xo:no-bak"
@@ -115,6 +116,7 @@ def vm_matches(rule: VmRule, vm: VmView) -> bool:
         and (not rule.name or fnmatchcase(vm.name, rule.name))
         and (not rule.tag or rule.tag in vm.tags)
         and rule.power_state in ("", vm.power_state)
+        and (not rule.host or rule.host in vm.host)
         and rule.pool in ("", vm.pool)
     )
 
@@ -133,8 +135,13 @@ def disk_matches(rule: DiskRule, disk: DiskView) -> bool:
 
 def told(rule: VmRule | DiskRule) -> str:
     """A rule for humans: its keys."""
-    keys = [f"{field.name} {getattr(rule, field.name)}" for field in fields(rule) if getattr(rule, field.name)]
-    return "the rule " + (" and ".join(keys) or "for all")
+    given = [(field.name, getattr(rule, field.name)) for field in fields(rule)]
+    parts = [
+        f"larger than {size_told(value)}" if name == "larger_than_bytes" else f"{name} {value}"
+        for name, value in given
+        if value or value == 0
+    ]
+    return "the rule " + (" and ".join(parts) or "for all")
 
 
 def select_disks(exclude: Sequence[DiskRule], disks: Iterable[DiskView]) -> DiskSelection:

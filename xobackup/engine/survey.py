@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from xobackup.engine import keys
+from xobackup.engine.attachment import notes_on, snapshot_obstacle
 from xobackup.engine.view import DiskView, PoolSnapshot, SrView, VmView
 from xobackup.xapi.cbt import METADATA_TYPE
 from xobackup.xapi.image_format import image_format_of
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from xobackup.xapi.session import Session
 
 Record = dict[str, Any]
-CLASSES = ("pool", "VM", "VBD", "VDI", "SR")
+CLASSES = ("pool", "host", "VM", "VBD", "VDI", "SR")
 CHAIN_MAX = 1000
 """Steps up a chain of VDIs before a loop is assumed; storage stops at 30."""
 
@@ -63,6 +64,7 @@ class _Viewer:
         self._vms = survey.records["VM"]
         self._vdis = survey.records["VDI"]
         self._srs = survey.records["SR"]
+        self._hosts = survey.records.get("host", {})
         self._vbds_of_vm: dict[str, list[Record]] = defaultdict(list)
         self._vms_of_vdi: dict[str, set[str]] = defaultdict(set)
         for vbd in survey.records["VBD"].values():
@@ -94,6 +96,7 @@ class _Viewer:
             name=_text(record, "name_label"),
             pool=self._pool,
             power_state=_text(record, "power_state"),
+            host=self._host(record),
             tags=tuple(record.get("tags") or ()),
             is_template=bool(record.get("is_a_template")),
             is_snapshot=bool(record.get("is_a_snapshot")),
@@ -104,6 +107,22 @@ class _Viewer:
             memory_bytes=_number(record, "memory_dynamic_max"),
             disks=tuple(disks.values()),
         )
+
+    def _host(self, vm: Record) -> tuple[str, ...]:
+        for field in ("resident_on", "affinity"):
+            host = self._hosts.get(_text(vm, field))
+            if host is not None:
+                return (_text(host, "uuid"), _text(host, "name_label"))
+        return ()
+
+    def _others(self, vdi_ref: str, vm_uuid: str) -> list[str]:
+        """Names of other VMs that have the disk."""
+        holders = (self._vms.get(ref, {}) for ref in self._vms_of_vdi[vdi_ref])
+        return [
+            _text(vm, "name_label") or _text(vm, "uuid")
+            for vm in holders
+            if vm and vm.get("uuid") != vm_uuid and not vm.get("is_a_snapshot") and not vm.get("is_control_domain")
+        ]
 
     def _disk(self, vbd: Record, vm_uuid: str) -> DiskView:
         ref = _text(vbd, "VDI")
@@ -133,6 +152,8 @@ class _Viewer:
             coalescing_off=switches_of(sr, vdi),
             sr=sr_view(sr) if sr else None,
             problem=problem,
+            no_snapshot=snapshot_obstacle(vdi, sr),
+            notes=notes_on(vbd, self._others(ref, vm_uuid)),
         )
 
     def _snapshot(self, ref: str, vdi: Record, vm_uuid: str) -> PoolSnapshot:

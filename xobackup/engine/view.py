@@ -84,6 +84,10 @@ class DiskView:
     sr: SrView | None = None
     problem: str = ""
     """Why it cannot be exported at all, e.g. its data is missing."""
+    no_snapshot: str = ""
+    """Why no snapshot of it can be taken."""
+    notes: tuple[str, ...] = ()
+    """What is special about it otherwise."""
 
     @property
     def depth(self) -> int:
@@ -100,6 +104,8 @@ class VmView:
     name: str
     pool: str
     power_state: str
+    host: tuple[str, ...] = ()
+    """Uuid and name of the host it runs on, or else of the one it prefers."""
     tags: tuple[str, ...] = ()
     is_template: bool = False
     is_snapshot: bool = False

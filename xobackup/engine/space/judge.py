@@ -70,12 +70,12 @@ def _sr_shortage(sr: SrView, disks: Sequence[DiskView], floor: Floor) -> Shortag
     least, where = floor.of(sr.total_bytes), f"SR {sr.name}"
     thick = sr.type in THICK
     wanted = sum(disk.virtual_size_bytes + SNAPSHOT_LEAF_BYTES for disk in disks) if thick else 0
-    figures = f"{_size(sr.free_bytes)} free of {_size(sr.total_bytes)}"
+    figures = f"{size_told(sr.free_bytes)} free of {size_told(sr.total_bytes)}"
     if sr.free_bytes < least:
-        return Shortage(where=where, reason=f"{where} has {figures}, less than {_size(least)}", refusable=True)
+        return Shortage(where=where, reason=f"{where} has {figures}, less than {size_told(least)}", refusable=True)
     if sr.free_bytes - wanted < least:
-        kept = f" and {_size(least)} are to stay free" if least else ""
-        reason = f"{where} has {figures}, a snapshot may need {_size(wanted)} there (thick provisioning){kept}"
+        kept = f" and {size_told(least)} are to stay free" if least else ""
+        reason = f"{where} has {figures}, a snapshot may need {size_told(wanted)} there (thick provisioning){kept}"
         return Shortage(where=where, reason=reason, refusable=True)
     return None
 
@@ -91,17 +91,17 @@ def remote_shortage(
         return None
     least, where = floor.of(total_bytes or 0), f"remote {name}"
     if free_bytes < least:
-        reason = f"{where} has {_size(free_bytes)} free, less than {_size(least)}"
+        reason = f"{where} has {size_told(free_bytes)} free, less than {size_told(least)}"
         return Shortage(where=where, reason=reason, refusable=True)
     if free_bytes - wanted_bytes < least:
-        kept = f" and {_size(least)} are to stay free" if least else ""
+        kept = f" and {size_told(least)} are to stay free" if least else ""
         amount = "up to" if bound else "about"
-        reason = f"{where} has {_size(free_bytes)} free, {amount} {_size(wanted_bytes)} are to come{kept}"
+        reason = f"{where} has {size_told(free_bytes)} free, {amount} {size_told(wanted_bytes)} are to come{kept}"
         return Shortage(where=where, reason=reason, refusable=not bound)
     return None
 
 
-def _size(size_bytes: int) -> str:
+def size_told(size_bytes: int) -> str:
     """``1.5 GiB``."""
     for unit, size in (("TiB", 1 << 40), ("GiB", GIB), ("MiB", 1 << 20)):
         if size_bytes >= size:
