@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import tomllib
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin
+from typing import Any, get_args
 
 import pytest
 import typer
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel
 
 from xobackup.cli.main import app
 from xobackup.config.model import Configuration, MetadataSection
@@ -53,7 +54,7 @@ def test_every_row_says_what_is_here() -> None:
 def ours() -> list[str]:
     """What stands in backticks in the last column and is a key or a command."""
     words = [word for row in ROWS for word in re.findall(r"`([^`]+)`", row[-1])]
-    return sorted({word for word in words if re.match(r"(jobs|remotes|pools|xobackup)[. ]", word)})
+    return sorted({word for word in words if re.match(r"(jobs|remotes|pools|limits|xobackup)[. ]", word)})
 
 
 def test_there_is_much_to_check() -> None:
@@ -81,14 +82,32 @@ def field_types(path: list[str]) -> list[Any]:
     return found
 
 
-def accepts(kind: Any, value: Any) -> bool:
-    if get_origin(kind) is Union:
-        return any(accepts(one, value) for one in get_args(kind))
-    try:
-        TypeAdapter(kind).validate_python(value)
-    except ValueError:
-        return False
-    return True
+VMS: dict[str, Any] = {"pool": "p", "remotes": ["r"], "vms": {"include": [{"name": "*"}]}}
+POOLS: dict[str, Any] = {"mode": "metadata", "pools": ["p"], "remotes": ["r"]}
+REMOTE: dict[str, Any] = {"url": "file:///backups", "encryption": {"key": "0123456789abcdef0123456789abcdef"}}
+
+
+def accepts(path: list[str], value: Any) -> bool:
+    """Whether a small configuration with this key is a good one."""
+    for job in (VMS, POOLS):
+        tables: dict[str, Any] = copy.deepcopy(
+            {
+                "pools": {"p": {"url": "https://h", "password": "x"}},
+                "remotes": {"r": REMOTE},
+                "jobs": {"j": job},
+                "limits": {},
+            }
+        )
+        place = tables[path[0]] if path[0] == "limits" else next(iter(tables[path[0]].values()))
+        for name in path[1:-1]:
+            place = place.setdefault(name, {})
+        place[path[-1]] = value
+        try:
+            Configuration.model_validate(tables)
+        except ValueError:
+            continue
+        return True
+    return False
 
 
 @pytest.mark.parametrize("word", [word for word in ours() if not word.startswith("xobackup")])
@@ -98,7 +117,7 @@ def test_a_key_exists_and_takes_its_value(word: str) -> None:
     assert kinds, f"there is no key {key}"
     if value:
         parsed = tomllib.loads(f"value = {value}")["value"]
-        assert any(accepts(kind, parsed) for kind in kinds), f"{key} does not take {value}"
+        assert accepts(key.split("."), parsed), f"{key} does not take {value}"
 
 
 @pytest.mark.parametrize("word", [word for word in ours() if word.startswith("xobackup")])
@@ -110,6 +129,11 @@ def test_a_command_exists_with_its_options(word: str) -> None:
         else:
             assert part in getattr(command, "commands", {}), f"{word}: there is no {part}"
             command = command.commands[part]
+
+
+def test_a_value_that_a_key_does_not_take_is_noticed() -> None:
+    assert accepts(["jobs", "mode"], "full") and not accepts(["jobs", "mode"], "weekly")
+    assert not accepts(["limits", "nonsense"], 1)
 
 
 @pytest.mark.parametrize(
