@@ -23,6 +23,8 @@ from remotes.encryption.whole import WholeObjects
 
 ENCRYPTION, CHECK = "encryption.json", "metadata.json"
 PRIVATE = ".xobackup"
+STORAGES_OWN = frozenset({"s3.json"})
+"""Files in there that a storage keeps for itself, below any encryption."""
 MARKER_BYTES_MAX = 4096
 NONE = "none"
 DEFAULT = Algorithm.CHACHA20_POLY1305
@@ -50,7 +52,7 @@ def read_markers(remote: Remote, *, ours: frozenset[str] = frozenset()) -> Marke
     content = min(
         (name for name in entries if not name.startswith(".") and name not in (ENCRYPTION, CHECK)), default=""
     )
-    if not content and PRIVATE in entries and remote.list(PRIVATE):
+    if not content and PRIVATE in entries and any(entry.name not in STORAGES_OWN for entry in remote.list(PRIVATE)):
         content = PRIVATE
     raw = remote.get(ENCRYPTION, limit_bytes=MARKER_BYTES_MAX) if ENCRYPTION in entries else None
     check = remote.get(CHECK, limit_bytes=MARKER_BYTES_MAX) if CHECK in entries else None

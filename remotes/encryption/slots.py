@@ -9,8 +9,8 @@ A slot is a small JSON file: how the operator's secret becomes a wrapping key, a
 
 Associated data of the wrapping: "xobackup slot" 00, the repository's uuid, then the compact JSON of everything but
 ``wrapped`` with its keys sorted. So no slot can be altered, relabelled, or carried to another repository. A key
-(:mod:`remotes.encryption.keytext`) is as random as the data key and only expanded; a passphrase is stretched by
-scrypt, which takes 128 * n * r bytes of memory.
+(:mod:`remotes.encryption.keytext`) is as random as the data key and only expanded; a passphrase (its
+UTF-8 in the composed form, NFC) is stretched by scrypt, which takes 128 * n * r bytes of memory.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import base64
 import json
 import math
 import secrets
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -158,6 +159,11 @@ def unpack_slot(raw: bytes) -> Slot:
     )
 
 
+def passphrase_bytes(passphrase: str) -> bytes:
+    """UTF-8 of the composed form (NFC), so that it does not matter how an accent was typed."""
+    return unicodedata.normalize("NFC", passphrase).encode("utf-8", "surrogateescape")
+
+
 def _checked_kdf(kdf: object) -> dict[str, Any]:
     if not isinstance(kdf, dict):
         raise ValueError("kdf is missing")
@@ -188,4 +194,4 @@ def _wrapping_key(secret: str, kdf: dict[str, Any]) -> bytes:
             return derive.derive(unpack_key(secret))
         except ValueError as error:
             raise ValueError(f"the key cannot be read: {error}") from None
-    return Scrypt(salt=salt, length=KEY_BYTES, n=kdf["n"], r=kdf["r"], p=kdf["p"]).derive(secret.encode())
+    return Scrypt(salt=salt, length=KEY_BYTES, n=kdf["n"], r=kdf["r"], p=kdf["p"]).derive(passphrase_bytes(secret))

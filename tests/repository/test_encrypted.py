@@ -10,10 +10,14 @@ from contextlib import closing
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
+from remotes.encryption.aead import Algorithm
+from remotes.encryption.chunked import ChunkedObjects
 from remotes.encryption.markers import open_xo_encrypted
+from remotes.encryption.remote import EncryptedRemote
 from remotes.local import LocalRemote
 from vhd.block import BLOCK_BYTES, Block, BlockBuffer
 from xobackup.clock import FakeClock
+from xobackup.repository.binding import binding_of
 from xobackup.repository.options import RepositoryOptions
 from xobackup.repository.repository import Repository
 from xobackup.repository.writer import Base
@@ -178,26 +182,34 @@ def test_what_we_begin_xen_orchestra_could_read(algorithm):
 
 
 @pytest.mark.slow
-def test_the_power_may_go_at_any_step_of_a_backup():
+@pytest.mark.parametrize("mode", ["xo", "xobackup"])
+def test_the_power_may_go_at_any_step_of_a_backup(mode):
+    def wrap(remote):
+        if mode == "xo":
+            return open_xo_encrypted(remote, KEY)
+        scheme = ChunkedObjects(KEY.encode(), Algorithm.AES_256_GCM, b"r" * 16, binding=binding_of)
+        return EncryptedRemote(remote, scheme)
+
     clock = FakeClock(START_S)
     inner = memory_remote(clock)
     guest = Guest(clock, ("-Cd",))
     for letter in "EFG":
-        guest.back_up(open_xo_encrypted(inner, KEY))
+        guest.back_up(wrap(inner))
         guest.write(0, f"-{letter}-")
     before = list(guest.expected)
     bases, drawn = [list(b) for b in guest.bases], [dict(d) for d in guest.drawn]
 
     def run(remote):
         guest.bases, guest.drawn = [list(b) for b in bases], [dict(d) for d in drawn]
-        guest.back_up(open_xo_encrypted(remote, KEY), keep=3)
+        guest.back_up(wrap(remote), keep=3)
 
     def check(remote):
-        there = guest.check(open_xo_encrypted(remote, KEY))
+        there = guest.check(wrap(remote))
         assert before[-1] in there
-        xo_rules.assert_nothing(xo_rules.DecryptedTree(remote, KEY), allow_litter=True, allow_merges=True)
+        if mode == "xo":
+            xo_rules.assert_nothing(xo_rules.DecryptedTree(remote, KEY), allow_litter=True, allow_merges=True)
 
     def finished(remote):
-        assert guest.repository(open_xo_encrypted(remote, KEY)).verify(VM).problems == []
+        assert guest.repository(wrap(remote)).verify(VM).problems == []
 
     assert sweep(inner.snapshot, run, check, finished, every=3) > 8

@@ -1,6 +1,7 @@
 """Keys that come and go: any one of them opens the remote, at every instant at least one does."""
 
 import json
+import unicodedata
 
 import pytest
 
@@ -222,3 +223,13 @@ def test_a_new_key_that_the_storage_did_not_keep_is_noticed(remote, monkeypatch)
         ring.rotate(TWO, label="", created_s=2.0)
     monkeypatch.undo()
     assert ONE in secrets_that_open(remote)
+
+
+def test_a_passphrase_opens_however_its_accents_were_typed():
+    remote = MemoryRemote()
+    initialise(remote, "un mot d'été très sûr", label="", created_s=1.0, stretching=QUICK)
+    decomposed = unicodedata.normalize("NFD", "un mot d'été très sûr")
+    assert open_keyring(remote, decomposed).opened_by.kind is Kind.PASSPHRASE
+    ring = open_keyring(remote, decomposed)
+    ring.add("not utf-8 at all: \udcff", label="", created_s=2.0, stretching=QUICK)
+    assert open_keyring(remote, "not utf-8 at all: \udcff").opened_by.created_s == 2
