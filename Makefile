@@ -1,5 +1,6 @@
 # demo, test, check, bench, format. Everything lives in .venv, made by the first target that needs it.
 #   make test TESTS=tests/vhd ARGS="-x -n 0"      one directory, one process
+#   make demo REMOTE=s3                           the demo on an object store; REMOTE=s3://KEY:SECRET@host/bucket/dir: on yours
 #   make bench ROWS="merge chain" QUICK=1 JSON=1  some rows, small, one JSON object a line
 #   make test PYTHON=/usr/bin/python3.12          another interpreter (remove .venv first)
 
@@ -8,6 +9,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 TESTS ?= tests
 ARGS ?= -n auto -q
 ROWS ?=
+REMOTE ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
@@ -22,8 +24,8 @@ help:
 	@echo "make bench    speed and memory against the tools of this machine (JSON=1: one object a line)"
 	@echo "make clean    remove what these made"
 
-demo: $(VENV)/.demo
-	$(BIN)/xobackup demo
+demo: $(if $(filter s3,$(REMOTE)),$(VENV)/.test,$(VENV)/.demo)
+	@$(BIN)/xobackup demo $(if $(REMOTE),--remote '$(REMOTE)')
 
 test: $(VENV)/.test
 	$(BIN)/pytest $(ARGS) $(TESTS)

@@ -1,7 +1,8 @@
 """Remote URLs, in Xen Orchestra's form: ``file:///path?useVhdDirectory=true&encryptionKey=%22...%22``.
 
 Option values are JSON, percent-encoded. A plain absolute path is a ``file`` URL without options; ``nfs:`` is mounted
-(:mod:`remotes.nfs`); ``memory:`` is a fresh remote in this process, for trials. Parsing raises
+(:mod:`remotes.nfs`); ``memory:`` is a fresh remote in this process, for trials; what ``s3:`` URLs say is in
+:mod:`remotes.s3.address`. Parsing raises
 :class:`~remotes.errors.InvalidUrl` and names the piece that is wrong; no message and no ``redacted`` form ever shows
 a secret.
 """
@@ -23,9 +24,10 @@ from remotes.local import LocalRemote
 from remotes.memory import MemoryRemote
 from remotes.mounted import MountedRemote
 from remotes.mounts import mount_of, mounted_at
+from remotes.s3.address import S3Address, parse_address
 from remotes.watched import TIMEOUT_S, WatchedRemote
 
-SECRET_OPTIONS = frozenset({"encryptionKey", "password", "secret", "secretKey"})
+SECRET_OPTIONS = frozenset({"encryptionKey", "password", "secret", "secretKey", "sessionToken"})
 REDACTED = "***"
 
 
@@ -57,10 +59,13 @@ class RemoteUrl:
 
     kind: UrlKind
     path: str
-    """Of a ``file``: absolute. Of the others: what follows the scheme, secrets included."""
+    """Of a ``file``: absolute; of ``s3``: bucket and directory. Of the others: what follows the scheme, secrets
+    included."""
     options: dict[str, Any] = field(default_factory=dict, repr=False)
     redacted: str
     """The URL for messages and logs."""
+    s3: S3Address | None = field(default=None, repr=False)
+    """Of an ``s3:`` URL."""
 
     def __str__(self) -> str:
         return self.redacted
@@ -76,6 +81,8 @@ def parse_url(text: str) -> RemoteUrl:
         shown = f"{scheme}:" if colon and scheme.isalnum() else "it"
         known = ", ".join(f"{each}:" for each in _SCHEMES)
         raise InvalidUrl("", "", f"expected an absolute path or a URL that starts with one of {known}; found {shown}")
+    if kind is UrlKind.S3:
+        return _s3(scheme, rest)
     if kind not in {UrlKind.FILE, UrlKind.MEMORY, UrlKind.NFS}:
         return RemoteUrl(kind=kind, path=rest, redacted=_redact_authority(scheme, rest))
     body, _, query = rest.partition("?")
@@ -108,6 +115,10 @@ def open_remote(url: str | RemoteUrl, *, create_root: bool = False) -> Remote:
         )
     if parsed.kind is UrlKind.MEMORY:
         return MemoryRemote(label=parsed.path)
+    if parsed.s3 is not None:
+        from remotes.s3.remote import S3Remote  # boto3 takes its time to start: only who needs it waits
+
+        return S3Remote.connect(parsed.s3)
     raise NotSupported(
         parsed.redacted, "", f"remotes of the kind {parsed.kind} are not supported yet; {_advice(parsed)}"
     )
@@ -144,7 +155,23 @@ def _mount_guard(url: RemoteUrl) -> Callable[[], None]:
 def _advice(url: RemoteUrl) -> str:
     if url.kind is UrlKind.SMB:
         return "mount it and use file:///the/mount/point"
-    return "supported are file: and absolute paths"
+    return "supported are s3:, file: and absolute paths"
+
+
+def _s3(scheme: str, rest: str) -> RemoteUrl:
+    """Xen Orchestra puts the region behind ``#``."""
+    rest, _, region = rest.partition("#")
+    body, _, query = rest.partition("?")
+    shown = _redact_authority(scheme, body)
+    options = _options(query, shown)
+    address = parse_address(scheme, body, options, region)
+    return RemoteUrl(
+        kind=UrlKind.S3,
+        path=f"{address.bucket}/{address.prefix}".rstrip("/"),
+        options=options,
+        redacted=address.shown,
+        s3=address,
+    )
 
 
 def _absolute(path: str, shown: str) -> str:

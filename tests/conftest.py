@@ -10,6 +10,10 @@ from collections.abc import Generator
 import hypothesis
 import pytest
 
+from xotest.s3.fixtures import moto_store, radosgw_stores, rclone_store, s3_store
+
+__all__ = ["moto_store", "radosgw_stores", "rclone_store", "s3_store"]
+
 CI = bool(os.environ.get("CI"))
 SEED = pytest.StashKey[int]()
 

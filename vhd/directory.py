@@ -68,7 +68,7 @@ class VhdDirectory:
 
         ``missing``: the storage's not-found errors, by which a moved block is recognised.
         """
-        codec = read_filters(store, path, codecs)
+        codec = read_filters(store, path, codecs, missing=missing)
         footer = unpack_footer(_chunk(store, path, FOOTER, codec, FOOTER_BYTES), path)
         if footer.disk_type == DiskType.FIXED:
             raise Unsupported(path, "a fixed disk as a VHD directory")
@@ -78,8 +78,8 @@ class VhdDirectory:
         disk = cls(store, path, codec, footer, header)
         disk.missing = missing
         disk.bat = _bits(store, path, TABLE, codec, header.table_entries)
-        if store.exists(f"{path}/{PARTIAL}"):
-            disk.partial = _bits(store, path, PARTIAL, codec, header.table_entries)
+        if (raw := _optional(store, f"{path}/{PARTIAL}", missing)) is not None:
+            disk.partial = _unpacked_bits(path, PARTIAL, raw, codec, header.table_entries)
         return disk
 
     @property
@@ -164,12 +164,12 @@ class VhdDirectory:
         return found
 
 
-def read_filters(store: ObjectStore, path: str, codecs: Mapping[str, Codec]) -> Codec:
+def read_filters(store: ObjectStore, path: str, codecs: Mapping[str, Codec], *, missing: Missing = ()) -> Codec:
     """The codec of the directory at ``path``. Raises :class:`Unsupported` when it is not in ``codecs``."""
     name = f"{path}/{FILTERS}"
-    if not store.exists(name):
+    raw = _optional(store, name, missing)
+    if raw is None:
         return PLAIN
-    raw = store.get(name)
     try:
         filters = json.loads(raw) if len(raw) <= FILTERS_MAX_BYTES else None
     except (ValueError, RecursionError):
@@ -189,11 +189,25 @@ def _chunk(store: ObjectStore, path: str, part: str, codec: Codec, limit_bytes: 
     return _decompress(name, store.get(name), codec, limit_bytes)
 
 
-def _bits(store: ObjectStore, path: str, part: str, codec: Codec, entries: int) -> BitBat:
-    # a growing table is written before the header that needs it, so it may be longer than the header says
-    raw = _chunk(store, path, part, codec, ENTRIES_MAX)
+def _optional(store: ObjectStore, name: str, missing: Missing) -> bytes | None:
+    """An object that need not be there. One request where the storage's not-found errors are known."""
+    if not missing:
+        return store.get(name) if store.exists(name) else None
     try:
-        return BitBat.unpack(raw, entries)
+        return store.get(name)
+    except missing:
+        return None
+
+
+def _bits(store: ObjectStore, path: str, part: str, codec: Codec, entries: int) -> BitBat:
+    return _unpacked_bits(path, part, store.get(f"{path}/{part}"), codec, entries)
+
+
+def _unpacked_bits(path: str, part: str, raw: bytes, codec: Codec, entries: int) -> BitBat:
+    # a growing table is written before the header that needs it, so it may be longer than the header says
+    bits = _decompress(f"{path}/{part}", raw, codec, ENTRIES_MAX)
+    try:
+        return BitBat.unpack(bits, entries)
     except ValueError as error:
         raise Malformed(f"{path}/{part}", [Finding(code="table-short", message=str(error))]) from error
 

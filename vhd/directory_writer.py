@@ -25,12 +25,15 @@ from vhd.directory import FILTERS, FOOTER, HEADER, PARTIAL, TABLE, VhdDirectory,
 from vhd.errors import Unsupported
 from vhd.header import ENTRIES_MAX, Header
 from vhd.layout import blocks_of, streamed_size_bytes
+from vhd.storage import CopyingStore
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from vhd.block import Bitmap, Block, BlockBuffer
     from vhd.footer import Footer
     from vhd.layout import ParentLink
-    from vhd.storage import ObjectStore
+    from vhd.storage import Buffer, ObjectStore
 
 SPARE_ENTRIES_MIN = 4096
 TABLE_OFFSET = 1536
@@ -89,13 +92,22 @@ class VhdDirectoryWriter:
     def write_block(self, block: Block) -> None:
         """Put one block; fills in the buffer's bitmap."""
         block.buffer.bitmap[:] = FULL_BITMAP if block.bitmap is None else block.bitmap
-        self.store.put(block_name(self.path, block.index), self.codec.compress(block.buffer.stored))
+        self._write(block.index, block.buffer.stored, partial=block.bitmap is not None)
+
+    def later(self, block: Block) -> Callable[[], None]:
+        """What :meth:`write_block` does, to be called when the buffer may be in use again: it holds a copy."""
+        block.buffer.bitmap[:] = FULL_BITMAP if block.bitmap is None else block.bitmap
+        stored, index, partial = bytes(block.buffer.stored), block.index, block.bitmap is not None
+        return lambda: self._write(index, stored, partial=partial)
+
+    def _write(self, index: int, stored: Buffer, *, partial: bool) -> None:
+        self.store.put(block_name(self.path, index), self.codec.compress(stored))
         with self._lock:
-            assert not self._bat.has(block.index), f"block {block.index} written twice"
-            self._bat.add(block.index)
+            assert not self._bat.has(index), f"block {index} written twice"
+            self._bat.add(index)
             self._blocks += 1
-            if block.bitmap is not None:
-                self._partial.add(block.index)
+            if partial:
+                self._partial.add(index)
 
     def finish(self) -> int:
         """Make it whole; returns :attr:`streamed_size_bytes`."""
@@ -133,6 +145,15 @@ class VhdDirectoryUpdater(VhdDirectory):
         """Move ``source``'s object of block ``index`` here, replacing ours; ``False`` when it is not there."""
         try:
             self.store.move(block_name(source.path, index), block_name(self.path, index))
+        except source.missing:
+            return False
+        return True
+
+    def copy(self, source: VhdDirectory, index: int) -> bool:
+        """Copy ``source``'s object of block ``index`` here, replacing ours; ``False`` when it is not there."""
+        assert isinstance(self.store, CopyingStore)
+        try:
+            self.store.copy(block_name(source.path, index), block_name(self.path, index))
         except source.missing:
             return False
         return True

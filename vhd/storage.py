@@ -82,6 +82,20 @@ class ObjectStore(Protocol):
         ...
 
 
+@runtime_checkable
+class CopyingStore(Protocol):
+    """What a store of objects may offer besides."""
+
+    @property
+    def moves_by_copy(self) -> bool:
+        """Whether a move is a copy and a deletion anyway: then copies are cheaper, and deletions better together."""
+        ...
+
+    def copy(self, old: str, new: str) -> None:
+        """Copy within the store, replacing ``new`` atomically; durable on return."""
+        ...
+
+
 def read_exactly(file: ReadableFile, offset: int, length: int) -> bytes:
     """Read ``length`` bytes at ``offset``; shorter only when the file ends there."""
     buffer = bytearray(length)

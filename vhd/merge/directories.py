@@ -4,6 +4,11 @@ Order: the root's table and header grow; blocks move; the table names them; the 
 block is moved, not read. A partial one (see ``partial`` in :mod:`vhd.directory`), or one of another compression, is
 put together, stored in the root, and only then deleted from the newest child, so that a missing object of the newest
 child always means: the root has it.
+
+Where a move is a copy and a deletion (object stores), blocks are only copied here: one request each, and nothing
+comes through this machine. Before the table names them the root's objects are listed: a block that a store only said
+it had copied stops the merge. The children keep theirs until the cleanup deletes them with all their objects, many
+at a time.
 """
 
 from __future__ import annotations
@@ -13,11 +18,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from vhd.block import BLOCK_BYTES, Bitmap, BlockBuffer, BufferPool, bitmap_of, blank_absent, union
-from vhd.directory import VhdDirectory, block_name
+from vhd.directory import BLOCKS_PER_DIRECTORY, VhdDirectory, block_name
 from vhd.directory_writer import VhdDirectoryUpdater, generous_entries
 from vhd.errors import MergeError
 from vhd.footer import DiskType
 from vhd.merge.files import fill
+from vhd.storage import CopyingStore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +40,10 @@ def merge_directories(members: DirectoryMembers, plan: MergePlan, keeper: Keeper
         root.grow(max(plan.entries_after, generous_entries(plan.target_footer.current_size_bytes)))
     _blank_tail(root, plan)
     _mark_partial(members, plan)
-    _move_blocks(_Merging(root, members.disks, plan, max(1, keeper.options.workers_max)), plan, keeper)
+    merging = _Merging(root, members.disks, plan, max(1, keeper.options.workers_max))
+    _move_blocks(merging, plan, keeper)
+    if merging.copies:
+        _check_copies(root, plan)
     for index in plan.indexes:
         root.bat.add(index)
     root.write_table()
@@ -78,12 +87,13 @@ class _Merging:
         self._target_size = plan.target_footer.current_size_bytes
         self._fills_zeros = plan.root_footer.disk_type == DiskType.DYNAMIC
         self._buffers = BufferPool(2 * workers)
+        self.copies = isinstance(root.store, CopyingStore) and root.store.moves_by_copy
 
     def merge_block(self, step: BlockStep) -> None:
         newest = self._disks[step.sources[0]]
         whole = not newest.partial.has(step.index) and not self._ends_inside(newest, step.index)
         if whole and newest.codec.name == self._root.codec.name:
-            done = self._root.take(newest, step.index)
+            done = (self._root.copy if self.copies else self._root.take)(newest, step.index)
         else:
             done = self._rewrite(step, newest)
         if not done and self._root.block_object(step.index) is None:
@@ -113,7 +123,8 @@ class _Merging:
         finally:
             self._buffers.release(buffer)
             self._buffers.release(spare)
-        self._root.store.delete(block_name(newest.path, step.index))
+        if not self.copies:
+            self._root.store.delete(block_name(newest.path, step.index))
         return True
 
     def _complete_from_root(self, index: int, bitmap: Bitmap, buffer: BlockBuffer, spare: BlockBuffer) -> Bitmap:
@@ -126,6 +137,21 @@ class _Merging:
             fill(buffer, bitmap, spare)
             bitmap = union(bitmap, below)
         return None if self._fills_zeros else bitmap
+
+
+def _check_copies(root: VhdDirectoryUpdater, plan: MergePlan) -> None:
+    """Every block that the table is about to name has its object."""
+    there: set[str] = set()
+    group = -1
+    for index in plan.indexes:
+        if index // BLOCKS_PER_DIRECTORY != group:
+            group = index // BLOCKS_PER_DIRECTORY
+            try:
+                there = set(root.store.names(f"{root.path}/blocks/{group}"))
+            except root.missing:
+                there = set()
+        if str(index % BLOCKS_PER_DIRECTORY) not in there:
+            raise MergeError(root.path, f"block {index} was copied, but is not there")
 
 
 def _mark_partial(members: DirectoryMembers, plan: MergePlan) -> None:

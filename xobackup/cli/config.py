@@ -23,6 +23,7 @@ def check(
     """Read the configuration and its drop-ins and say what they define. Touches no pool and no remote."""
     from remotes.url import parse_url
     from xobackup.cli.hooks import hook_problems, hook_secrets
+    from xobackup.config.buckets import bucket_url
     from xobackup.config.errors import ConfigError
     from xobackup.config.load import configuration_path, files_of
     from xobackup.config.secrets import resolve
@@ -34,7 +35,7 @@ def check(
 
     for name, remote in configuration.remotes.items():
         try:
-            parse_url(remote.url)
+            parse_url(bucket_url(remote.url, remote, f"remotes.{name}", with_secrets=False))
         except InvalidUrl as error:
             problems.append(f"remotes.{name}.url: {error}")
     problems.extend(hook_problems(configuration))

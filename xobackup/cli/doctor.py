@@ -111,6 +111,7 @@ def _state_directory(path: Path) -> Verdict:
 
 
 def _remote(configuration: Configuration, name: str) -> Iterator[Verdict]:
+    from remotes import faces
     from xobackup.cli.jobs import remote_target
     from xobackup.cli.repositories import opened
     from xobackup.engine.known_remotes import look_at
@@ -134,6 +135,9 @@ def _remote(configuration: Configuration, name: str) -> Iterator[Verdict]:
         )
         for told in remarks_on(remote_target(configuration, name)):
             yield Verdict(subject=subject, state="ok", message=told)
+        faces.probe(remote)
+        for remark in faces.remarks(remote):
+            yield Verdict(subject=subject, state=remark.state, message=remark.message, hint=remark.hint)
         usage = remote.usage()
         if usage is None:
             return

@@ -147,6 +147,7 @@ def pool_address(configuration: Configuration, name: str, *, with_secret: bool =
 
 def remote_target(configuration: Configuration, name: str, *, with_secrets: bool = True) -> engine.RemoteTarget:
     """The remote called ``name`` and how it is kept. Without secrets it can be shown, not opened."""
+    from xobackup.config.buckets import bucket_url
     from xobackup.config.errors import ConfigError
     from xobackup.engine import job as engine
     from xobackup.engine.storage import Storage
@@ -156,13 +157,14 @@ def remote_target(configuration: Configuration, name: str, *, with_secrets: bool
         raise ConfigError([f"there is no remote {name!r} (known: {known})"], hint="or give a URL: file:///path")
     remote = configuration.remotes[name]
     encryption = _encryption(remote, name) if with_secrets else None
+    url = bucket_url(remote.url, remote, f"remotes.{name}", with_secrets=with_secrets)
     storage = Storage(
         layout=remote.layout or "",
         compression=remote.compression or "",
         compression_level=remote.compression_level,
         encryption=encryption,
     )
-    return engine.RemoteTarget(name=name, url=remote.url, storage=storage)
+    return engine.RemoteTarget(name=name, url=url, storage=storage)
 
 
 def _encryption(remote: RemoteSection, name: str) -> Encryption | None:

@@ -25,6 +25,7 @@ def test(
     as_json: JsonOption = False,
 ) -> None:
     """Ask the storage for everything a backup needs of it, in a scratch directory that is removed again."""
+    from remotes import faces
     from remotes.conformance import PROMISES, run_promise, scratch_of
     from xobackup.cli.repositories import remote_targets
     from xobackup.engine.storage import open_remote_of
@@ -34,8 +35,8 @@ def test(
     opened = open_remote_of(target)
     broken = 0
     try:
-        output.record("capabilities", asdict(opened.capabilities))
         with scratch_of(opened) as scratch:
+            output.record("capabilities", asdict(opened.capabilities))
             for promise in PROMISES:
                 check = run_promise(promise, scratch)
                 broken += not check.ok
@@ -43,6 +44,11 @@ def test(
                 verdict = "skipped" if check.skipped else "ok" if check.ok else "BROKEN"
                 detail = f" ({check.detail})" if check.detail else ""
                 output.say(f"{verdict:8} {check.name}{detail}", style=None if check.ok else "red")
+        for remark in faces.remarks(opened):
+            output.record("remark", asdict(remark))
+            output.say(f"{remark.state:8} {remark.message}", style="yellow" if remark.state == "warning" else None)
+            if remark.hint:
+                output.say(f"         hint: {remark.hint}")
         usage = opened.usage()
         if usage is not None:
             output.record("usage", asdict(usage))

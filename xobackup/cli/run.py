@@ -133,7 +133,9 @@ def show_report(output: Output, report: RunReport, *, remotes: int) -> None:
         output.table(title, columns, rows)
         for line in _reasons(report):
             output.say(line)
-    elif not report.pools:
+    for line in _traffic(report):
+        output.say(line)
+    if not rows and not report.pools:
         told = "no VM was looked at" if report.problems else "no VM was selected"
         output.say(f"job {report.job}: {outcome}: {told}")
     if report.group is not None:
@@ -144,6 +146,16 @@ def show_report(output: Output, report: RunReport, *, remotes: int) -> None:
         output.say(line, style="yellow")
     if report.pools:
         _show_pools(output, "databases of pools" if rows else title, report, remotes=remotes)
+
+
+def _traffic(report: RunReport) -> list[str]:
+    """What was asked of remotes whose requests are counted."""
+    return [
+        f"{name}: {count_text(used.total, 'request')}"
+        f"{f' ({used.repeated} repeated)' if used.repeated else ''}, "
+        f"{size_text(used.sent_bytes)} sent, {size_text(used.received_bytes)} received"
+        for name, used in report.storage.items()
+    ]
 
 
 def _remarks(vm: VmReport) -> str:

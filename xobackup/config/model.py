@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from xobackup.config.buckets import BucketKeys, check_bucket
 from xobackup.config.hooks import VM_MOMENTS, HookSection
 from xobackup.config.limits import CountsSection, LimitsSection, Rate, WindowSection, checked_floor, checked_zone
 from xobackup.config.rules import DiskRule, VmRule
@@ -81,8 +82,8 @@ class EncryptionSection(_Section):
     """Of a remote that is still empty; one that holds something says its own."""
 
 
-class RemoteSection(_Section):
-    """Where backups are kept."""
+class RemoteSection(BucketKeys):
+    """Where backups are kept. All but ``url`` and ``encryption`` are for buckets."""
 
     url: str
     encryption: EncryptionSection | None = None
@@ -109,6 +110,11 @@ class RemoteSection(_Section):
         if self.layout is not None:
             return self.layout == "files"
         return self.url.startswith(("/", "file:", "nfs:")) and "useVhdDirectory=true" not in self.url
+
+    @model_validator(mode="after")
+    def _fitting(self) -> RemoteSection:
+        check_bucket(self.url, self)
+        return self
 
 
 class ConsistentSection(_Section):

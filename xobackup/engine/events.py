@@ -399,6 +399,19 @@ class PoolRestored(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StorageUsed(Event):
+    """What a run asked of a remote whose requests are counted. ``requests``: by the storage's name for them."""
+
+    kind: ClassVar[str] = "storage-used"
+    remote: str
+    requests: dict[str, int]
+    repeated: int
+    """Sent again because the first one failed; counted in ``requests`` too."""
+    sent_bytes: int
+    received_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunEnded(Event):
     kind: ClassVar[str] = "run-ended"
     durable: ClassVar[bool] = True

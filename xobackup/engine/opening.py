@@ -36,12 +36,14 @@ class Opened:
     """All VMs of the pools."""
     skipped: list[Skipped] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    repositories: dict[str, Repository] = field(default_factory=dict)
+    """Those that could be opened."""
 
 
 def open_all(job: Job, world: World, run_id: str, held: ExitStack, *, recover: bool) -> Opened:
     """Remotes, pools and the VMs chosen; what cannot be opened becomes a problem."""
     opened = Opened()
-    repositories: dict[str, Repository] = {}
+    repositories = opened.repositories
     for remote in job.remotes:
         try:
             repository = world.open_repository(remote)

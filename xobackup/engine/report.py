@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from remotes.faces import Traffic
 from xobackup.engine.errors import Outcome
 from xobackup.engine.hooks.hook import HookResult
 from xobackup.engine.transferred import Way
@@ -121,6 +122,8 @@ class RunReport:
     hooks: tuple[HookResult, ...] = ()
     """Those of the run itself."""
     group: GroupReport | None = None
+    storage: dict[str, Traffic] = field(default_factory=dict)
+    """What was asked of each remote whose requests are counted."""
 
     def count(self, outcome: Outcome) -> int:
         outcomes = [*(vm.outcome for vm in self.vms), *(pool.outcome for pool in self.pools)]

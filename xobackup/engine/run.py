@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import metadata
 
+from remotes import faces
 from xobackup.engine import events
 from xobackup.engine.attempt import Turn, attempt_vm
 from xobackup.engine.cancel import CancelToken
@@ -68,6 +69,7 @@ def run_job(job: Job, outside: World) -> RunReport:
             problems=tuple(problems),
             hooks=tuple(hooks.results),
             group=did.group,
+            storage=did.storage,
         )
         world.journal.write(
             events.RunEnded(
@@ -91,6 +93,7 @@ class _Did:
     pools: list[PoolReport] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     group: GroupReport | None = None
+    storage: dict[str, faces.Traffic] = field(default_factory=dict)
 
     def outcome(self, problems: list[str], cancel: CancelToken) -> Outcome:
         return outcome_of([*self.vms, *self.pools], problems=bool(problems), cancelled=cancel.cancelled)
@@ -105,6 +108,24 @@ def _do(job: Job, world: World, run_id: str, did: _Did) -> None:
         reports, did.group = _work_off(job, world, opened)
         did.vms += reports
         did.pools += save_pools(job, world, opened.contexts)
+        did.storage.update(_tell_traffic(world, opened))
+
+
+def _tell_traffic(world: World, opened: Opened) -> dict[str, faces.Traffic]:
+    """What the run asked of remotes that count it: requests are often paid for."""
+    found = {name: faces.traffic(repository.remote) for name, repository in opened.repositories.items()}
+    counted = {name: traffic for name, traffic in found.items() if traffic is not None}
+    for name, traffic in counted.items():
+        world.journal.write(
+            events.StorageUsed(
+                remote=name,
+                requests=dict(traffic.requests),
+                repeated=traffic.repeated,
+                sent_bytes=traffic.sent_bytes,
+                received_bytes=traffic.received_bytes,
+            )
+        )
+    return counted
 
 
 def plan_job(job: Job, world: World) -> RunPlan:

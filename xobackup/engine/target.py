@@ -64,9 +64,9 @@ class Target:
         points = [point for point in self._directory.points().points if point.xva and point.job_id == job_id]
         return points[-1].size if points else None
 
-    def begin_image(self, *, timestamp_ms: int) -> ImageWriter:
-        """Begin the image of a full backup."""
-        return self._directory.begin_image(timestamp_ms)
+    def begin_image(self, *, timestamp_ms: int, bound_bytes: int | None = None) -> ImageWriter:
+        """Begin the image of a full backup, of disks that hold at most ``bound_bytes``."""
+        return self._directory.begin_image(timestamp_ms, bound_bytes=bound_bytes)
 
     def publish_image(self, draft: dict[str, Any], image: ImageResult) -> RestorePoint:
         return self._directory.publish_image(draft, image)

@@ -23,6 +23,7 @@ from uuid import UUID
 
 from remotes.contract import Kind, Remote
 from remotes.errors import NotFound, RemoteError
+from xobackup.repository.begun import settled
 from xobackup.repository.cache import PACKED_BYTES_MAX, unpack_cache
 from xobackup.repository.codecs import CODECS
 from xobackup.repository.digest_store import SUFFIX, WAITING, DigestStore
@@ -65,7 +66,7 @@ class Survey:
     """What could not be read or understood; empty when nothing."""
 
 
-def survey(remote: Remote, vm: str) -> Survey:
+def survey(remote: Remote, vm: str, *, now_s: float) -> Survey:
     """Read it all. Errors while reading become doubts."""
     listing = list_points(remote, vm, use_cache=False)
     doubts = [] if listing.certain else [str(p) for p in listing.problems if p.code != "foreign-file"]
@@ -73,18 +74,21 @@ def survey(remote: Remote, vm: str) -> Survey:
     noted = memory = frozenset[str]()
     try:
         memory = noted_memory(remote, vm)
-        noted = frozenset(noted_images(remote, vm))
+        images = noted_images(remote, vm, now_s=now_s)
+        noted = frozenset(images.settled)
+        doubts += [f"the image {name} may be on its way" for name in images.busy]
         for path in lineage_paths(remote, vm):
-            lineages[path] = read_lineage(RemoteWorkspace(remote, f"{vm_directory(vm)}/{path}"), path, CODECS)
+            lineage = read_lineage(RemoteWorkspace(remote, f"{vm_directory(vm)}/{path}"), path, CODECS)
+            lineages[path] = settled(remote, vm, lineage, now_s=now_s)
             doubts += [str(problem) for problem in lineages[path].problems if problem.code in _DOUBTFUL]
     except RemoteError as error:
         doubts.append(str(error))
     return Survey(vm=vm, listing=listing, lineages=lineages, memory=memory, noted=noted, doubts=tuple(doubts))
 
 
-def plan_clean(remote: Remote, vm: str) -> list[CleanFinding]:
+def plan_clean(remote: Remote, vm: str, *, now_s: float) -> list[CleanFinding]:
     """All findings about ``vm``, in the order of the directories."""
-    seen = survey(remote, vm)
+    seen = survey(remote, vm, now_s=now_s)
     found = [
         *_root_findings(seen),
         *_cache_findings(remote, seen),
@@ -201,6 +205,10 @@ def _lineage_findings(seen: Survey, path: str) -> Iterator[CleanFinding]:
 
 def _unreferenced(lineage: Lineage, root: str, *, memory: bool) -> CleanFinding:
     """A whole directory that no restore point names: of a disk that was removed, or of a first run that failed."""
+    if lineage.fresh_data:
+        message = "objects that no alias names yet, and no restore point"
+        reason = "they may be those of a first backup that runs now"
+        return clean_finding("vdi-directory-fresh", root, message, Action.NONE, reason=reason, certain=False)
     if not lineage.members and not lineage.unreadable and not lineage.orphan_data:
         message = "no disk in it, and no restore point names it"
         return clean_finding("vdi-directory-empty", root, message, Action.DELETE)

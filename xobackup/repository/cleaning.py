@@ -43,9 +43,10 @@ def apply_clean(
 ) -> CleanReport:
     """Do what ``wanted`` (everything proposed, by default) asks for, as far as it is certain now."""
     keys = None if wanted is None else {_key(finding) for finding in wanted}
-    plan = [finding for finding in plan_clean(remote, vm) if finding.action is not Action.NONE]
+    now_s = clock.now_s()
+    plan = [finding for finding in plan_clean(remote, vm, now_s=now_s) if finding.action is not Action.NONE]
     chosen = [finding for finding in plan if keys is None or _key(finding) in keys]
-    cleaner = _Cleaner(remote, vm, quarantine_directory(vm, timestamp_name(int(clock.now_s() * 1000))))
+    cleaner = _Cleaner(remote, vm, quarantine_directory(vm, timestamp_name(int(now_s * 1000))))
     report = CleanReport()
     points_changed = any(_is_point(finding) and finding.certain for finding in chosen)
     if points_changed:

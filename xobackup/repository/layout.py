@@ -10,7 +10,7 @@
     xo-vm-backups/<vm>/vdis/<job>/<live vdi>/.<base name>.merge.json   a merge in progress
     xo-vm-backups/<vm>/vdis/<job>/<live vdi>/.<ts>.vhd.part        ours: a disk being written (file or directory)
     xo-vm-backups/<vm>/.<ts>.xva.part                    ours: an image being written
-    .xobackup/                          ours: digests, verifications, lock holders, notes on memory, quarantine
+    .xobackup/                                           ours: digests, verifications, locks, notes, quarantine
 
 ``<ts>`` is ``%Y%m%dT%H%M%SZ``, UTC, of the restore point's milliseconds; it is also the point's id.
 Source: Xen Orchestra's repository format; it deletes unknown files at the root of a VM's directory, so nothing of
@@ -213,6 +213,21 @@ def digest_name(vm: str, lineage: str, disk: str) -> str:
 def holder_name(vm: str) -> str:
     """Who of ours holds the lock: a note for error messages, never trusted."""
     return f"{PRIVATE}/locks/{checked_uuid('vm', vm)}.json"
+
+
+def lease_directory(vm: str) -> str:
+    """Where the leases of a VM are, on remotes that lock by them."""
+    return f"{PRIVATE}/leases/{checked_uuid('vm', vm)}"
+
+
+def lease_name(vm: str, number: int) -> str:
+    """One lease; names sort by number."""
+    return f"{lease_directory(vm)}/{number:010d}{JSON_SUFFIX}"
+
+
+def begun_directory(vm: str, lineage: str) -> str:
+    """Where it is noted which disks of a lineage were begun, on remotes where a disk has its place from the start."""
+    return f"{PRIVATE}/begun/{checked_uuid('vm', vm)}/{lineage.removeprefix(VDIS + '/')}"
 
 
 def takeover_name(vm: str) -> str:

@@ -79,6 +79,8 @@ class Lineage:
     temporaries: tuple[str, ...] = ()
     orphan_data: tuple[str, ...] = ()
     """Directories under ``data/`` that no alias names."""
+    fresh_data: tuple[str, ...] = ()
+    """Others that may be somebody's work (:mod:`xobackup.repository.begun`)."""
     certain: bool = True
 
     def place_of(self, name: str) -> str:

@@ -21,6 +21,7 @@ from vhd.merge.progress import MergeOptions, Progress
 from vhd.merge.run import MergeResult, apply_merge, resume_merge
 from vhd.merge.state import Step, root_of
 from xobackup.clock import Clock
+from xobackup.repository.begun import forget_begun, forget_settled, settled
 from xobackup.repository.caching import drop_cache, rebuild_cache
 from xobackup.repository.codecs import CODECS
 from xobackup.repository.digest_store import DigestStore
@@ -76,13 +77,13 @@ def lineage_paths(remote: Remote, vm: str) -> list[str]:
     return found
 
 
-def plan_merges(remote: Remote, vm: str) -> ReclaimPlan:
+def plan_merges(remote: Remote, vm: str, *, now_s: float) -> ReclaimPlan:
     """What :func:`run_merges` would begin with; changes nothing. (Resumed merges may lead to more.)"""
     listing, memory = list_points(remote, vm, use_cache=False), noted_memory(remote, vm)
     steps: list[ReclaimStep] = []
     refusals: list[ReclaimRefusal] = []
     for path in lineage_paths(remote, vm):
-        lineage = read_lineage(_workspace(remote, vm, path), path, CODECS)
+        lineage = settled(remote, vm, read_lineage(_workspace(remote, vm, path), path, CODECS), now_s=now_s)
         plan = plan_lineage(lineage, listing, memory=path in memory)
         steps += plan.steps
         refusals += plan.refusals
@@ -108,7 +109,7 @@ def run_merges(
     for name in listing.leftovers:
         check()
         remote.delete(f"{vm_directory(vm)}/{name}", missing_ok=True)
-    take_back_images(remote, vm, listing, check)
+    take_back_images(remote, vm, listing, check, now_s=clock.now_s())
     lineages: dict[str, Lineage] = {}
     memory, paths = noted_memory(remote, vm), lineage_paths(remote, vm)
     for path in sorted(memory - set(paths)):
@@ -186,10 +187,15 @@ class _Merger:
         self._workspace = _workspace(remote, vm, path)
         self._vm = vm
         self._path = path
+        self._clock = clock
         self._check = check
         self._progress = progress
         self._digests = DigestStore(remote, vm, path) if digests else None
-        self._options = MergeOptions(cancel=check, monotonic_s=clock.monotonic_s)
+        self._options = MergeOptions(
+            cancel=check,
+            monotonic_s=clock.monotonic_s,
+            workers_max=max(MergeOptions().workers_max, remote.capabilities.parallel),
+        )
         self.lineage = self._read()
         self._changed = False
         """Since the lineage was read."""
@@ -202,6 +208,7 @@ class _Merger:
         self._look_again()
         if self._digests is not None:
             self._digests.settle(self.lineage)
+        forget_settled(self._workspace.remote, self._vm, self.lineage)
         plan = plan_lineage(self.lineage, listing, memory=memory)
         report.refusals += plan.refusals
         for step in plan.steps:
@@ -219,7 +226,8 @@ class _Merger:
             self._changed = False
 
     def _read(self) -> Lineage:
-        return read_lineage(self._workspace, self._path, CODECS)
+        lineage = read_lineage(self._workspace, self._path, CODECS)
+        return settled(self._workspace.remote, self._vm, lineage, now_s=self._clock.now_s())
 
     def _resume(self, state: str, report: MergeReport) -> None:
         root = root_of(state)
@@ -251,6 +259,8 @@ class _Merger:
         (name,) = step.names
         if step.kind is StepKind.LITTER:
             self._workspace.delete_tree(name) if self._is_directory(name) else self._workspace.delete(name)
+            if name in self.lineage.orphan_data and not self._workspace.remote.capabilities.atomic_rename:
+                forget_begun(self._workspace.remote, self._vm, self._path, name)
         else:
             self._delete(name)
         report.steps.append(step)

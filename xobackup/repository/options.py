@@ -29,6 +29,8 @@ class RepositoryOptions:
     """Listings may believe a verified ``cache.json.gz`` instead of reading every JSON."""
     lock_refresh_s: float = 2.0
     """How often a held lock is refreshed: well under the ten seconds after which it is stale."""
+    lease_refresh_s: float = 10.0
+    """The same of a lease, where a remote has those instead: well under the minute after which one is stale."""
 
 
 def as_directory(virtual_size_bytes: int, *, vhd_directory: bool) -> bool:

@@ -20,6 +20,7 @@ from vhd.errors import VhdError
 from vhd.parents import parent_names
 from vhd.reader import VhdFile
 from vhd.workspace import open_disk
+from xobackup.repository.begun import forget_begun
 from xobackup.repository.caching import drop_cache, write_cache
 from xobackup.repository.codecs import CODECS
 from xobackup.repository.draft import complete, encode
@@ -47,6 +48,7 @@ class _Planned:
     """One disk of the point: where it is, and where it goes."""
 
     ref: str
+    lineage: str
     workspace: RemoteWorkspace
     name: str
     part: str | None
@@ -82,6 +84,8 @@ def publish(remote: Remote, vm: str, draft: Mapping[str, Any], *, check: Callabl
     check()
     for disk in planned:
         _announce(disk)
+        if is_alias(disk.name) and not remote.capabilities.atomic_rename:
+            forget_begun(remote, vm, disk.lineage, data_name(disk.name))
     check()
     drop_cache(remote, vm)
     try:
@@ -128,7 +132,7 @@ class _Publication:
         if str(member.uuid) != expected:
             raise Refused("disk-uuid", path, f"expected the snapshot's uuid {expected}, found {member.uuid}")
         _check_place(read_lineage(workspace, directory, CODECS), member, path)
-        return _Planned(ref=ref, workspace=workspace, name=base, part=part, member=member)
+        return _Planned(ref=ref, lineage=directory, workspace=workspace, name=base, part=part, member=member)
 
     def _uuid(self, ref: str) -> str:
         vdis = self.draft.get("vdis")

@@ -16,11 +16,12 @@ from xobackup.repository.coverage import VmAges, read_ages
 from xobackup.repository.disks import open_point_disk
 from xobackup.repository.errors import BadMetadata, Encrypted, PointNotFound, RepositoryError
 from xobackup.repository.findings import CleanFinding
+from xobackup.repository.inflight import InFlight
 from xobackup.repository.json_text import parse_object
 from xobackup.repository.layout import VM_BACKUPS, checked_uuid, is_uuid, lineage_path, point_id, vm_directory
 from xobackup.repository.lineage import Lineage, read_lineage
 from xobackup.repository.listing import PointListing, list_points
-from xobackup.repository.lock import DirectoryLock
+from xobackup.repository.locking import lock_for
 from xobackup.repository.merging import plan_merges
 from xobackup.repository.metadata import RestorePoint
 from xobackup.repository.options import RepositoryOptions
@@ -46,6 +47,8 @@ class Repository:
         if not remote.capabilities.random_access:
             self.options = replace(self.options, vhd_directory=True)
         self._clock = clock
+        parallel = remote.capabilities.parallel
+        self._in_flight = InFlight(parallel) if parallel > 1 else None
         self._plain = False
 
     def vms(self) -> list[str]:
@@ -83,12 +86,12 @@ class Repository:
     def merge_plan(self, vm: str) -> ReclaimPlan:
         """What there is to merge or delete, without a lock: a look, not a decision."""
         self._refuse_encrypted()
-        return plan_merges(self.remote, checked_uuid("vm", vm))
+        return plan_merges(self.remote, checked_uuid("vm", vm), now_s=self._clock.now_s())
 
     def clean_plan(self, vm: str) -> list[CleanFinding]:
         """What lies about in a VM's directory, without a lock: a look, not a decision."""
         self._refuse_encrypted()
-        return plan_clean(self.remote, checked_uuid("vm", vm))
+        return plan_clean(self.remote, checked_uuid("vm", vm), now_s=self._clock.now_s())
 
     def verify(
         self, vm: str, *, points: Iterable[str] | None = None, options: VerifyOptions | None = None
@@ -125,17 +128,19 @@ class Repository:
         ``check`` is asked while waiting for it, and raises to give up.
         """
         self._refuse_encrypted()
-        lock = DirectoryLock(
+        held = lock_for(
             self.remote,
             vm,
             clock=self._clock,
+            options=self.options,
             timeout_s=timeout_s,
-            refresh_s=self.options.lock_refresh_s,
             purpose=purpose,
             check=check,
         )
-        with lock:
-            yield VmDirectory(self.remote, vm, lock, clock=self._clock, options=self.options)
+        with held as lock:
+            yield VmDirectory(
+                self.remote, vm, lock, clock=self._clock, options=self.options, in_flight=self._in_flight
+            )
 
     def pools(self) -> PoolBackups:
         """Backups of pools' own databases, and what Xen Orchestra keeps beside them."""

@@ -11,6 +11,7 @@ from vhd.codec import Codec
 from xobackup.clock import Clock
 from xobackup.repository.adaptive import AdaptiveZstd
 from xobackup.repository.base import BaseRefusal, Tip, find_base, tip_of
+from xobackup.repository.begun import BegunDisk
 from xobackup.repository.caching import drop_cache, rebuild_cache
 from xobackup.repository.clean import plan_clean
 from xobackup.repository.cleaning import CleanReport, apply_clean
@@ -21,8 +22,10 @@ from xobackup.repository.findings import CleanFinding
 from xobackup.repository.images.notes import delete_image, forget_image, note_image
 from xobackup.repository.images.publish import publish_image
 from xobackup.repository.images.writer import ImageResult, ImageWriter
+from xobackup.repository.inflight import InFlight
 from xobackup.repository.layout import (
     checked_uuid,
+    data_name,
     disk_name,
     lineage_path,
     metadata_name,
@@ -32,7 +35,7 @@ from xobackup.repository.layout import (
 )
 from xobackup.repository.lineage import Lineage, read_lineage
 from xobackup.repository.listing import PointListing, list_points
-from xobackup.repository.lock import DirectoryLock
+from xobackup.repository.locking import VmLock
 from xobackup.repository.memory import memory_lineages, note_memory
 from xobackup.repository.merging import MergeProgress, MergeReport, plan_merges, run_merges
 from xobackup.repository.metadata import RestorePoint
@@ -50,13 +53,22 @@ class VmDirectory:
     """One VM's directory, from :meth:`Repository.lock`; only valid while the lock is held."""
 
     def __init__(
-        self, remote: Remote, vm: str, lock: DirectoryLock, *, clock: Clock, options: RepositoryOptions
+        self,
+        remote: Remote,
+        vm: str,
+        lock: VmLock,
+        *,
+        clock: Clock,
+        options: RepositoryOptions,
+        in_flight: InFlight | None = None,
     ) -> None:
+        """``in_flight``: shared by all VMs of the repository, where several requests at a time are worth while."""
         self.vm = vm
         self.lock = lock
         self._remote = remote
         self._clock = clock
         self._options = options
+        self._in_flight = in_flight
 
     def points(self) -> PointListing:
         """The restore points, every JSON read: what decisions that delete are made from."""
@@ -123,19 +135,24 @@ class VmDirectory:
             zstd=self._zstd(),
         )
         digests = DigestStore(self._remote, self.vm, path) if self._options.digests else None
-        return DiskWriter(workspace, spec, digests=digests, check=self.lock.check)
+        placed = spec.directory and not self._remote.capabilities.atomic_rename
+        begun = BegunDisk(remote=self._remote, vm=self.vm, lineage=path, data=data_name(name)) if placed else None
+        return DiskWriter(
+            workspace, spec, digests=digests, check=self.lock.check, begun=begun, in_flight=self._in_flight
+        )
 
     def note_memory(self, job_id: str, vdi_uuid: str) -> None:
         """Say that the disk about to begin is the memory of a VM: nothing will continue it."""
         self.lock.check()
         note_memory(self._remote, self.vm, lineage_path(checked_uuid("job", job_id), checked_uuid("disk", vdi_uuid)))
 
-    def begin_image(self, timestamp_ms: int) -> ImageWriter:
-        """Begin to write the image of the full backup of ``timestamp_ms``."""
+    def begin_image(self, timestamp_ms: int, *, bound_bytes: int | None = None) -> ImageWriter:
+        """Begin to write the image of the full backup of ``timestamp_ms``. ``bound_bytes``: what its disks hold at
+        most."""
         self.lock.check()
         point = timestamp_name(timestamp_ms)
         refuse_taken(self._remote, self.vm, point)
-        return ImageWriter(self._remote, self.vm, point, check=self.lock.check)
+        return ImageWriter(self._remote, self.vm, point, check=self.lock.check, bound_bytes=bound_bytes)
 
     def publish_image(self, draft: Mapping[str, Any], image: ImageResult) -> RestorePoint:
         """Publish the full backup that ``draft`` describes; its image is finished. ``size`` and ``xva`` are taken
@@ -186,7 +203,7 @@ class VmDirectory:
 
     def merge_plan(self) -> ReclaimPlan:
         """What :meth:`merge` would do, and what it would leave alone and why."""
-        return plan_merges(self._remote, self.vm)
+        return plan_merges(self._remote, self.vm, now_s=self._clock.now_s())
 
     def merge(
         self,
@@ -218,7 +235,7 @@ class VmDirectory:
 
     def clean_plan(self) -> list[CleanFinding]:
         """Everything that lies about, with reasons and proposals; changes nothing."""
-        return plan_clean(self._remote, self.vm)
+        return plan_clean(self._remote, self.vm, now_s=self._clock.now_s())
 
     def clean_apply(self, wanted: Collection[CleanFinding] | None = None) -> CleanReport:
         """Do what ``wanted`` (by default everything) proposes, as far as it is certain now."""

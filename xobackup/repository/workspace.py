@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from remotes import faces
 from remotes.contract import Buffer, Entry, ReadableFile, Remote, WritableFile
 from remotes.errors import Corrupt, NotFound
 from remotes.names import is_temporary, join
@@ -47,6 +48,13 @@ class RemoteWorkspace:
 
     def move(self, old: str, new: str) -> None:
         self.remote.rename(self.path(old), self.path(new), replace=True)
+
+    @property
+    def moves_by_copy(self) -> bool:
+        return not self.remote.capabilities.atomic_rename
+
+    def copy(self, old: str, new: str) -> None:
+        faces.copy(self.remote, self.path(old), self.path(new))
 
     def move_to_new(self, old: str, new: str) -> None:
         """Rename a file or directory onto a name that must not exist."""

@@ -25,10 +25,12 @@ from vhd.footer import DiskType, new_footer
 from vhd.layout import ParentLink
 from vhd.timestamps import to_vhd
 from xobackup.repository.base_disk import BaseDisk
+from xobackup.repository.begun import BegunDisk
 from xobackup.repository.codecs import ZstdCodec, codec_of
 from xobackup.repository.digest_store import DigestStore
 from xobackup.repository.digests import DigestRecorder
 from xobackup.repository.errors import Refused
+from xobackup.repository.inflight import InFlight
 from xobackup.repository.layout import ALIAS_SUFFIX, checked_disk_uuid, data_name, part_name
 from xobackup.repository.workspace import RemoteWorkspace
 
@@ -93,13 +95,19 @@ class DiskWriter:
         *,
         digests: DigestStore | None,
         check: Callable[[], None],
+        begun: BegunDisk | None = None,
+        in_flight: InFlight | None = None,
     ) -> None:
+        """``begun``: the note to put before the first object, where a disk has its place from the start.
+        ``in_flight``: blocks are written by other threads while the next ones come."""
         self.spec = spec
         self._workspace = workspace
         self._digests = digests
         self._check = check
         self._recorder = DigestRecorder()
         self._part = part_of(workspace, spec.name)
+        self._begun = begun
+        self._flight = in_flight.begin() if in_flight is not None else None
         self._file: WritableFile | None = None
         self._done = False
         checked_disk_uuid("snapshot", spec.snapshot_uuid)
@@ -117,12 +125,17 @@ class DiskWriter:
 
     def write_block(self, block: Block) -> None:
         """Write one block and note its digest."""
-        self._writer.write_block(block)
+        if self._flight is not None and isinstance(self._writer, VhdDirectoryWriter):
+            self._flight.send(self._writer.later(block))
+        else:
+            self._writer.write_block(block)
         if self._digests is not None:
             self._recorder.add_block(block)
 
     def finish(self) -> DiskResult:
         """Make the disk durable. It stays invisible until it is published."""
+        if self._flight is not None:
+            self._flight.land()
         self._check()
         length = self._writer.finish()
         if self._file is not None:
@@ -150,6 +163,8 @@ class DiskWriter:
 
         A disk that has its name already is let be: a restore point may name it.
         """
+        if self._flight is not None:
+            self._flight.abandon()
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -157,6 +172,8 @@ class DiskWriter:
             return
         if self.spec.directory:
             self._workspace.delete_tree(self._part)
+            if self._begun is not None:
+                self._begun.forget()
         else:
             self._workspace.delete(self._part)
         if self._done and self._digests is not None:
@@ -173,6 +190,8 @@ class DiskWriter:
         )
         parent = None if base is None else ParentLink(name=base.name, uuid=base.uuid)
         if spec.directory:
+            if self._begun is not None:
+                self._begun.note()
             self._workspace.delete_tree(self._part)
             name = spec.codec if base is None or base.codec is None else base.codec
             codec = spec.zstd if name == spec.zstd.name else codec_of(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,17 +26,21 @@ def demo(
     directory: Annotated[
         Path | None, typer.Option("--directory", "-d", help="Work here and keep everything; must be empty.")
     ] = None,
+    remote: Annotated[
+        str, typer.Option("--remote", "-r", help="local, s3 (an emulator is started), or the URL of an empty place.")
+    ] = "local",
     runs: Annotated[int, typer.Option("--runs", min=4, max=100, help="Backups per VM.")] = 6,
     seed: Annotated[int, typer.Option("--seed", help="Another seed, another workload.")] = 0,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show every event of every run.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Start a simulated pool, back up two VMs under load past their retention, crash, recover, restore, compare."""
+    from xobackup.cli.demo.place import repository_url
     from xobackup.cli.demo.story import Story
 
     output = Output(as_json=as_json)
-    with _place(directory) as place:
-        summary = Story(output, place, runs=runs, seed=seed, verbose=verbose).tell()
+    with _place(directory) as place, repository_url(remote, place) as url:
+        summary = Story(output, place, url, runs=runs, seed=seed, verbose=verbose).tell()
     output.record("demo", {**summary.as_data(), "directory": str(directory) if directory else None})
     output.say("")
     for line in summary.lines():
@@ -45,14 +50,14 @@ def demo(
 
 
 def merge_and_die(
-    repository: Annotated[str, typer.Argument()],
     vm: Annotated[str, typer.Argument()],
     blocks: Annotated[int, typer.Argument(min=1)],
 ) -> None:
     """Merge, and be killed by SIGKILL after so many blocks."""
+    from xobackup.cli.demo.crash import URL_VARIABLE
     from xobackup.cli.demo.crash import merge_and_die as die
 
-    die(repository, vm, blocks)
+    die(os.environ[URL_VARIABLE], vm, blocks)
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from xobackup.repository.merging import MergeProgress
 
 TIMEOUT_S = 120
+URL_VARIABLE = "XOBACKUP_DEMO_URL"
 
 
 def merge_and_die(url: str, vm: str, blocks: int) -> None:
@@ -32,8 +33,9 @@ def merge_and_die(url: str, vm: str, blocks: int) -> None:
 
 def kill_a_merge(url: str, vm: str, blocks: int) -> str:
     """Run :func:`merge_and_die` in a process of its own; what went otherwise than planned, else nothing."""
-    command = [sys.executable, "-m", "xobackup", "demo-merge-and-die", url, vm, str(blocks)]
-    done = subprocess.run(command, check=False, timeout=TIMEOUT_S, capture_output=True)
+    command = [sys.executable, "-m", "xobackup", "demo-merge-and-die", vm, str(blocks)]
+    environment = {**os.environ, URL_VARIABLE: url}  # it may hold a secret, and everybody sees the command
+    done = subprocess.run(command, check=False, timeout=TIMEOUT_S, capture_output=True, env=environment)
     if done.returncode == -signal.SIGKILL:
         return ""
     return (

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from remotes.url import parse_url
 from xobackup.cli.demo.crash import kill_a_merge
 from xobackup.cli.errors import Outcome
 from xobackup.cli.exits import Exit
@@ -118,7 +119,8 @@ class Truth:
 class Story:
     """See the module's head."""
 
-    def __init__(self, output: Output, place: Path, *, runs: int, seed: int, verbose: bool) -> None:
+    def __init__(self, output: Output, place: Path, url: str, *, runs: int, seed: int, verbose: bool) -> None:
+        """``url``: of an empty repository."""
         self._output = output
         self._place = place
         self._runs = runs
@@ -126,13 +128,12 @@ class Story:
         self._verbose = verbose
         self._clock = SystemClock()
         self._truth = Truth()
-        self._summary = Summary(repository=str(place / "repository"))
-        self._url = f"file://{place / 'repository'}"
+        self._url = url
+        self._summary = Summary(repository=parse_url(url).redacted)
 
     def tell(self) -> Summary:
         """All of it."""
         began_s = self._clock.monotonic_s()
-        (self._place / "repository").mkdir()
         with (
             SimPool.start(
                 self._place / "pool", spec=POOL, seed=self._seed, options=Options(auto_gc_s=GC_AFTER_S)

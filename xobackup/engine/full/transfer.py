@@ -128,7 +128,7 @@ class ArchiveTransfer:
                     raise NoRoom(f"{name}: {room.doubt}")
                 if room.doubt:
                     self._warn(room.doubt, name)
-                writers[name] = target.begin_image(timestamp_ms=self._timestamp_ms)
+                writers[name] = target.begin_image(timestamp_ms=self._timestamp_ms, bound_bytes=plan.bound_bytes)
             except SINK_ERRORS as error:
                 self.outcome.dropped[name] = error
         self._require(writers)

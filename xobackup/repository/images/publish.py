@@ -3,7 +3,8 @@
 Order, each step durable before the next: the part is judged (its length, and whether Xen Orchestra would take it); a
 note is put; the part is renamed; the checksum is put, unless the storage authenticates what it gives (Xen Orchestra
 writes none on encrypted remotes either); the JSON is put where none was; the note is removed. A crash
-before the JSON leaves an image with a note: the next run deletes it.
+before the JSON leaves an image with a note: the next run deletes it. Where files
+cannot be renamed the image has its name already, and its note.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from xobackup.repository.draft import complete_full, encode
 from xobackup.repository.errors import Refused
 from xobackup.repository.images.checksum import pack_checksum
 from xobackup.repository.images.notes import forget_image, note_image
-from xobackup.repository.images.writer import ImageResult
+from xobackup.repository.images.writer import ImageResult, hidden
 from xobackup.repository.layout import (
     CHECKSUM_SUFFIX,
     image_name,
@@ -42,17 +43,19 @@ def publish_image(
     refuse_taken(remote, vm, point)
     if image.path != image_name(point):
         raise Refused("image-name", image.path, f"expected the image of {point}")
-    part, path = f"{vm_directory(vm)}/{image_part_name(point)}", f"{vm_directory(vm)}/{image.path}"
+    path = f"{vm_directory(vm)}/{image.path}"
+    part = f"{vm_directory(vm)}/{image_part_name(point)}" if hidden(remote) else path
     _judge(remote, part, image)
     metadata = complete_full(draft, name, image=image.path, size=image.size_bytes)
     raw = encode(metadata, name)
     published = point_from(metadata, vm=vm, name=name)
     check()
-    note_image(remote, vm, image.path)
-    try:
-        remote.rename(part, path)
-    except AlreadyExists:
-        raise Refused("image-taken", path, "there is an image of this second already") from None
+    if part != path:
+        note_image(remote, vm, image.path)
+        try:
+            remote.rename(part, path)
+        except AlreadyExists:
+            raise Refused("image-taken", path, "there is an image of this second already") from None
     if not remote.capabilities.authenticated:
         remote.put(path + CHECKSUM_SUFFIX, pack_checksum(image.md5))
     check()

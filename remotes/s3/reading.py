@@ -1,0 +1,131 @@
+"""Objects and ranges of them. A connection that breaks is resumed where it broke, on the same version."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import Any
+
+from remotes import errors
+from remotes.s3.keys import Keys
+from remotes.s3.requester import Requester
+
+
+class _Fetch:
+    """The bytes ``start`` to the end of ``view`` of one object, on their way."""
+
+    def __init__(self, requester: Requester, key: str, name: str) -> None:
+        self._requester = requester
+        self._key = key
+        self._name = name
+        self.etag = ""
+
+    def begin(self, limit_bytes: int | None) -> tuple[Any, int]:
+        """Ask for the whole object: its body and its length."""
+        answer = self._requester.once("get_object", self._name, Key=self._key)
+        size = int(answer["ContentLength"])
+        self.etag = str(answer.get("ETag") or "")
+        if limit_bytes is not None and size > limit_bytes:
+            answer["Body"].close()
+            raise errors.TooLarge(self._requester.url, self._name, limit_bytes=limit_bytes, found_bytes=size)
+        return answer["Body"], size
+
+    def resume(self, start: int, end: int) -> Any:
+        """Ask for a range: its body."""
+        only = {"IfMatch": self.etag} if self.etag else {}
+        answer = self._requester.once(
+            "get_object", self._name, Key=self._key, Range=f"bytes={start}-{end - 1}", **only
+        )
+        if int(answer["ContentLength"]) != end - start:  # rclone calls a part 200, not 206
+            answer["Body"].close()
+            raise errors.NotSupported(self._requester.url, self._name, "the store does not give ranges of an object")
+        self.etag = self.etag or str(answer.get("ETag") or "")
+        return answer["Body"]
+
+    def fill(self, body: Any, view: memoryview) -> int:
+        """Read into ``view`` until it is full or the body ends or breaks; returns how much came."""
+        done = 0
+        with closing(body):
+            while done < len(view):
+                try:
+                    count = self._requester.reading(lambda: body.readinto(view[done:]), self._name)  # noqa: B023
+                except errors.RemoteError:
+                    break
+                if not count:
+                    break
+                done += count
+        self._requester.received(done)
+        return done
+
+
+def get_object(requester: Requester, keys: Keys, name: str, limit_bytes: int | None) -> bytes:
+    """The whole object, of one version."""
+    fetch = _Fetch(requester, keys.key(name), name)
+    content = bytearray()
+    done = 0
+
+    def go_on() -> None:
+        nonlocal content, done
+        if not done:
+            body, size = fetch.begin(limit_bytes)
+            content = bytearray(size)
+        else:
+            try:
+                body = fetch.resume(done, len(content))
+            except errors.AlreadyExists:  # the condition: another version has taken its place
+                done = 0
+                raise _cut(requester, name, "the object was replaced while it was read") from None
+        done += fetch.fill(body, memoryview(content)[done:])
+        if done < len(content):
+            raise _cut(requester, name, f"the connection ended after {done} of {len(content)} bytes")
+
+    requester.persist(go_on)
+    return bytes(content)
+
+
+class S3File:
+    """An object open for reading at any offset; several threads may. It stays the version it was when opened."""
+
+    def __init__(self, requester: Requester, keys: Keys, name: str) -> None:
+        self._requester = requester
+        self._key = keys.key(name)
+        self._name = name
+        found = requester.call("head_object", name, Key=self._key)
+        self._size = int(found["ContentLength"])
+        self._etag = str(found.get("ETag") or "")
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def size(self) -> int:
+        return self._size
+
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        """One request, more only when the connection breaks."""
+        view = buffer.cast("B")[: max(0, self._size - offset)]
+        done = 0
+        fetch = _Fetch(self._requester, self._key, self._name)
+        fetch.etag = self._etag
+
+        def go_on() -> None:
+            nonlocal done
+            try:
+                body = fetch.resume(offset + done, offset + len(view))
+            except errors.AlreadyExists:
+                problem = "the object was replaced while it was open"
+                raise errors.Unavailable(self._requester.url, self._name, problem, transient=False) from None
+            done += fetch.fill(body, view[done:])
+            if done < len(view):
+                told = f"the connection ended after {done} of {len(view)} bytes"
+                raise _cut(self._requester, self._name, told)
+
+        if view:
+            self._requester.persist(go_on)
+        return len(view)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+def _cut(requester: Requester, name: str, problem: str) -> errors.RemoteError:
+    return errors.Unavailable(requester.url, name, problem, transient=True)
