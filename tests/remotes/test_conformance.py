@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from remotes import errors
-from remotes.clock import Clock
+from remotes.clock import Clock, SystemClock
 from remotes.conformance import PROMISES, Promise, run_conformance, run_promise, scratch_of
 from remotes.contract import Buffer, Entry, Remote
 from remotes.encryption.aead import Algorithm
@@ -22,6 +22,7 @@ from remotes.local import LocalRemote
 from remotes.memory import MemoryRemote
 from remotes.retrying import RetryingRemote
 from xotest.mounts import loop
+from xotest.s3.memory import MemoryS3
 
 IMPLEMENTATIONS = {
     "memory": lambda path: MemoryRemote(),
@@ -34,6 +35,7 @@ IMPLEMENTATIONS = {
         LocalRemote(path), ChunkedObjects(b"k" * 32, Algorithm.AES_256_GCM, b"r" * 16)
     ),
     "faulty": lambda path: FaultyRemote(LocalRemote(path), Faults()),
+    "s3 in memory": lambda path: MemoryS3(SystemClock(), page=50).remote(),
 }
 
 

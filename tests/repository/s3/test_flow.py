@@ -28,9 +28,10 @@ def back_up_and_check(remote, guest: Guest) -> None:
 
 
 @pytest.mark.slow
-def test_restore_points_come_and_go_on_real_stores(s3_store: Store) -> None:
-    bucket = s3_store.bucket()
-    remote = RetryingRemote(open_remote(s3_store.url(bucket, "deep/dir")))
+def test_restore_points_come_and_go_on_a_real_store(radosgw_stores: tuple[Store, Store]) -> None:
+    store = radosgw_stores[0]
+    bucket = store.bucket()
+    remote = RetryingRemote(open_remote(store.url(bucket, "deep/dir")))
     guest = Guest(FakeClock(NOW_S))
     back_up_and_check(remote, guest)
     points = guest.repository(remote).points(VM).points
@@ -38,7 +39,7 @@ def test_restore_points_come_and_go_on_real_stores(s3_store: Store) -> None:
         directory.delete_points([point.id for point in points[:1]])
         directory.merge()
     guest.check(remote, litter=False, merges=False)
-    client = s3_store.client()
+    client = store.client()
     assert not client.list_multipart_uploads(Bucket=bucket).get("Uploads")
     keys = {each["Key"] for each in client.list_objects_v2(Bucket=bucket)["Contents"]}
     assert all(key.startswith("deep/dir/") for key in keys)
