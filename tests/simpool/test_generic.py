@@ -64,7 +64,9 @@ def test_the_language_of_where(expression: str, count: int, client: SimClient) -
     assert len(client.call("VM.get_all_records_where", expression)) == count
 
 
-@pytest.mark.parametrize("expression", ["", "field", "(true", "true true", 'field "x" "y"', "§", "(true and)"])
+@pytest.mark.parametrize(
+    "expression", ["", "field", "(true", "true true", 'field "x" "y"', "§", "(true and)", "not " * 9000 + "true"]
+)
 def test_a_broken_expression_is_an_invalid_value(expression: str, client: SimClient) -> None:
     with pytest.raises(RpcFailure) as caught:
         client.call("VM.get_all_records_where", expression)

@@ -106,3 +106,38 @@ def test_void_is_the_empty_string_and_integers_are_numbers(client: SimClient, po
     assert record["HVM_shadow_multiplier"] == 1.0
     assert record["is_a_template"] is False
     assert record["snapshot_time"] == "19700101T00:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [(b"\xff\xfe", "??"), (b"a\\ud800b", "a?b"), (b"\\u0000", "?"), (b"ok \\u0007", "ok ?")],
+)
+def test_text_that_xml_cannot_carry_is_refused_by_name(
+    client: SimClient, pool: SimPool, sent: bytes, told: str
+) -> None:
+    """Kept, it would break every answer in XML, and the dump of the database."""
+    vm = pool.vm_named("guest")
+    call = b'{"jsonrpc":"2.0","id":1,"method":"VM.set_name_label","params":["%s","%s","%s"]}'
+    answer = json.loads(post(client, call % (client.session.encode(), vm.encode(), sent)).body)
+    assert (answer["error"]["message"], answer["error"]["data"]) == ("INVALID_VALUE", ["name_label", told])
+    key = b'{"jsonrpc":"2.0","id":1,"method":"VM.set_platform","params":["%s","%s",{"%s":"x"}]}'
+    answer = json.loads(post(client, key % (client.session.encode(), vm.encode(), sent)).body)
+    assert answer["error"]["message"] == "INVALID_VALUE"
+    assert client.call("VM.get_name_label", vm) == "guest"
+
+
+def test_integers_have_64_bits(client: SimClient, pool: SimPool) -> None:
+    vdi = pool.vdis_of(pool.vm_named("guest"))[0]
+    found = ask(client, jsonrpc="2.0", method="VDI.resize", params=[client.session, vdi, 1 << 63], id=1)
+    assert found["error"]["message"] == "FIELD_TYPE_ERROR"
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"jsonrpc":"2.0","id":1,"method":"x","params":' + b"[" * 50_000])
+def test_a_body_of_brackets_is_refused_like_any_other(client: SimClient, body: bytes) -> None:
+    assert post(client, body).status == 500
+
+
+@pytest.mark.parametrize("length", ["²", "-5", "0x10", ""])
+def test_a_length_that_is_no_number_is_no_length(client: SimClient, length: str) -> None:
+    head = f"POST /jsonrpc HTTP/1.1\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+    assert client.send_raw(head.encode("latin-1") + b"{}").status == 500

@@ -52,6 +52,13 @@ def test_a_timeout_must_be_a_double(client: SimClient) -> None:
     assert ask(client, "event_from", client.session, ["pool"], "", 1.0)["Value"]["events"][0]["class"] == "pool"
 
 
+def test_values_too_deep_in_each_other_are_an_http_error(client: SimClient) -> None:
+    deep = "<value><array><data>" * 3000 + "</data></array></value>" * 3000
+    call = f"<methodCall><methodName>pool.get_all</methodName><params><param>{deep}</param></params></methodCall>"
+    headers = {"Content-Length": str(len(call)), "Connection": "close"}
+    assert client.exchange("POST", "/", {}, headers, call.encode()).status == 500
+
+
 def test_a_body_that_is_no_call_is_an_http_error(client: SimClient) -> None:
     answer = client.exchange("POST", "/", {}, {"Content-Length": "2", "Connection": "close"}, b"{}")
     assert answer.status == 500 and b"Additional information" in answer.body

@@ -28,6 +28,11 @@ _DATE = re.compile(
 )
 
 
+INT_LIMIT = 1 << 63
+_UNPRINTABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What XML cannot carry, among it bytes that were no UTF-8 (as surrogates)."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Type:
     """One type. ``kind``: a scalar's name, or enum, ref, record, set, map, option; ``of``: what is inside."""
@@ -114,7 +119,8 @@ def _parse_braces(inside: str, kind: Type) -> Any:
 
 
 def check_value(value: Any, kind: Type, field: str, enums: dict[str, list[str]]) -> Any:
-    """``value`` as a record keeps it. Raises ``FIELD_TYPE_ERROR`` when it is of another type."""
+    """``value`` as a record keeps it. Raises ``FIELD_TYPE_ERROR`` when it is of another type, and ``INVALID_VALUE``
+    for text that is no UTF-8 or that XML cannot carry."""
     wrong = Failure("FIELD_TYPE_ERROR", field)
     match kind.kind:
         case "int":
@@ -132,6 +138,7 @@ def check_value(value: Any, kind: Type, field: str, enums: dict[str, list[str]])
         case "map":
             if not isinstance(value, dict):
                 raise wrong
+            _printable("".join(value), field)
             return {str(key): check_value(item, kind.of[1], field, enums) for key, item in value.items()}
         case "record":
             if not isinstance(value, dict):
@@ -139,16 +146,23 @@ def check_value(value: Any, kind: Type, field: str, enums: dict[str, list[str]])
             return value
         case "option":
             return value
+    if isinstance(value, str):
+        _printable(value, field)
     return _text(value, kind, wrong, enums)
+
+
+def _printable(text: str, field: str) -> None:
+    if _UNPRINTABLE.search(text):
+        raise Failure("INVALID_VALUE", field, _UNPRINTABLE.sub("?", text))
 
 
 def _integer(value: Any, wrong: Failure) -> int:
     if isinstance(value, bool):
         raise wrong
-    if isinstance(value, int):
-        return value
     if isinstance(value, float) and value.is_integer():
-        return int(value)
+        value = int(value)
+    if isinstance(value, int) and -INT_LIMIT <= value < INT_LIMIT:
+        return value
     raise wrong
 
 

@@ -25,7 +25,10 @@ def parse_where(text: str) -> Test:
     """A predicate over records. Raises ``INVALID_VALUE`` for what cannot be parsed."""
     tokens = _tokens(text)
     parser = _Parser(text, tokens)
-    test = parser.expression()
+    try:
+        test = parser.expression()
+    except RecursionError:
+        raise parser.wrong() from None
     if parser.rest:
         raise parser.wrong()
     return test

@@ -23,7 +23,7 @@ from xobackup.simpool.values import Type, parse_type
 
 DEPTH_MAX = 64
 _SCALARS = frozenset({"string", "int", "i4", "i8", "boolean", "double", "dateTime.iso8601", "base64", "nil"})
-_TEXT = re.compile(r"-?\d+")
+_TEXT = re.compile(r"-?[0-9]{1,19}")
 _EVENTS = parse_type("event record set")
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f]")
 

@@ -48,8 +48,8 @@ class JsonRpc:
 
 def _parse(body: bytes) -> dict[str, Any]:
     try:
-        call = json.loads(body)
-    except ValueError as error:
+        call = json.loads(body.decode("utf-8", "surrogateescape"))
+    except (ValueError, RecursionError) as error:
         raise Malformed(f"Malformed JSON: {error}") from error
     if not isinstance(call, dict) or not isinstance(call.get("method"), str):
         raise Malformed("Malformed method request: method")

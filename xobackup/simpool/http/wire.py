@@ -56,7 +56,7 @@ class Request:
     @property
     def content_length(self) -> int | None:
         text = self.headers.get("content-length", "")
-        return int(text) if text.isdigit() else None
+        return int(text) if text.isascii() and text.isdigit() else None
 
     def param(self, name: str) -> str | None:
         """A parameter, from the query or else from the cookie."""

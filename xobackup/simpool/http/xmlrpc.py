@@ -38,6 +38,8 @@ class XmlRpc:
             raise Malformed(str(error)) from error
         try:
             inside = self._call(method, params)
+        except RecursionError as error:
+            raise Malformed("values too deep in each other") from error
         except Failure as failure:
             details = failure.details
             if failure.code == "MESSAGE_METHOD_UNKNOWN" and self._dispatcher.lacks_async(method):
