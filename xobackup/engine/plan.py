@@ -12,6 +12,7 @@ from typing import Any
 
 from xobackup.engine.base import RemoteTip, Route, plan_routes
 from xobackup.engine.full.plan import ArchivePlan, archive_data, plan_archive
+from xobackup.engine.hooks.guest import guest_tag
 from xobackup.engine.job import FULL, Job
 from xobackup.engine.reading.ladder import STREAMS, Terms, told
 from xobackup.engine.select import MIGRATING, Skipped, Why, select_disks
@@ -45,6 +46,8 @@ class VmPlan:
     """One VM's plan. ``refusal`` says why it cannot be backed up as things are."""
 
     vm: VmView
+    notes: tuple[str, ...] = ()
+    """What the operator should know, and need not mind."""
     disks: tuple[DiskPlan, ...] = ()
     skipped_disks: tuple[Skipped, ...] = ()
     refusal: str = ""
@@ -124,6 +127,7 @@ def plan_vm(
         warnings = (*warnings, *(one.reason for one in short))
     return VmPlan(
         vm=vm,
+        notes=_notes(job, vm, selection.chosen),
         disks=disks,
         skipped_disks=selection.skipped,
         refusal=refusal,
@@ -131,6 +135,12 @@ def plan_vm(
         taking=taking,
         archive=archive,
     )
+
+
+def _notes(job: Job, vm: VmView, disks: tuple[DiskView, ...]) -> tuple[str, ...]:
+    tag = guest_tag(job.guest_hooks, vm)
+    told = [f"its guest is told before and after the snapshot, because of its tag {tag}"] if tag else []
+    return (*told, *(f"{disk.name or disk.vdi_uuid}: {note}" for disk in disks for note in disk.notes))
 
 
 def _disk_plan(job: Job, disk: DiskView, tips: TipsByDisk, terms: Terms) -> DiskPlan:
@@ -231,7 +241,7 @@ def vm_data(plan: VmPlan) -> dict[str, Any]:
         "archive": None if plan.archive is None else archive_data(plan.archive),
         "disks": [_disk_data(disk) for disk in plan.disks],
         "skipped_disks": [asdict(skipped) for skipped in plan.skipped_disks],
-        "notes": [f"{one.disk.name or one.disk.vdi_uuid}: {note}" for one in plan.disks for note in one.disk.notes],
+        "notes": list(plan.notes),
     }
 
 

@@ -9,6 +9,7 @@ import pytest
 from xobackup.engine import events
 from xobackup.engine.hooks.guest import PORT, guest_call, wanted
 from xobackup.engine.hooks.hook import GuestHooks
+from xobackup.engine.run import plan_job
 from xobackup.simpool import SimPool
 from xotest.certificates import Certificate, make_certificate
 from xotest.hook_server import hook_server
@@ -117,6 +118,12 @@ def test_the_secret_never_travels_in_clear(lab: Lab, pool: SimPool) -> None:
         lab.guest_hooks = GuestHooks(secret="s")
         lab.run()
         assert len(guest.asked) == 2 and all("Authorization" not in one.headers for one in guest.asked)
+
+
+def test_the_plan_says_so(lab: Lab, pool: SimPool) -> None:
+    tagged(pool, lab, TAG)
+    (vm,) = plan_job(lab.job(), lab.world()).vms
+    assert any(f"because of its tag {TAG}" in note for note in vm.notes)
 
 
 def test_halted_vms_and_jobs_that_say_no_tell_nobody(lab: Lab, pool: SimPool) -> None:

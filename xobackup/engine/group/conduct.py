@@ -98,7 +98,9 @@ class GroupWork:
             self._judge(attempts)
             if any(attempt.going for attempt in attempts):
                 self._taken(group_id, attempts, span)
-            return _each(attempts, self._export, len(attempts))
+            troubled_first = sorted(attempts, key=lambda one: one.going)  # what they froze is thawed before exports
+            at_a_time = max(self._settings.vms_max, self._consistent.snapshots_max)
+            return _each(troubled_first, self._export, at_a_time)
 
     def _refused(self, turn: Turn) -> Turn:
         return turn if self._failed is None else replace(turn, refusal=turn.refusal or self._failed)
@@ -180,7 +182,7 @@ class GroupWork:
                     self._keep(attempt)
             return attempt.report()
 
-        return _each(unit, one, len(unit))
+        return _each(unit, one, self._settings.vms_max)
 
     def _keep(self, attempt: Attempt) -> None:
         """The snapshot of a member that will be tried again."""

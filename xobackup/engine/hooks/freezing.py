@@ -17,7 +17,7 @@ from xobackup.engine import events
 from xobackup.engine.active import Active, interrupted, marked_active
 from xobackup.engine.errors import Cancelled, HookFailed
 from xobackup.engine.hooks.facts import Facts
-from xobackup.engine.hooks.guest import AFTER, BEFORE, call_guest, wanted
+from xobackup.engine.hooks.guest import AFTER, BEFORE, call_guest, guest_tag, wanted
 from xobackup.engine.hooks.hook import HookResult, When
 from xobackup.engine.hooks.running import run_hooks, tell
 from xobackup.engine.survey import survey
@@ -68,7 +68,7 @@ class Freezing:
         run_hooks(
             self._world, job.hooks, When.BEFORE_SNAPSHOT, self._facts, cancel=self._cancel, results=self._results
         )
-        if _tag(job, vm):
+        if guest_tag(job.guest_hooks, vm):
             self._guest_told = True
             self._tell_guest(vm, BEFORE, self._cancel)
             self._cancel.check()
@@ -112,12 +112,9 @@ class Freezing:
 
 def needed(job: Job, vm: VmView) -> bool:
     """Whether anything is to be done around the snapshot of ``vm``."""
-    return bool(_tag(job, vm)) or any(hook.on in (When.BEFORE_SNAPSHOT, When.AFTER_SNAPSHOT) for hook in job.hooks)
-
-
-def _tag(job: Job, vm: VmView) -> str | None:
-    """The tag by which a running guest wants to be told."""
-    return wanted(vm.tags) if job.guest_hooks.allowed and vm.power_state == "Running" else None
+    return bool(guest_tag(job.guest_hooks, vm)) or any(
+        hook.on in (When.BEFORE_SNAPSHOT, When.AFTER_SNAPSHOT) for hook in job.hooks
+    )
 
 
 def told_guest(context: RunContext, vm: VmView, path: str, cancel: CancelToken | None) -> HookResult:
@@ -150,7 +147,7 @@ def _thaw_leftover(job: Job, world: World, active: Active, context: RunContext |
     if context is not None:
         with contextlib.suppress(XapiError):  # hooks of the operator's need no pool
             vm = survey(context.session, context.pool).vm_view(active.vm_uuid)
-        if vm is not None and _tag(job, vm):
+        if vm is not None and guest_tag(job.guest_hooks, vm):
             told_guest(context, vm, AFTER, None)
     facts = Facts(
         job=job.name,

@@ -21,6 +21,7 @@ from xobackup.xapi.values import is_null
 
 if TYPE_CHECKING:
     from xobackup.engine.cancel import CancelToken
+    from xobackup.engine.view import VmView
     from xobackup.xapi.session import Session
 
 TAG = "xo:notify-on-snapshot"
@@ -40,6 +41,11 @@ def wanted(tags: Iterable[str]) -> str | None:
     """The tag that counts, ``None`` when there is none."""
     matching = [tag for tag in tags if tag == TAG or tag.startswith(f"{TAG}=")]
     return matching[-1] if matching else None
+
+
+def guest_tag(hooks: GuestHooks, vm: VmView) -> str | None:
+    """The tag by which a running guest wants to be told; ``None``: it is not told."""
+    return wanted(vm.tags) if hooks.allowed and vm.power_state == "Running" else None
 
 
 def guest_call(tag: str, networks: Mapping[str, str]) -> GuestCall:
