@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from xobackup.engine import events
+from xobackup.engine import events, keys
 from xobackup.engine.errors import EngineError, IntegrityError
 from xobackup.engine.job import METADATA, Settings
 from xobackup.engine.pools.restore import PoolRestorePlan, plan_pool_restore, restore_pool, try_pool_restore
@@ -163,3 +163,12 @@ def test_a_pool_that_lacks_what_the_dump_names_is_said_so(lab: Lab) -> None:
 
     restored = attempt(lab, restore_pool, plan, connect=connect)
     assert restored.answers and any("1 of the dump's VMs: guest" in problem for problem in restored.problems)
+
+
+def test_a_real_restore_removes_what_dead_runs_left_first_a_trial_does_not(lab: Lab) -> None:
+    name = keys.temporary_name("job", "dead-run")
+    snapshot = lab.pool.call("VM.snapshot", lab.pool.vm_named("renamed"), name)
+    attempt(lab, try_pool_restore, planned(lab))
+    assert snapshot in lab.pool.model.records("VM")
+    attempt(lab, restore_pool, planned(lab), connect=lambda: lab.world().connect(lab.address))
+    assert any(name in event.what for event in lab.journal.of(events.LeftoverCleaned))
