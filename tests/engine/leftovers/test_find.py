@@ -136,6 +136,12 @@ def test_a_task_goes_when_its_run_is_over_or_nobody_has_heard_of_it_for_a_day() 
     assert fate(age_s=90_000, living={RUN}) is Fate.LIVES
 
 
+def test_a_task_that_has_ended_is_xapis_to_forget() -> None:
+    task = {"name_label": keys.task_label(RUN, "export"), "status": "failure"}
+    assert find(seen(tasks={"task": task})) == []
+    assert only(find(seen(tasks={"task": task}, dead={RUN: "it died here"}))).fate is Fate.REMOVE
+
+
 RESTORED = {"other_config": {keys.RUN: RUN}, "blocked_operations": {"start": IMPORTING}, "power_state": "Halted"}
 
 

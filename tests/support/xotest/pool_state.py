@@ -35,12 +35,13 @@ def state_of(pool: SimPool) -> dict[str, Any]:
             "snapshot disks": sum(vdi["is_a_snapshot"] for vdi in vdis.values()),
             "snapshots": sum(vm["is_a_snapshot"] for vm in vms.values()),
             "on control domains": sum(vbd["VM"] in domains for vbd in vbds.values()),
-            "tasks": [
-                task["name_label"]
-                for task in model.records("task").values()
-                if task["name_label"].startswith("xobackup")
-            ],
+            "tasks": [task["name_label"] for task in model.records("task").values() if _is_ours(task)],
         }
+
+
+def _is_ours(task: dict[str, Any]) -> bool:
+    """Of a run of ours and not ended; what has ended the pool forgets by itself."""
+    return bool(task["name_label"].startswith("xobackup")) and task["status"] in ("pending", "cancelling")
 
 
 def marks_of(record: dict[str, Any]) -> dict[str, str]:

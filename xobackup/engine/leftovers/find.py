@@ -16,6 +16,7 @@ from xobackup.engine.taking.owed import mark_of
 
 TASK_KEPT_S = 86400.0
 """XAPI itself forgets pending tasks after that long."""
+ENDED = ("success", "failure", "cancelled")
 AT_REST = ("Halted", "Suspended")
 
 
@@ -53,6 +54,8 @@ def _tasks(judge: Judge) -> Iterator[Leftover]:
         if not run_id:
             continue
         fate, reason = judge.anywhere(run_id)
+        if fate is Fate.OPERATOR and task.get("status") in ENDED:
+            continue  # nothing works on it, and XAPI forgets it within the hour
         age = judge.age_s(task.get("created"))
         if fate is Fate.OPERATOR and age is not None and age > TASK_KEPT_S:
             fate, reason = Fate.REMOVE, "nobody has heard of its run for a day"
