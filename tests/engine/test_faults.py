@@ -370,3 +370,10 @@ def test_a_vm_in_two_pools_is_backed_up_once_and_said_so(lab: Lab) -> None:
     report = lab.run(expect="some-failed", pools=twice)
     assert only(report).outcome is Outcome.OK and "in several pools" in report.problems[0]
     lab.check()
+
+
+def test_a_task_whose_making_was_not_heard_of_is_ended_with_the_run(lab: Lab, pool: SimPool) -> None:
+    pool.faults.lose_answer("task.create")
+    lab.run(expect="failed")
+    assert not [task for task in pool.model.records("task").values() if task["status"] == "pending"]
+    recovers(lab)

@@ -13,6 +13,7 @@ from xobackup.engine.errors import EngineError
 from xobackup.engine.fulls import FullsLimit
 from xobackup.engine.job import Job
 from xobackup.engine.known_remotes import recognise
+from xobackup.engine.leftovers.clean import end_tasks
 from xobackup.engine.leftovers.clean import recover as recover_pool
 from xobackup.engine.reading.means import means_of
 from xobackup.engine.select import Skipped, Why, select_vms
@@ -60,6 +61,8 @@ def open_all(job: Job, world: World, run_id: str, held: ExitStack, *, recover: b
         try:
             session = world.connect(pool.address)
             held.callback(session.close)
+            if recover:
+                held.callback(end_tasks, session, run_id)
             seen = survey(session, pool.name)
             if recover and recover_pool(world, session, seen.pool_uuid):
                 seen = survey(session, pool.name)

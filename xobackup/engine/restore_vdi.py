@@ -21,7 +21,7 @@ from xobackup.engine.active import RESTORE_DISK, Active, marked_active
 from xobackup.engine.cancel import CancelToken
 from xobackup.engine.errors import UsageError
 from xobackup.engine.full.archive_disk import ArchiveDisk
-from xobackup.engine.leftovers.clean import recover
+from xobackup.engine.leftovers.clean import end_tasks, recover
 from xobackup.engine.progress import Meter
 from xobackup.engine.readahead import WORKERS, Padded, ReadAhead
 from xobackup.engine.restore_disk import Written, open_source
@@ -131,6 +131,9 @@ def restore_to_vdi(
                     cancel=world.cancel,
                     workers=1 if isinstance(source, ArchiveDisk) else WORKERS,
                 )
+        except BaseException:
+            end_tasks(session, active.run_id)
+            raise
         finally:
             world.progress.drop(meter)
         return Written(

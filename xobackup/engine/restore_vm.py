@@ -19,7 +19,7 @@ from xobackup.engine.checked import CheckedDisk
 from xobackup.engine.errors import Cancelled, UsageError
 from xobackup.engine.full.restore_vm import ArchiveRestore, one_repository
 from xobackup.engine.leftovers.claim import Claim, touching
-from xobackup.engine.leftovers.clean import recover
+from xobackup.engine.leftovers.clean import end_tasks, recover
 from xobackup.engine.removal import SUSPEND, destroy_vdi
 from xobackup.engine.restore_devices import create_devices, forget_memory, run
 from xobackup.engine.restore_plan import DiskRestore, RestorePlan, Site, VmRequest, plan_vm_restore
@@ -275,6 +275,7 @@ class _Restore:
         """Remove what was created. What cannot be removed now carries our id, and the next start removes it."""
         with contextlib.suppress(XapiError):
             remove_restored(self._session, self._run_id)
+        end_tasks(self._session, self._run_id)
 
 
 def remove_restored(session: Session, run_id: str) -> list[str]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from xobackup.engine import events, keys
 from xobackup.engine.active import RESTORE_DISK, interrupted, living
 from xobackup.engine.leftovers.claim import pool_time_s
-from xobackup.engine.leftovers.find import find
+from xobackup.engine.leftovers.find import ENDED, find
 from xobackup.engine.leftovers.judge import Fate, Kind, Leftover, Seen
 from xobackup.engine.removal import destroy_vdi, detach_from_control_domains, remove_snapshot
 from xobackup.engine.taking.owed import StartFailed, StillGoingDown, mark_of, settle
@@ -121,6 +121,15 @@ def _shutdown(session: Session, one: Leftover) -> None:
     assert mark is not None
     with contextlib.suppress(NotFound):
         settle(session, one.ref, mark)
+
+
+def end_tasks(session: Session, run_id: str) -> None:
+    """At the end of a run: its tasks that have not ended, because the answer that told of them was lost."""
+    with contextlib.suppress(XapiError):  # the pool drops them after a day
+        found = session.call_once("task.get_all_records")
+        for ref, task in found.items() if isinstance(found, dict) else ():
+            if keys.run_of_task(str(task.get("name_label", ""))) == run_id and task.get("status") not in ENDED:
+                discard(session, ref, adopted=False)
 
 
 def _task(session: Session, one: Leftover) -> None:
