@@ -178,6 +178,13 @@ def test_a_restored_vm_only_loses_its_marks() -> None:
     assert (only(found).kind, only(found).key) == (Kind.MARK, keys.RUN)
 
 
+def test_the_memory_of_a_restored_vm_is_no_leftover() -> None:
+    made = vm("new", power_state="Suspended", suspend_VDI="m")
+    memory = {"uuid": "m", "other_config": {keys.RUN: RUN}, "VBDs": []}
+    known: Record = {"vms": {"new": made}, "vdis": {"m": memory}, "dead": {RUN: "died after its last step"}}
+    assert find(seen(**known)) == []
+
+
 def test_copies_that_somebody_made_of_what_is_ours_are_his() -> None:
     config = {keys.JOB: JOB, keys.RUN: RUN, keys.CONTENT_KEY: "x", keys.VM: "uuid of web"}
     copy = {"uuid": "c", "name_label": "copy", "other_config": config, "VBDs": []}

@@ -22,6 +22,7 @@ from xobackup.engine.taking.taken import vdis_of
 from xobackup.xapi.errors import NotFound, XapiError, XapiFailure
 from xobackup.xapi.other_config import set_key
 from xobackup.xapi.task import discard
+from xobackup.xapi.values import is_null
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -179,7 +180,11 @@ def _mark(session: Session, one: Leftover) -> None:
             for turn in range(2):
                 set_key(session, "VM", one.ref, keys.claim_key(one.run_id, turn), None)
             return
-        for vdi_ref, vdi in vdis_of(session, one.ref).items():
+        disks = vdis_of(session, one.ref)
+        memory = session.call("VM.get_suspend_VDI", one.ref)
+        if not is_null(memory):
+            disks[memory] = session.record("VDI", memory)
+        for vdi_ref, vdi in disks.items():
             if vdi["other_config"].get(keys.RUN) == one.run_id:
                 set_key(session, "VDI", vdi_ref, keys.RUN, None)
         set_key(session, "VM", one.ref, keys.RUN, None)

@@ -174,6 +174,7 @@ def _unfinished(judge: Judge, vm_ref: str) -> str:
 
 def _vdis(judge: Judge) -> Iterator[Leftover]:
     """Disks of restores that did not end. A copy that somebody made of a snapshot carries its marks, and is his."""
+    memories = {text_of(vm, "suspend_VDI"): ref for ref, vm in judge.seen.vms.items()}
     for ref, vdi in judge.seen.vdis.items():
         config = map_of(vdi, "other_config")
         run_id = config.get(keys.RUN, "")
@@ -181,7 +182,7 @@ def _vdis(judge: Judge) -> Iterator[Leftover]:
             continue
         holders = [text_of(judge.seen.vbds.get(vbd, {}), "VM") for vbd in vdi.get("VBDs") or ()]
         holders += [vm for vm, record in judge.seen.vms.items() if text_of(record, "suspend_VDI") == ref]
-        holders = [vm for vm in holders if vm and not judge.is_control_domain(vm)]
+        holders = [vm for vm in (*holders, memories.get(ref, "")) if vm and not judge.is_control_domain(vm)]
         if holders and any(_unfinished(judge, vm) != run_id for vm in holders):
             continue  # a VM's that has nothing to do with the restore, or is whole
         maker = holders[0] if holders else _maker(judge, run_id)
