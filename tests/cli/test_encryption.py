@@ -214,3 +214,26 @@ def test_keys_are_never_given_on_the_command_line(site: Site, tmp_path: Path) ->
     error = site.xobackup("remote", "key", "rotate", "nas", "--file", short, code=2).err
     assert "not configured with xobackup's own" in error
     assert "expected encryption" in site.xobackup("remote", "encryption", "init", "nas", code=2).err
+
+
+@pytest.mark.parametrize("mode", ["directories", "xo", "xobackup"])
+def test_a_damaged_block_is_never_restored(site: Site, tmp_path: Path, mode: str) -> None:
+    url = f'url = "file://{site.repository}"'
+    if mode == "directories":
+        site.configure(replace=(url, f'{url}\nlayout = "directories"\ncompression = "none"'))
+    elif mode == "xo":
+        encrypted(site)
+    else:
+        own(site, secret_file(tmp_path / "key", new_key()))
+        site.xobackup("remote", "encryption", "init", "nas")
+    site.xobackup("run", "--vm", "db")
+    block = max(
+        site.repository.glob("xo-vm-backups/*/vdis/*/*/data/*/blocks/0/*"), key=lambda path: path.stat().st_size
+    )
+    raw = bytearray(block.read_bytes())
+    raw[-500_000 if len(raw) > 600_000 else -20] ^= 1
+    block.write_bytes(raw)
+    target = tmp_path / "db.raw"
+    result = site.xobackup("restore", "disk", "db", "latest", "-r", "nas", "--disk", "0", "--output", target, code=5)
+    assert "not what was written" in result.err or "authentication tag does not agree" in result.err
+    assert not target.exists()

@@ -8,17 +8,15 @@ from remotes.encryption.markers import open_xo_encrypted
 from remotes.encryption.remote import EncryptedRemote
 from remotes.local import LocalRemote
 from vhd.block import BLOCK_BYTES, FULL_BITMAP
-from vhd.workspace import open_disk
 from xobackup.clock import FakeClock
 from xobackup.repository.binding import binding_of
-from xobackup.repository.codecs import CODECS, BrotliCodec
 from xobackup.repository.errors import Refused
 from xobackup.repository.repair.sources import RepositorySource
 from xobackup.repository.repository import Repository
 from xobackup.repository.verify import VerifyOptions
-from xobackup.repository.workspace import RemoteWorkspace
 from xotest import golden, xo_rules
 from xotest.backups import JOB, START_S, VM, Guest, live_uuid, memory_remote
+from xotest.rot import flip_bit
 from xotest.sweep import sweep
 
 LINEAGE = f"xo-vm-backups/{VM}/vdis/{JOB}/{live_uuid(0)}"
@@ -46,32 +44,13 @@ class World:
         return self.guest.repository(remote or self.remote)
 
     def damage(self, index, point=0, remote=None):
-        flip_bit(self.guest, remote or self.remote, self.points[point], index)
+        flip_bit(remote or self.remote, self.points[point], index)
 
     def repair(self, remote=None, sources=None):
         repository = self.repository(remote)
         found = repository.damages(VM)
         with repository.lock(VM, timeout_s=60) as directory:
             return directory.repair(found.blocks, self.sources if sources is None else sources)
-
-
-def flip_bit(guest, remote, point, index):
-    if guest.options["vhd_directory"]:
-        name = f"{LINEAGE}/data/{point}.vhd/blocks/0/{index}"
-        raw = bytearray(CODECS["brotli"].decompress(remote.get(name), BLOCK_BYTES + 512))
-        raw[-1] ^= 1
-        remote.put(name, BrotliCodec().compress(raw))
-        return
-    workspace = RemoteWorkspace(remote, LINEAGE)
-    disk = open_disk(workspace, f"{point}.vhd", CODECS)
-    _, data = disk.block_span(index)
-    disk.close()
-    file = workspace.update(f"{point}.vhd")
-    byte = bytearray(1)
-    file.read_into(data + 77, memoryview(byte))
-    file.write_at(data + 77, bytes([byte[0] ^ 1]))
-    file.sync()
-    file.close()
 
 
 def assert_whole(world, remote=None):
@@ -131,7 +110,7 @@ def test_another_restore_point_of_the_same_remote_may_have_it(vhd_directory):
     guest.back_up(remote)
     guest.write(0, "--C-")  # written again with the same content: the newer disk has the block too
     guest.back_up(remote)
-    flip_bit(guest, remote, next(iter(guest.expected)), 2)
+    flip_bit(remote, next(iter(guest.expected)), 2)
     with guest.repository(remote).lock(VM) as directory:
         blocks = guest.repository(remote).damages(VM).blocks
         report = directory.repair(blocks, [RepositorySource("here", remote)])
@@ -143,23 +122,11 @@ def test_another_restore_point_of_the_same_remote_may_have_it(vhd_directory):
 def test_without_a_proven_copy_nothing_is_touched(vhd_directory):
     world = World(vhd_directory=vhd_directory)
     world.damage(2)
-    for point in range(3):
-        if point == 0:
-            world_other_damage(world)
+    flip_bit(world.other, min(world.repository(world.other).points(VM).points, key=lambda one: one.id).id, 2)
     before = tree(world.inner)
     report = world.repair()
     assert (report.repaired, len(report.without_copy), report.quarantine) == ([], 1, "")
     assert tree(world.inner) == before
-
-
-def world_other_damage(world):
-    name = f"{LINEAGE}/data/{world.points[0]}.vhd/blocks/0/2"
-    point = min(entry.name for entry in world.other.list(f"{LINEAGE}/data")).removesuffix(".vhd")
-    raw = bytearray(
-        CODECS["brotli"].decompress(world.other.get(name.replace(world.points[0], point)), BLOCK_BYTES + 512)
-    )
-    raw[600] ^= 1
-    world.other.put(name.replace(world.points[0], point), BrotliCodec().compress(raw))
 
 
 def tree(remote, directory=""):

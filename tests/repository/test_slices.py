@@ -9,14 +9,13 @@ from hypothesis import strategies as st
 from remotes import errors
 from remotes.faults import Fault, Faults
 from remotes.faulty import FaultyRemote
-from vhd.block import BLOCK_BYTES
 from xobackup.clock import FakeClock
-from xobackup.repository.codecs import CODECS, BrotliCodec
 from xobackup.repository.findings import Severity
 from xobackup.repository.slices import OldestShare, Part, parse_slice, quota_for
 from xobackup.repository.verified import NEVER, Verified
 from xobackup.repository.verify import VerifyOptions
 from xotest.backups import JOB, START_S, VM, Guest, live_uuid, memory_remote
+from xotest.rot import flip_bit
 
 DAY_S = 86_400
 RECORD = f".xobackup/verified/{VM}/{JOB}/{live_uuid(0)}.xov"
@@ -115,10 +114,7 @@ def test_a_merge_keeps_what_was_verified(guest, remote):
 def test_damage_counts_as_never_verified_and_comes_first(guest, remote):
     verify(guest, remote)
     first = guest.repository(remote).points(VM).points[0].id
-    name = f"xo-vm-backups/{VM}/vdis/{JOB}/{live_uuid(0)}/data/{first}.vhd/blocks/0/4"
-    raw = bytearray(CODECS["brotli"].decompress(remote.get(name), BLOCK_BYTES + 512))
-    raw[-1] ^= 1
-    remote.put(name, BrotliCodec().compress(raw))
+    flip_bit(remote, first, 4)
     assert verify(guest, remote).damaged
     assert ages(guest, remote).never == 1
     report = verify(guest, remote, "1%")
@@ -176,10 +172,7 @@ def test_partial_blocks_of_a_damaged_one_stay_known_as_damage():
     first = guest.back_up(remote)
     guest.write(0, "c-")
     guest.back_up(remote)
-    name = f"xo-vm-backups/{VM}/vdis/{JOB}/{live_uuid(0)}/data/{first}.vhd/blocks/0/0"
-    raw = bytearray(CODECS["brotli"].decompress(remote.get(name), BLOCK_BYTES + 512))
-    raw[-1] ^= 1
-    remote.put(name, BrotliCodec().compress(raw))
+    flip_bit(remote, first, 0)
     with guest.repository(remote).lock(VM) as directory:
         directory.delete_points([first])
         directory.merge()

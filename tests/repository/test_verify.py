@@ -2,7 +2,6 @@ import pytest
 
 from remotes.errors import Unavailable
 from vhd.block import BLOCK_BYTES
-from vhd.workspace import open_disk
 from xobackup.clock import FakeClock
 from xobackup.repository.codecs import CODECS, BrotliCodec
 from xobackup.repository.digest_store import DigestStore
@@ -11,8 +10,8 @@ from xobackup.repository.findings import Severity
 from xobackup.repository.merging import run_merges
 from xobackup.repository.repository import Repository
 from xobackup.repository.verify import VerifyOptions
-from xobackup.repository.workspace import RemoteWorkspace
 from xotest.backups import JOB, START_S, VM, Guest, live_uuid, memory_remote
+from xotest.rot import flip_bit
 
 ROOT = f"xo-vm-backups/{VM}"
 LINEAGE = f"{ROOT}/vdis/{JOB}/{live_uuid(0)}"
@@ -39,26 +38,6 @@ def remote(guest):
     return memory_remote(guest.clock)
 
 
-def damage(guest, remote, point, index):
-    """Flip one byte of block ``index`` in the disk of ``point``, as a dying storage does."""
-    if guest.options["vhd_directory"]:
-        name = f"{LINEAGE}/data/{point}.vhd/blocks/0/{index}"
-        raw = bytearray(CODECS["brotli"].decompress(remote.get(name), BLOCK_BYTES + 512))
-        raw[-1] ^= 1
-        remote.put(name, BrotliCodec().compress(raw))
-        return
-    workspace = RemoteWorkspace(remote, LINEAGE)
-    disk = open_disk(workspace, f"{point}.vhd", CODECS)
-    _, data = disk.block_span(index)
-    disk.close()
-    file = workspace.update(f"{point}.vhd")
-    byte = bytearray(1)
-    file.read_into(data + BLOCK_BYTES - 1, memoryview(byte))
-    file.write_at(data + BLOCK_BYTES - 1, bytes([byte[0] ^ 1]))
-    file.sync()
-    file.close()
-
-
 def codes(report):
     return [(problem.code, problem.severity) for problem in report.problems]
 
@@ -73,9 +52,9 @@ def test_what_was_written_is_there(guest, remote, points):
 
 
 def test_a_flipped_byte_is_found_and_so_are_the_points_it_touches(guest, remote, points):
-    damage(guest, remote, points[0], 1)
-    damage(guest, remote, points[0], 3)
-    damage(guest, remote, points[0], 2)
+    flip_bit(remote, points[0], 1)
+    flip_bit(remote, points[0], 3)
+    flip_bit(remote, points[0], 2)
     report = guest.repository(remote).verify(VM)
     found = {problem.block: problem for problem in report.problems}
     assert {problem.code for problem in report.problems} == {"block-digest"} and report.damaged

@@ -133,7 +133,9 @@ def _show(output: Output, report: VerifyReport) -> None:
     if report.damaged:
         damaged = sum(problem.severity == "damage" for problem in report.problems)
         raise Outcome(
-            Exit.DAMAGE, f"{count_text(damaged, 'finding')} of damage", hint="`xobackup clean` says what can be done"
+            Exit.DAMAGE,
+            f"{count_text(damaged, 'finding')} of damage",
+            hint="`xobackup clean` says what can be done, `xobackup repair` looks for copies of blocks",
         )
     if coverage.unread or any(problem.severity == "unknown" for problem in report.problems):
         raise Outcome(Exit.FAILED, "not everything could be read: nothing is known about that part")
