@@ -286,35 +286,6 @@ def test_what_others_had_blocked_stays_blocked(lab: Lab, pool: SimPool) -> None:
     assert pool.model.get("VM", lab.vm)["blocked_operations"] == {"pool_migrate": "by the admin"}
 
 
-def test_an_unhealthy_chain_is_refused_or_waited_for(lab: Lab, pool: SimPool) -> None:
-    lab.run()
-    for number in range(5):
-        lab.clock.advance(3600)
-        pool.call("VM.snapshot", lab.vm, f"by hand {number}")
-        lab.write(0, 0, bytes([number]))
-    for ref in list(pool.model.get("VM", lab.vm)["snapshots"]):
-        if pool.model.get("VM", ref)["name_label"].startswith("by hand"):
-            vdis = pool.vdis_of(ref)
-            pool.call("VM.destroy", ref)
-            for vdi in vdis:
-                pool.call("VDI.destroy", vdi)
-    from xobackup.engine.run import run_job
-
-    report = run_job(lab.job(), lab.world())
-    assert "unhealthy VDI chain" in only(report).reason
-    lab.with_settings(chain_wait_s=60)
-    lab.clock.sleep = collecting(lab, pool)  # type: ignore[method-assign]
-    assert run_job(lab.job(), lab.world()).outcome is Outcome.OK
-
-
-def collecting(lab: Lab, pool: SimPool):
-    def sleep(seconds: float) -> None:
-        pool.gc()
-        lab.clock.advance(seconds)
-
-    return sleep
-
-
 def test_two_vms_at_a_time_with_several_disks_each(lab: Lab, pool: SimPool) -> None:
     pool.call("VM.hard_shutdown", lab.vm)
     pool.call("VM.clone", lab.vm, "twin")

@@ -16,7 +16,7 @@ from xobackup.engine.hooks.guest import guest_tag
 from xobackup.engine.job import FULL, Job
 from xobackup.engine.reading.ladder import STREAMS, Terms, told
 from xobackup.engine.select import MIGRATING, Skipped, Why, select_disks
-from xobackup.engine.space.judge import SpaceCheck, sr_shortages
+from xobackup.engine.space.judge import HINT, SpaceCheck, sr_shortages
 from xobackup.engine.taking.way import PLAIN, Method, TakingPlan, plan_taking
 from xobackup.engine.turns.chains import Chain, depth_warnings, unhealthy_chains
 from xobackup.engine.turns.chains import told as told_chains
@@ -51,6 +51,8 @@ class VmPlan:
     disks: tuple[DiskPlan, ...] = ()
     skipped_disks: tuple[Skipped, ...] = ()
     refusal: str = ""
+    hint: str = ""
+    """What can be done about it."""
     warnings: tuple[str, ...] = ()
     taking: TakingPlan = PLAIN
     """In which way the VM is taken."""
@@ -121,8 +123,9 @@ def plan_vm(
     snapshotted = selection.chosen if taking.method is not Method.WITHOUT else ()
     short = sr_shortages(snapshotted, job.settings.sr_free_min)
     refusal = refuse_vm(job, vm, selection.chosen) or no_snapshot_of(snapshotted) or _no_way(disks)
-    if job.settings.space_check is SpaceCheck.REFUSE:
-        refusal = refusal or "; ".join(one.reason for one in short)
+    hint = ""
+    if job.settings.space_check is SpaceCheck.REFUSE and short and not refusal:
+        refusal, hint = "; ".join(one.reason for one in short), HINT
     elif job.settings.space_check is SpaceCheck.WARN:
         warnings = (*warnings, *(one.reason for one in short))
     return VmPlan(
@@ -131,6 +134,7 @@ def plan_vm(
         disks=disks,
         skipped_disks=selection.skipped,
         refusal=refusal,
+        hint=hint,
         warnings=(*warnings, *depth_warnings(snapshotted)),
         taking=taking,
         archive=archive,

@@ -93,13 +93,11 @@ class Preparation:
         skipped = no_disks(plan)
         if skipped is not None:
             raise VmSkipped(skipped.reason)
-        settings = self._job.settings
         if plan.refusal:
             chains = chains_of(self._job, tuple(disk.disk for disk in plan.disks))
             if chains and plan.refusal == told(chains, self._job.settings.uncoalesced_max):
                 raise ChainsUnhealthy(plan.refusal, chains)
-            short = settings.space_check is SpaceCheck.REFUSE and plan.refusal.startswith("SR ")
-            raise VmRefused(plan.refusal, transient=plan.refusal == MIGRATED, hint=HINT if short else "")
+            raise VmRefused(plan.refusal, transient=plan.refusal == MIGRATED, hint=plan.hint)
         for warning in plan.warnings:
             self._warn(warning, "")
         return seen, self._with_room(vm, plan)

@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING
 
 from remotes.errors import RemoteError
 from xobackup.engine.plan import DiskPlan, VmPlan, estimate
-from xobackup.engine.space.judge import THICK, Floor, Shortage, SpaceCheck, remote_shortage
+from xobackup.engine.space.judge import HINT, THICK, Floor, Shortage, SpaceCheck, remote_shortage
 
 if TYPE_CHECKING:
     from remotes.contract import Usage
     from xobackup.engine.job import Settings
     from xobackup.repository.repository import Repository
-
-HINT = "make room, or change sr_free_min, remote_free_min or space_check of the job"
 
 
 def usages_of(repositories: Mapping[str, Repository], names: Iterable[str]) -> dict[str, Usage | None]:

@@ -22,6 +22,7 @@ THICK = frozenset({"lvm", "lvmohba", "lvmoiscsi", "lvmofcoe"})
 SNAPSHOT_LEAF_BYTES = 8 << 20
 """The volume of the snapshot itself."""
 GIB = 1 << 30
+HINT = "make room, or change sr_free_min, remote_free_min or space_check of the job"
 
 
 class SpaceCheck(StrEnum):
