@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from xotest.site import Site
@@ -97,3 +99,29 @@ def test_the_attempts_of_a_vm_are_in_the_table_and_the_report(site: Site) -> Non
     site.pool.faults.fail_call("VM.snapshot", "INTERNAL_ERROR", ["it stumbled"], times=2)
     said = site.xobackup("run", "--vm", "db", code=1)
     assert said.out.count("it stumbled") == 2 and "attempt 2:" in said.out
+
+
+def test_a_vm_waits_for_its_chain_others_go_first_and_the_refusal_says_what_was_seen(site: Site) -> None:
+    db = site.pool.vm_named("db")
+    for number in range(4):
+        site.pool.call("VM.snapshot", db, f"by hand {number}")
+        site.write("db", 0, bytes([number]))
+    for ref in list(site.pool.model.get("VM", db)["snapshots"]):
+        vdis = site.pool.vdis_of(ref)
+        site.pool.call("VM.destroy", ref)
+        for vdi in vdis:
+            site.pool.call("VDI.destroy", vdi)
+    site.pool.call("SR.add_to_other_config", site.pool.default_sr, "gc", "false")
+    site.configure("chain_wait_s = 1.2", "vms_max = 1")
+    result = site.xobackup("run", code=3)
+    said = result.err.splitlines()
+    waits = next(number for number, line in enumerate(said) if line.startswith("db: waits at most 1.2 s"))
+    assert waits < next(number for number, line in enumerate(said) if line.startswith("web: ok"))
+    assert "disk db data on SR Local storage has 3 links waiting to be coalesced" in said[waits]
+    assert re.search(r"watched for \d+ s: nothing changed, the storage does not coalesce it", result.err)
+    assert "probably because of other-config:gc=false of the SR" in result.err
+    assert "hint: let the storage coalesce again" in result.err
+    (plan,) = site.xobackup("plan", "--json").of("plan")
+    refused = next(vm for vm in plan["vms"] if vm["name"] == "db")
+    assert refused["refusal"].startswith("unhealthy VDI chain") and "gc=false of the SR" in refused["hint"]
+    assert refused["hint"].startswith("a run backs up others first and waits at most 1 s for it")

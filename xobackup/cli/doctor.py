@@ -265,7 +265,7 @@ def _job(configuration: Configuration, name: str) -> Iterator[Verdict]:
         yield Verdict(subject=subject, state="failed", message=problem)
     refused = [vm for vm in plan.vms if vm.refusal]
     for vm in refused:
-        yield Verdict(subject=subject, state="warning", message=f"{vm.vm.name}: {vm.refusal}")
+        yield Verdict(subject=subject, state="warning", message=f"{vm.vm.name}: {vm.refusal}", hint=vm.hint or None)
     warnings = [*plan.warnings, *(warning for vm in plan.vms if not vm.refusal for warning in vm.warnings)]
     for warning in dict.fromkeys(warnings):
         yield Verdict(subject=subject, state="warning", message=warning)

@@ -110,7 +110,7 @@ def _show_pools(output: Output, made: RunPlan) -> None:
 def _vm_rows(vm: dict[str, Any]) -> list[list[str]]:
     name = vm["name"] or vm["uuid"]
     if vm["refusal"]:
-        return [[name, "", "refused", "", "", vm["refusal"]]]
+        return [[name, "", "refused", "", "", "\n".join(filter(None, (vm["refusal"], vm["hint"])))]]
     rows: list[list[str]] = []
     taking = vm["taking"]
     if taking["reason"]:

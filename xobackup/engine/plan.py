@@ -18,7 +18,7 @@ from xobackup.engine.reading.ladder import STREAMS, Terms, told
 from xobackup.engine.select import MIGRATING, Skipped, Why, select_disks
 from xobackup.engine.space.judge import HINT, SpaceCheck, sr_shortages
 from xobackup.engine.taking.way import PLAIN, Method, TakingPlan, plan_taking
-from xobackup.engine.turns.chains import Chain, depth_warnings, unhealthy_chains
+from xobackup.engine.turns.chains import Chain, awaited, depth_warnings, unhealthy_chains
 from xobackup.engine.turns.chains import told as told_chains
 from xobackup.engine.view import DiskView, VmView
 from xobackup.repository.options import DISK_MAX_BYTES
@@ -121,12 +121,9 @@ def plan_vm(
         disks, archive = tuple(_disk_plan(job, disk, tips, terms) for disk in selection.chosen), None
     taking = plan_taking(job, vm, [one.name or one.uuid for one in selection.skipped])
     snapshotted = selection.chosen if taking.method is not Method.WITHOUT else ()
-    short = sr_shortages(snapshotted, job.settings.sr_free_min)
-    refusal = refuse_vm(job, vm, selection.chosen) or no_snapshot_of(snapshotted) or _no_way(disks)
-    hint = ""
-    if job.settings.space_check is SpaceCheck.REFUSE and short and not refusal:
-        refusal, hint = "; ".join(one.reason for one in short), HINT
-    elif job.settings.space_check is SpaceCheck.WARN:
+    refusal, hint = _refusal(job, vm, selection.chosen, disks, snapshotted)
+    if job.settings.space_check is SpaceCheck.WARN:
+        short = sr_shortages(snapshotted, job.settings.sr_free_min)
         warnings = (*warnings, *(one.reason for one in short))
     return VmPlan(
         vm=vm,
@@ -145,6 +142,24 @@ def _notes(job: Job, vm: VmView, disks: tuple[DiskView, ...]) -> tuple[str, ...]
     tag = guest_tag(job.guest_hooks, vm)
     told = [f"its guest is told before and after the snapshot, because of its tag {tag}"] if tag else []
     return (*told, *(f"{disk.name or disk.vdi_uuid}: {note}" for disk in disks for note in disk.notes))
+
+
+def _refusal(
+    job: Job,
+    vm: VmView,
+    chosen: tuple[DiskView, ...],
+    disks: tuple[DiskPlan, ...],
+    snapshotted: tuple[DiskView, ...],
+) -> tuple[str, str]:
+    """Why the VM cannot be backed up as things are, and what can be done or will be; nothing when it can."""
+    settings = job.settings
+    refusal = refuse_vm(job, vm, chosen) or no_snapshot_of(snapshotted) or _no_way(disks)
+    if not refusal and settings.space_check is SpaceCheck.REFUSE:
+        short = sr_shortages(snapshotted, settings.sr_free_min)
+        return "; ".join(one.reason for one in short), HINT if short else ""
+    chains = chains_of(job, chosen)
+    waits = refusal == told_chains(chains, settings.uncoalesced_max)
+    return refusal, awaited(chains, settings.chain_wait_s) if waits else ""
 
 
 def _disk_plan(job: Job, disk: DiskView, tips: TipsByDisk, terms: Terms) -> DiskPlan:
@@ -239,6 +254,7 @@ def vm_data(plan: VmPlan) -> dict[str, Any]:
         "name": plan.vm.name,
         "pool": plan.vm.pool,
         "refusal": plan.refusal,
+        "hint": plan.hint,
         "warnings": list(plan.warnings),
         "estimated_bytes": plan.estimated_bytes,
         "taking": plan.taking.as_data(),

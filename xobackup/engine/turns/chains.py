@@ -94,6 +94,17 @@ def refusal(watch: Watch, now_s: float, uncoalesced_max: int) -> tuple[str, str]
     return sentence, _hint(watch, switches, waited_s)
 
 
+def awaited(chains: Iterable[Chain], wait_max_s: float) -> str:
+    """What a run will do about them, for who looks beforehand; ``""`` when there are none."""
+    known = list(chains)
+    if not known:
+        return ""
+    switches = tuple(dict.fromkeys(switch for chain in known for switch in chain.switches))
+    waits = f"a run backs up others first and waits at most {_minutes(wait_max_s)} for it" if wait_max_s else ""
+    off = f"the storage does not coalesce because of {', '.join(switches)}" if switches else ""
+    return "; ".join(part for part in (waits, off) if part)
+
+
 def _progress(watch: Watch, now_s: float) -> str:
     if watch.changed_s is None:
         return "nothing changed, the storage does not coalesce it"
