@@ -75,7 +75,7 @@ def test_a_problem_in_a_drop_in_names_the_drop_in(tmp_path: Path) -> None:
         (('pool = "paris"', 'pool = "rome"'), "jobs.nightly.pool: there is no pool 'rome' (known: paris)"),
         (('remotes = ["nas"]', 'remotes = ["nsa"]'), "there is no remote 'nsa' (known: nas)"),
         (('remotes = ["nas"]', 'remotes = ["nas", "nas"]'), "a remote is named twice"),
-        (('remotes = ["nas"]', "remotes = []"), "jobs.nightly.remotes: "),
+        (('remotes = ["nas"]', "remotes = []"), "remotes: name at least one"),
         (('tag = "prod"', 'tga = "prod"'), "jobs.nightly.vms.include.0.tga: there is no such key"),
         (('{ tag = "prod" }', "{}"), 'for all VMs write name = "*"'),
         (('url = "10.0.0.1"', 'url = "ftp://10.0.0.1"'), "pools.paris.url: expected https://host"),

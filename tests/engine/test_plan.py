@@ -38,8 +38,8 @@ def test_an_unhealthy_disk_that_is_left_out_does_not_matter() -> None:
     assert not plan_vm(a_job(exclude_disks=(DiskRule(name="odd"),)), vm, {}).refusal
 
 
-def test_a_vm_without_disks_is_skipped_with_the_right_reason() -> None:
-    assert no_disks(plan_vm(a_job(), a_vm(), {})).reason == "it has no disks"
+def test_only_a_vm_all_of_whose_disks_are_left_out_is_skipped() -> None:
+    assert no_disks(plan_vm(a_job(), a_vm(), {})) is None, "one that has none is saved as it is"
     excluded = plan_vm(a_job(), a_vm(disks=(a_disk("x [NOBAK]"),)), {})
     assert no_disks(excluded).why is Why.NO_DISKS and "excluded" in no_disks(excluded).reason
     assert no_disks(plan_vm(a_job(), a_vm(disks=(a_disk(),)), {})) is None
@@ -60,7 +60,9 @@ def test_more_unexpected_fulls_than_allowed_refuses_them_all() -> None:
 
 
 def test_a_plan_is_json() -> None:
-    plan = RunPlan(job="nightly", vms=fulls("a"), skipped=(no_disks(plan_vm(a_job(), a_vm(), {})),))
+    left_out = no_disks(plan_vm(a_job(), a_vm(disks=(a_disk("x [NOBAK]"),)), {}))
+    assert left_out is not None
+    plan = RunPlan(job="nightly", vms=fulls("a"), skipped=(left_out,))
     data = json.loads(json.dumps(as_data(plan)))
     route = data["vms"][0]["disks"][0]["routes"][0]
     assert route["mode"] == "full" and route["full"] == "remote-empty" and not route["expected"]

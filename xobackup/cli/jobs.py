@@ -235,6 +235,7 @@ def _settings(configuration: Configuration, section: JobSection) -> engine.Setti
         mode=section.mode,
         compression=section.compression or "zstd",
         snapshot=section.snapshot,
+        snapshot_retention=section.snapshot_retention,
         offline_backup=section.offline_backup,
         shutdown_wait_s=section.shutdown_wait_s,
         hard_shutdown_allowed=section.hard_shutdown_allowed,

@@ -116,7 +116,13 @@ def _vm_rows(vm: dict[str, Any]) -> list[list[str]]:
     if taking["reason"]:
         about = size_text(taking["memory_bytes"]) if taking["memory_bytes"] else ""
         rows.append([name, "", TAKEN[taking["method"]], "", about, taking["reason"]])
+    if vm["snapshot_retention"]:
+        kept = f"the newest {vm['snapshot_retention']} stay on the pool"
+        rows.append([name if not rows else "", "", "snapshot", "", "", kept])
     archive = vm["archive"]
+    if not vm["disks"] and not archive and vm["remotes"]:
+        remotes = ", ".join(vm["remotes"])
+        rows.append([name if not rows else "", "", "full", remotes, "", "it has no disks: its description is saved"])
     if archive:
         about = f"at most {size_text(archive['bound_bytes'])}"
         first = name if not rows else ""

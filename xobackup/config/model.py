@@ -146,7 +146,8 @@ class JobSection(_Section):
     schedule_id: uuids.UUID | None = None
     """Retention counts by it."""
     pool: str
-    remotes: Annotated[tuple[str, ...], Field(min_length=1)]
+    remotes: tuple[str, ...] = ()
+    """None: the job only keeps snapshots on the pool (``snapshot_retention``)."""
     vms: VmSelection
     disks: DiskSelection = DiskSelection()
     mode: Literal["delta", "full"] = "delta"
@@ -161,6 +162,8 @@ class JobSection(_Section):
     """How long a guest gets to shut down before its VM is refused."""
     hard_shutdown_allowed: bool = False
     """Switch off guests that do not shut down in time."""
+    snapshot_retention: Annotated[int, Field(ge=0, le=1000)] = 0
+    """Snapshots kept on the pool per VM, besides the base of the next delta."""
     retention: Annotated[int, Field(ge=1, le=100_000)] = 7
     """Restore points kept per VM."""
     full_interval: Annotated[int, Field(ge=0)] = 0
@@ -247,6 +250,16 @@ class JobSection(_Section):
             raise ValueError('offline_backup: only for mode = "full"; for deltas there is snapshot = "offline"')
         if self.offline_backup and self.snapshot != "disk":
             raise ValueError(f'offline_backup takes no snapshot, but snapshot is "{self.snapshot}"')
+        if self.snapshot_retention and self.offline_backup:
+            raise ValueError("snapshot_retention keeps snapshots, but offline_backup takes none")
+        if self.snapshot_retention and self.purge_snapshot_data:
+            raise ValueError(
+                "snapshot_retention keeps snapshots, purge_snapshot_data destroys their data: choose one"
+            )
+        if not self.remotes and not self.snapshot_retention:
+            raise ValueError("remotes: name at least one, or set snapshot_retention for snapshots on the pool alone")
+        if not self.remotes and self.pool_metadata:
+            raise ValueError("pool_metadata: the database of a pool needs a remote")
         return self
 
     @field_validator("remotes")

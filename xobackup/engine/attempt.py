@@ -203,6 +203,7 @@ def _report(
         mode=backup.mode,
         taken=done.taken,
         downtime_s=done.downtime_s,
+        snapshots=done.snapshots,
         fulls=sum(1 for _, via in disks if not via.delta) + done.exported.disks,
         deltas=sum(1 for _, via in disks if via.delta),
         vias=tuple(sorted({via.value for _, via in disks})),

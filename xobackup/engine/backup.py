@@ -35,6 +35,7 @@ from xobackup.engine.phases import phase
 from xobackup.engine.plan import VmPlan, vm_data
 from xobackup.engine.prepare import Preparation
 from xobackup.engine.purge import purge
+from xobackup.engine.snapshots import SnapshotsOnly
 from xobackup.engine.taking.attempt import Taking
 from xobackup.engine.taking.migration import migration_blocked
 from xobackup.engine.taking.taken import Taken
@@ -84,7 +85,7 @@ class VmBackup:
         self._dropped = False
         self.mode = self._job.settings.mode
         self.done = Done()
-        self._targets = Targets(f"vm {vm.name}", self._fail)
+        self._targets = Targets(f"vm {vm.name}", self._fail, needed=bool(self._job.remotes))
 
         def warn(message: str, remote: str) -> None:
             self.warn(message, remote=remote)
@@ -100,8 +101,10 @@ class VmBackup:
             remarks=self.done.warnings,
         )
         self._freezing = Freezing(context, self.facts, cancel=self._cancel, warn=self.warn, results=self.done.hooks)
-        self._way: DeltaBackup | FullBackup = (
-            FullBackup(context, self.done.exported, **parts)
+        self._way: DeltaBackup | FullBackup | SnapshotsOnly = (
+            SnapshotsOnly(self._session, self._cancel)
+            if not self._job.remotes
+            else FullBackup(context, self.done.exported, **parts)
             if self.mode == FULL
             else DeltaBackup(context, self.done, **parts)
         )
@@ -283,7 +286,7 @@ class VmBackup:
                 target.name: [found[target.name].snapshot_uuid for found in tips.values()] for target in self._targets
             }
             missed = {remote.name for remote in self._job.remotes if remote.name not in self._targets}
-            remove_served_snapshots(self._context, vm, ends, missed=missed, warn=self.warn)
+            self.done.snapshots = remove_served_snapshots(self._context, vm, ends, missed=missed, warn=self.warn)
         except (XapiError, VmRefused, *SINK_ERRORS) as error:
             self.warn(f"old snapshots stay on the pool for now: {error}")
         for target in self._targets:

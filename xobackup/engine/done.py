@@ -22,6 +22,8 @@ class Done:
     """In which way (:class:`xobackup.engine.taking.way.Method`)."""
     memory_uuid: str = ""
     """Of the VDI with its memory, when it was taken with it."""
+    snapshots: int = 0
+    """Of the job, that stay on the pool."""
     downtime_s: float = 0.0
     """How long the VM was off for its backup."""
     exported: Exported = field(default_factory=Exported)

@@ -131,6 +131,8 @@ class Settings:
     """How long a guest gets to shut down."""
     hard_shutdown_allowed: bool = False
     """Switch a guest off that does not shut down in time; otherwise its VM is refused."""
+    snapshot_retention: int = 0
+    """Snapshots kept on the pool per VM and schedule, besides the base of the next delta."""
     retention: int = 7
     """Restore points kept per VM on each remote."""
     full_interval: int = 0
@@ -254,8 +256,10 @@ def check_job(job: Job) -> list[str]:
         problems.append("it has no name")
     if not job.pools:
         problems.append("it has no pool")
-    if not job.remotes:
-        problems.append("it has no remote")
+    if not job.remotes and not settings.snapshot_retention:
+        problems.append("it has no remote, and keeps no snapshots (snapshot_retention)")
+    if not job.remotes and job.saves_pools:
+        problems.append("the database of a pool needs a remote")
     for what, names in (("pool", [p.name for p in job.pools]), ("remote", [r.name for r in job.remotes])):
         problems += [f"{what} {name!r} is named twice" for name in sorted({n for n in names if names.count(n) > 1})]
     if settings.buffers_per_disk < 2:
@@ -274,6 +278,12 @@ def _check_modes(settings: Settings) -> list[str]:
         problems.append('offline_backup: only for mode = "full"; a delta needs a snapshot (snapshot = "offline")')
     if settings.offline_backup and settings.snapshot != "disk":
         problems.append(f'offline_backup takes no snapshot, but snapshot is "{settings.snapshot}"')
+    if settings.snapshot_retention < 0:
+        problems.append(f"snapshot_retention must be at least 0, got {settings.snapshot_retention}")
+    if settings.snapshot_retention and settings.purge_snapshot_data:
+        problems.append("snapshot_retention keeps what purge_snapshot_data destroys: choose one")
+    if settings.snapshot_retention and settings.offline_backup:
+        problems.append("snapshot_retention keeps snapshots, but offline_backup takes none")
     if settings.shutdown_wait_s <= 0:
         problems.append(f"shutdown_wait_s must be more than 0, got {settings.shutdown_wait_s:g}")
     return problems

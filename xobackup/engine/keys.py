@@ -36,7 +36,13 @@ CLAIM = "xobackup:active:"
 SHUTDOWN = "xobackup:shutdown"
 """Ours, on a live VM: who shut it down for a backup (:mod:`xobackup.engine.taking.owed`)."""
 
-RESET = (*RESET_KEYS, RUN, REMOTES)
+KEPT = "xobackup:kept"
+"""Ours, on the snapshot of a job without remotes: it is complete, and stays for its own sake."""
+
+DISKLESS = "xobackup:diskless"
+"""Ours, on a snapshot: it had no disks from the start; others without any were being removed."""
+
+RESET = (*RESET_KEYS, RUN, REMOTES, KEPT, DISKLESS)
 """Removed from a live VM and its disks before a snapshot copies them, and from what was restored."""
 
 _TEMPORARY = "xobackup-temp-snapshot"
@@ -122,8 +128,10 @@ __all__ = [
     "CONTENT_KEY",
     "COPY_OF",
     "DATETIME",
+    "DISKLESS",
     "EXPORTED",
     "JOB",
+    "KEPT",
     "QCOW2_FIX",
     "REMOTES",
     "RESET",

@@ -53,7 +53,7 @@ def open_all(job: Job, world: World, run_id: str, held: ExitStack, *, recover: b
             repositories[remote.name] = repository
         except (*SINK_ERRORS, EngineError) as error:
             _problem(world, opened, f"remote {remote.name}: {error}", error, remote=remote.name)
-    if not repositories:
+    if job.remotes and not repositories:
         return opened
     views: list[tuple[RunContext, VmView]] = []
     fulls = FullsLimit(job.settings.unexpected_fulls_max)

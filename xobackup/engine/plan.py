@@ -56,6 +56,10 @@ class VmPlan:
     warnings: tuple[str, ...] = ()
     taking: TakingPlan = PLAIN
     """In which way the VM is taken."""
+    remotes: tuple[str, ...] = ()
+    """Of the job."""
+    snapshot_retention: int = 0
+    """Snapshots that stay on the pool for their own sake."""
     archive: ArchivePlan | None = None
     """A full backup: all of it in one stream; then the disks have no routes."""
 
@@ -114,7 +118,7 @@ def plan_vm(
 ) -> VmPlan:
     """Plan one VM from what the pool and the remotes have."""
     selection = select_disks(job.exclude_disks, vm.disks)
-    if job.settings.mode == FULL:
+    if job.settings.mode == FULL and job.remotes:
         disks = tuple(DiskPlan(disk=disk, routes=()) for disk in selection.chosen)
         archive = plan_archive(job, selection.chosen)
     else:
@@ -134,6 +138,8 @@ def plan_vm(
         hint=hint,
         warnings=(*warnings, *depth_warnings(snapshotted)),
         taking=taking,
+        remotes=tuple(remote.name for remote in job.remotes),
+        snapshot_retention=job.settings.snapshot_retention,
         archive=archive,
     )
 
@@ -206,10 +212,10 @@ def _no_way(disks: tuple[DiskPlan, ...]) -> str:
 
 
 def no_disks(plan: VmPlan) -> Skipped | None:
-    """A VM without any disk to back up is skipped, not failed."""
-    if plan.disks:
+    """A VM all of whose disks are left out is skipped, not failed. One that has none is saved as it is."""
+    if plan.disks or not plan.skipped_disks:
         return None
-    reason = "all its disks are excluded" if plan.skipped_disks else "it has no disks"
+    reason = "all its disks are excluded"
     return Skipped(uuid=plan.vm.uuid, name=plan.vm.name, why=Why.NO_DISKS, reason=reason, matched=True)
 
 
@@ -258,6 +264,8 @@ def vm_data(plan: VmPlan) -> dict[str, Any]:
         "warnings": list(plan.warnings),
         "estimated_bytes": plan.estimated_bytes,
         "taking": plan.taking.as_data(),
+        "remotes": list(plan.remotes),
+        "snapshot_retention": plan.snapshot_retention,
         "archive": None if plan.archive is None else archive_data(plan.archive),
         "disks": [_disk_data(disk) for disk in plan.disks],
         "skipped_disks": [asdict(skipped) for skipped in plan.skipped_disks],

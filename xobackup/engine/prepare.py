@@ -72,7 +72,7 @@ class Preparation:
         """Look at pool and remotes, and decide. Raises when there is nothing to do, or the VM cannot be backed up."""
         seen, vm = self.look()
         tips = self.tips(vm)
-        if len(self.targets) == len(self._job.remotes):
+        if self._job.remotes and len(self.targets) == len(self._job.remotes):
             published: dict[str, list[str]] = {}
             for found in tips.values():
                 for name, tip in found.items():

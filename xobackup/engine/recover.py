@@ -54,7 +54,7 @@ def clean_locked(
             _tell(journal, vm_uuid, f"snapshot {record['uuid']}", "a run was interrupted while taking it")
             continue
         ours = config.get(keys.JOB) == job_id and config.get(keys.VM) == vm_uuid and keys.RUN in config
-        if not ours or config.get(keys.EXPORTED) == "true":
+        if not ours or "true" in (config.get(keys.EXPORTED), config.get(keys.KEPT)):
             continue
         found = True
         vdis = vdis_of(session, ref)

@@ -43,6 +43,8 @@ class VmReport:
     """In which way (:class:`xobackup.engine.taking.way.Method`); ``""`` when it did not come to that."""
     downtime_s: float = 0.0
     """How long it was off for its backup."""
+    snapshots: int = 0
+    """Of the job, that stay on the pool."""
     fulls: int = 0
     deltas: int = 0
     vias: tuple[str, ...] = ()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from xobackup.engine import keys
 from xobackup.engine.attachment import notes_on, snapshot_obstacle
-from xobackup.engine.view import DiskView, PoolSnapshot, SrView, VmView
+from xobackup.engine.view import DiskView, PoolSnapshot, SrView, VmSnapshot, VmView
 from xobackup.xapi.cbt import METADATA_TYPE
 from xobackup.xapi.image_format import image_format_of
 from xobackup.xapi.values import is_null
@@ -72,6 +72,10 @@ class _Viewer:
             if not is_null(vbd.get("VDI")):
                 self._vms_of_vdi[_text(vbd, "VDI")].add(_text(vbd, "VM"))
         self._snapshots: dict[str, list[tuple[str, Record]]] = defaultdict(list)
+        self._vm_snapshots: dict[str, list[str]] = defaultdict(list)
+        for ref, vm in self._vms.items():
+            if vm.get("is_a_snapshot") and not is_null(vm.get("snapshot_of")):
+                self._vm_snapshots[_text(vm, "snapshot_of")].append(ref)
         self._by_uuid: dict[str, Record] = {}
         self._children: dict[str, list[Record]] = defaultdict(list)
         for ref, vdi in self._vdis.items():
@@ -106,6 +110,7 @@ class _Viewer:
             other_config=_map(record, "other_config"),
             memory_bytes=_number(record, "memory_dynamic_max"),
             disks=tuple(disks.values()),
+            snapshots=tuple(self._snapshots_of_vm(ref, _text(record, "uuid"))),
         )
 
     def _host(self, vm: Record) -> tuple[str, ...]:
@@ -123,6 +128,19 @@ class _Viewer:
             for vm in holders
             if vm and vm.get("uuid") != vm_uuid and not vm.get("is_a_snapshot") and not vm.get("is_control_domain")
         ]
+
+    def _snapshots_of_vm(self, ref: str, vm_uuid: str) -> Iterator[VmSnapshot]:
+        for snapshot in self._vm_snapshots[ref]:
+            record = self._vms[snapshot]
+            config = _map(record, "other_config")
+            if config.get(keys.VM) == vm_uuid and config.get(keys.DATETIME) and keys.COPY_OF not in config:
+                yield VmSnapshot(
+                    ref=snapshot,
+                    datetime=config[keys.DATETIME],
+                    job_id=config.get(keys.JOB, ""),
+                    schedule_id=config.get(keys.SCHEDULE, ""),
+                    complete="true" in (config.get(keys.EXPORTED), config.get(keys.KEPT)),
+                )
 
     def _disk(self, vbd: Record, vm_uuid: str) -> DiskView:
         ref = _text(vbd, "VDI")

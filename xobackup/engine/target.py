@@ -121,9 +121,11 @@ class Target:
 class Targets:
     """The remotes that are still with us. One that fails drops out; when none is left the VM fails."""
 
-    def __init__(self, what: str, tell: Callable[[str, BaseException], None]) -> None:
-        """``what`` names the VM in the error; ``tell`` hears of each remote that drops out."""
+    def __init__(self, what: str, tell: Callable[[str, BaseException], None], *, needed: bool = True) -> None:
+        """``what`` names the VM in the error; ``tell`` hears of each remote that drops out. Not ``needed``: the job
+        has none, and does without."""
         self._what = what
+        self._needed = needed
         self._tell = tell
         self._targets: dict[str, Target] = {}
         self.failures: dict[str, BaseException] = {}
@@ -153,7 +155,7 @@ class Targets:
 
     def require(self) -> None:
         """Raise unless somebody is left."""
-        if not self._targets:
+        if not self._targets and self._needed:
             raise AllSinksFailed(self._what, self.failures)
 
     def each(self, action: Callable[[Target], None]) -> None:

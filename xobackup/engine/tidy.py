@@ -31,8 +31,8 @@ def remove_served_snapshots(
     *,
     missed: Collection[str],
     warn: Callable[[str], None],
-) -> None:
-    """Remove the job's snapshots that nothing will continue from.
+) -> int:
+    """Remove the job's snapshots that have served; returns how many stay.
 
     ``missed``: remotes that took no part in this run. They end with the newest snapshot that was noted as published
     there.
@@ -44,7 +44,14 @@ def remove_served_snapshots(
         last = next((group for group in groups if any(remote in disk.remotes for disk in group.disks)), None)
         known[remote] = [disk.vdi_uuid for disk in last.disks] if last else []
     settings = context.job.settings
-    for verdict in judge(groups, tips=known, bases_max=0 if settings.mode == FULL else settings.bases_max):
+    needs_bases = bool(context.job.remotes) and settings.mode != FULL
+    verdicts = judge(
+        groups,
+        tips=known,
+        bases_max=settings.bases_max if needs_bases else 0,
+        rolling=settings.snapshot_retention,
+    )
+    for verdict in verdicts:
         if verdict.keep:
             continue
         try:
@@ -55,6 +62,7 @@ def remove_served_snapshots(
             continue
         event = events.SnapshotRemoved(vm=vm.uuid, snapshot=verdict.group.datetime, reason=verdict.reason)
         context.world.journal.write(event)
+    return sum(verdict.keep for verdict in verdicts)
 
 
 def _remove(context: RunContext, group: Group) -> None:

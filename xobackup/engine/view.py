@@ -96,6 +96,18 @@ class DiskView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VmSnapshot:
+    """A snapshot of the VM that a backup made, with what it wrote on it."""
+
+    ref: str
+    datetime: str
+    job_id: str
+    schedule_id: str
+    complete: bool
+    """Its export ended well, or it is there for its own sake."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VmView:
     """A VM as decisions see it."""
 
@@ -116,3 +128,5 @@ class VmView:
     memory_bytes: int = 0
     """What it may use at most."""
     disks: tuple[DiskView, ...] = ()
+    snapshots: tuple[VmSnapshot, ...] = ()
+    """Those that backups made of it."""

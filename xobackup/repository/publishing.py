@@ -109,8 +109,8 @@ class _Publication:
     def paths(self) -> dict[str, str]:
         """The disks' paths by VDI ref, checked."""
         paths = self.draft.get("vhds")
-        if not isinstance(paths, dict) or not paths:
-            raise BadMetadata(self.name, "cannot be published without disks")
+        if not isinstance(paths, dict) or (not paths and self.draft.get("vdis")):
+            raise BadMetadata(self.name, "cannot be published without its disks")
         checked = {ref: checked_disk_path(path) for ref, path in paths.items()}
         if len(set(checked.values())) != len(checked):
             raise BadMetadata(self.name, "two of its disks have the same path")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from xobackup.engine.full.transfer import ArchiveTransfer, Exported
 from xobackup.engine.limits.turnstile import Turnstile, srs_of
 from xobackup.engine.publish import draft_full
+from xobackup.engine.taking.marks import mark_exported
 
 if TYPE_CHECKING:
     from xobackup.engine.cancel import CancelToken
@@ -38,7 +39,7 @@ class FullBackup:
         self._cancel = cancel
         self._warn = warn
         self.announced = False
-        """Never: nothing continues from the snapshot of a full backup."""
+        """Only when its snapshot stays for its own sake: nothing continues from that of a full backup."""
 
     def export(self, plan: VmPlan, taken: Taken, vm: VmView) -> None:
         """The whole VM as one archive, durable on the remotes that are still with us."""
@@ -82,3 +83,7 @@ class FullBackup:
             self._targets.each(publish)
         finally:
             self._exported.discard()
+        if self._context.job.settings.snapshot_retention and taken.snapshot:
+            remotes = [target.name for target in self._targets]
+            mark_exported(self._context.session, taken, {}, remotes)
+            self.announced = True

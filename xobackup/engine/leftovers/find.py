@@ -6,7 +6,7 @@ A new kind of thing that a run makes or changes on a pool needs a key or text th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from xobackup.engine import keys
 from xobackup.engine.active import RESTORE
@@ -105,13 +105,13 @@ def _snapshots(judge: Judge) -> Iterator[Leftover]:
         live = text_of(vm, "snapshot_of")
         if run_id:
             fate, reason = judge.fate(run_id, live, ended=Fate.REMOVE)
-        elif config.get(keys.RUN) and config.get(keys.JOB) and config.get(keys.EXPORTED) != "true":
+        elif config.get(keys.RUN) and config.get(keys.JOB) and not _is_complete(config):
             job_id, run_id = config[keys.JOB], config[keys.RUN]
             fate, reason = judge.fate(run_id, live, ended=Fate.JOB_DECIDES)
             if fate is not Fate.LIVES:
                 fate, reason = Fate.JOB_DECIDES, "its export was not completed, or not noted; the next run of its job"
                 reason += " removes it, or goes on from it if a remote has it"
-        elif config.get(keys.RUN) and config.get(keys.JOB) and not _has_disks(judge, vm):
+        elif config.get(keys.RUN) and config.get(keys.JOB) and not _has_disks(judge, vm) and not _diskless(config):
             job_id, run_id = config[keys.JOB], config[keys.RUN]
             fate, reason = judge.at_rest(live) or (Fate.REMOVE, "its disks are gone already")
         else:
@@ -133,6 +133,16 @@ def _snapshots(judge: Judge) -> Iterator[Leftover]:
 def _has_disks(judge: Judge, vm: Record) -> bool:
     vbds = [judge.seen.vbds.get(ref, {}) for ref in vm.get("VBDs") or ()]
     return any(text_of(vbd, "VDI") in judge.seen.vdis for vbd in vbds)
+
+
+def _diskless(config: Mapping[str, str]) -> bool:
+    """It never had a disk."""
+    return config.get(keys.DISKLESS) == "true"
+
+
+def _is_complete(config: Mapping[str, str]) -> bool:
+    """Its export ended well, or it stays for its own sake."""
+    return "true" in (config.get(keys.EXPORTED), config.get(keys.KEPT))
 
 
 def _vms(judge: Judge) -> Iterator[Leftover]:

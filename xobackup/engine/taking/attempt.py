@@ -160,7 +160,7 @@ class Taking:
         clock = self._context.world.clock
         newest: list[int] = []
         self._prepared.targets.each(lambda target: newest.append(target.newest_ms()))
-        newest_s = max(newest) // 1000
+        newest_s = max(newest, default=0) // 1000
         behind_s = newest_s + 1 - clock.now_s()
         if behind_s > CLOCK_BEHIND_MAX_S:
             message = f"its newest restore point is of {utc(newest_s):%Y-%m-%d %H:%M:%S} UTC, which is in the future"

@@ -59,9 +59,10 @@ def take_snapshot(
             keys.QCOW2_FIX: "true",
             keys.RUN: run_id,
         }
-        for vdi_ref, vdi in vdis_of(session, ref).items():
+        vdis = vdis_of(session, ref)
+        for vdi_ref, vdi in vdis.items():
             write_marks(session, "VDI", vdi_ref, {**marks, keys.CONTENT_KEY: str(vdi["uuid"])})
-        write_marks(session, "VM", ref, marks)
+        write_marks(session, "VM", ref, marks if vdis else {**marks, keys.DISKLESS: "true"})
         label = job.settings.snapshot_name.format(job=job.name, vm=vm.name)
         session.call("VM.set_name_label", ref, label)
         return read_taken(session, ref, moment)
