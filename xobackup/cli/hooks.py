@@ -59,6 +59,7 @@ def guest_hooks_of(section: JobSection, job: str, *, with_secrets: bool) -> Gues
         secret=secret,
         verify=section.guest_hook_verify or section.guest_hook_ca is not None,
         ca=section.guest_hook_ca,
+        timeout_s=section.guest_hook_timeout_s,
     )
 
 

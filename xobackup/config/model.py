@@ -226,6 +226,8 @@ class JobSection(_Section):
     guest_hook_verify: bool = False
     """Verify the guests' certificates, with the system's authorities or those in ``guest_hook_ca``."""
     guest_hook_ca: Path | None = None
+    guest_hook_timeout_s: Annotated[float, Field(gt=0, le=86_400)] = 60
+    """How long a guest may take to answer."""
 
     @field_validator("consistent", mode="before")
     @classmethod

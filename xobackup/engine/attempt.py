@@ -164,7 +164,7 @@ class Attempt:
             return outcome, error
         done = self.backup.done
         reason = error or (EngineError("; ".join(done.errors)) if done.errors else None)
-        failed = hooks_after_vm(self.context, self.backup.facts, outcome, reason, done.hooks)
+        failed = hooks_after_vm(self.context, self.backup.facts, outcome, reason, done.hooks, begun=self._begun)
         return (outcome, error) if failed is None else (Outcome.FAILED, error or failed)
 
     def _tried(self, report: VmReport, error: Exception | None) -> Tried:

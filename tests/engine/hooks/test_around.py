@@ -124,6 +124,21 @@ def test_a_snapshot_that_fails_is_thawed_with_its_error(lab: Lab, log: HookLog, 
     assert not leftovers(lab)
 
 
+def test_a_vm_that_is_refused_before_it_is_begun_has_only_the_hooks_for_a_failure(
+    lab: Lab, log: HookLog, pool: SimPool
+) -> None:
+    lab.run()
+    for snapshot in list(pool.model.get("VM", lab.vm)["snapshots"]):
+        pool.call("VM.destroy", snapshot)
+    for ref, vdi in list(pool.model.records("VDI").items()):
+        if vdi["is_a_snapshot"]:
+            pool.call("VDI.destroy", ref)
+    lab.hooks = log.all()
+    lab.with_settings(unexpected_fulls_max=0)
+    lab.run(expect="failed")
+    assert log.moments == ["before-run", "on-failure", "after-run"] and "unexpectedly" in log.lines[1][4]
+
+
 @pytest.fixture
 def stopping(lab: Lab, log: HookLog) -> Iterator[Lab]:
     """Stops the run as soon as the first line is in the log, from the journal's own thread."""
