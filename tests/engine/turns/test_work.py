@@ -109,3 +109,19 @@ def test_what_an_operator_has_to_act_on_is_not_tried_again(
     assert vm.attempts == 1 and len(vm.tried) == 1
     assert [event.will_retry for event in lab.journal.of(events.Failed)] == [False]
     lab.assert_tidy()
+
+
+def test_a_pool_that_does_not_answer_meanwhile_costs_a_look_not_the_vm(lab: Lab, pool: SimPool) -> None:
+    unhealthy(lab, pool)
+    start_s, refused = lab.clock.now_s() + 3600, []
+
+    def later(now_s: float) -> None:
+        if now_s > start_s + 20 and not refused:
+            refused.append(pool.faults.fail_call("VDI.get_all_records", "INTERNAL_ERROR", ["not now"], times=2))
+        if now_s > start_s + 100:
+            pool.gc()
+
+    on_sleep(lab, later)
+    report = run_job(lab.job(), lab.world())
+    assert report.outcome is Outcome.OK and only(report).attempts == 1
+    assert refused[0].fired == 2
