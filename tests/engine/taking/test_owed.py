@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import signal
 
 import pytest
 
@@ -9,6 +10,7 @@ from xobackup.engine import keys
 from xobackup.engine.job import FULL, Selector, Settings, VmRule
 from xobackup.engine.taking.owed import ShutdownMark, mark_of
 from xotest.dying import Death, run_and_die
+from xotest.killed import let_the_lock_go_stale, run_child
 from xotest.lab import Lab
 from xotest.power import lifecycle, owes_nothing, state_of
 from xotest.views import uid
@@ -45,6 +47,19 @@ def test_killed_between_any_two_calls(lab: Lab, settings: Settings) -> None:
     assert halted > 3 and number > 8
     lab.clock.advance(60)
     lab.run(settings=settings)
+    lab.check()
+    lab.assert_tidy()
+
+
+def test_the_real_process_killed_in_the_middle_of_an_offline_backup(lab: Lab) -> None:
+    lab.on_disk()
+    lab.settings = EXPORTED
+    done = run_child(lab, number=signal.SIGKILL, at=2, name="*.xva.part")
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert state_of(lab) == "Halted" and not lab.points()
+    assert another_run(lab) == ["start"] and owes_nothing(lab)
+    let_the_lock_go_stale(lab)
+    lab.run()
     lab.check()
     lab.assert_tidy()
 

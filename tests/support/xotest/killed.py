@@ -29,6 +29,8 @@ def run_child(
         "state": str(lab.directory / "state"),
         "directories": lab.vhd_directory,
         "retention": lab.settings.retention,
+        "mode": lab.settings.mode,
+        "offline_backup": lab.settings.offline_backup,
         "signal": int(number),
         "at": at,
         "operation": operation,

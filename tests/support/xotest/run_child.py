@@ -71,6 +71,7 @@ def main() -> None:
         hooks=tuple(Hook(on=When(on), command=tuple(command)) for on, command in plan.get("hooks", ())),
         settings=Settings(
             mode=plan.get("mode", "delta"),
+            offline_backup=plan.get("offline_backup", False),
             retention=plan["retention"],
             pool_metadata_retention=plan["retention"],
             lock_wait_s=0,
