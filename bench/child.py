@@ -68,7 +68,20 @@ def pool(directory: str, filled_blocks: str) -> None:
     )
 
 
-TASKS: dict[str, Callable[..., None]] = {"merge": merge, "chain": chain, "cli": cli, "pool": pool}
+def s3_ingest(url: str, count: str) -> None:
+    """A disk of that many blocks into an object store."""
+    from bench.s3 import ingest
+
+    ingest(f"{url}/memory", int(count))
+
+
+TASKS: dict[str, Callable[..., None]] = {
+    "merge": merge,
+    "chain": chain,
+    "cli": cli,
+    "pool": pool,
+    "s3_ingest": s3_ingest,
+}
 
 if __name__ == "__main__":
     TASKS[sys.argv[1]](*sys.argv[2:])

@@ -37,7 +37,13 @@ def open_point(directory: Path) -> tuple[World, Repository, RestorePoint, PointD
 def make(directory: Path, count: int, changes: Iterable[Iterable[int]] = ()) -> list[Path]:
     """A disk of ``count`` blocks, all of them full, then one restore point per element of ``changes``; its VHDs."""
     directory.mkdir(exist_ok=True)
-    with open_repository(directory).lock(VM) as vm:
+    fill(open_repository(directory), count, changes)
+    return sorted((directory / "xo-vm-backups" / VM / "vdis" / JOB / LIVE).glob("*.vhd"))
+
+
+def fill(repository: Repository, count: int, changes: Iterable[Iterable[int]] = ()) -> None:
+    """The same in any repository."""
+    with repository.lock(VM) as vm:
         base: Base | None = None
         for number, changed in enumerate([range(count), *changes]):
             timestamp_ms = START_MS + number * 86_400_000
@@ -55,8 +61,8 @@ def make(directory: Path, count: int, changes: Iterable[Iterable[int]] = ()) -> 
                 uuid=UUID(snapshot),
                 virtual_size_bytes=size,
                 chain_length=number + 1,
+                codec="brotli" if result.path.endswith(".alias.vhd") else None,
             )
-    return sorted((directory / "xo-vm-backups" / VM / "vdis" / JOB / LIVE).glob("*.vhd"))
 
 
 def _draft(timestamp_ms: int, snapshot: str, size: int, path: str) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import closing
 from typing import Any
 
@@ -42,17 +43,21 @@ class _Fetch:
         return answer["Body"]
 
     def fill(self, body: Any, view: memoryview) -> int:
+        """:meth:`pull`, and close the body."""
+        with closing(body):
+            return self.pull(body, view)
+
+    def pull(self, body: Any, view: memoryview) -> int:
         """Read into ``view`` until it is full or the body ends or breaks; returns how much came."""
         done = 0
-        with closing(body):
-            while done < len(view):
-                try:
-                    count = self._requester.reading(lambda: body.readinto(view[done:]), self._name)  # noqa: B023
-                except errors.RemoteError:
-                    break
-                if not count:
-                    break
-                done += count
+        while done < len(view):
+            try:
+                count = self._requester.reading(lambda: body.readinto(view[done:]), self._name)  # noqa: B023
+            except errors.RemoteError:
+                break
+            if not count:
+                break
+            done += count
         self._requester.received(done)
         return done
 
@@ -83,7 +88,10 @@ def get_object(requester: Requester, keys: Keys, name: str, limit_bytes: int | N
 
 
 class S3File:
-    """An object open for reading at any offset; several threads may. It stays the version it was when opened."""
+    """An object open for reading at any offset; several threads may. It stays the version it was when opened.
+
+    Who reads on where he stopped gets one long answer of the store instead of a request for every piece.
+    """
 
     def __init__(self, requester: Requester, keys: Keys, name: str) -> None:
         self._requester = requester
@@ -92,6 +100,11 @@ class S3File:
         found = requester.call("head_object", name, Key=self._key)
         self._size = int(found["ContentLength"])
         self._etag = str(found.get("ETag") or "")
+        self._lock = threading.Lock()
+        """Of the fields below: the answer under way, where it is, and where the last reader stopped."""
+        self._body: Any = None
+        self._position = 0
+        self._stopped_at = 0
 
     @property
     def name(self) -> str:
@@ -101,30 +114,77 @@ class S3File:
         return self._size
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
-        """One request, more only when the connection breaks."""
         view = buffer.cast("B")[: max(0, self._size - offset)]
-        done = 0
-        fetch = _Fetch(self._requester, self._key, self._name)
-        fetch.etag = self._etag
+        if view and self._lock.acquire(blocking=False):
+            try:
+                if self._goes_on(offset, len(view)):
+                    self._read_on(view)
+                    return len(view)
+            finally:
+                self._lock.release()
+        if view:
+            self._read_range(offset, view)
+        return len(view)
+
+    def close(self) -> None:
+        with self._lock:
+            self._drop()
+
+    def _goes_on(self, offset: int, length: int) -> bool:
+        """Whether this is the next piece of somebody who reads in order, and not the last one."""
+        goes_on = offset == self._stopped_at and offset > 0
+        self._stopped_at = offset + length
+        if self._body is not None and self._position == offset:
+            return True
+        self._drop()
+        self._position = offset
+        return goes_on and offset + length < self._size
+
+    def _read_on(self, view: memoryview) -> None:
+        fetch, done = self._fetch(), 0
 
         def go_on() -> None:
             nonlocal done
-            try:
-                body = fetch.resume(offset + done, offset + len(view))
-            except errors.AlreadyExists:
-                problem = "the object was replaced while it was open"
-                raise errors.Unavailable(self._requester.url, self._name, problem, transient=False) from None
-            done += fetch.fill(body, view[done:])
+            if self._body is None:
+                self._body = self._resumed(fetch, self._position, self._size)
+            count = fetch.pull(self._body, view[done:])
+            self._position += count
+            done += count
+            if done < len(view):
+                self._drop()
+                raise _cut(self._requester, self._name, f"the connection ended after {self._position} bytes")
+
+        self._requester.persist(go_on)
+
+    def _read_range(self, offset: int, view: memoryview) -> None:
+        """One request, more only when the connection breaks."""
+        fetch, done = self._fetch(), 0
+
+        def go_on() -> None:
+            nonlocal done
+            done += fetch.fill(self._resumed(fetch, offset + done, offset + len(view)), view[done:])
             if done < len(view):
                 told = f"the connection ended after {done} of {len(view)} bytes"
                 raise _cut(self._requester, self._name, told)
 
-        if view:
-            self._requester.persist(go_on)
-        return len(view)
+        self._requester.persist(go_on)
 
-    def close(self) -> None:
-        """Nothing is held open."""
+    def _fetch(self) -> _Fetch:
+        fetch = _Fetch(self._requester, self._key, self._name)
+        fetch.etag = self._etag
+        return fetch
+
+    def _resumed(self, fetch: _Fetch, start: int, end: int) -> Any:
+        try:
+            return fetch.resume(start, end)
+        except errors.AlreadyExists:  # the condition
+            problem = "the object was replaced while it was open"
+            raise errors.Unavailable(self._requester.url, self._name, problem, transient=False) from None
+
+    def _drop(self) -> None:
+        if self._body is not None:
+            body, self._body = self._body, None
+            body.close()
 
 
 def _cut(requester: Requester, name: str, problem: str) -> errors.RemoteError:

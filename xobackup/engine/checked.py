@@ -76,6 +76,7 @@ class CheckedDisk:
         self._chain: Chain = repository.open_disk(point, disk.vdi_ref)
         self._digests = self._read_digests(self._chain) if check else {}
         self._lock = threading.Lock()
+        self.parallel = repository.remote.capabilities.parallel
         self.compared = 0
         self.without_digest = 0
 

@@ -19,6 +19,14 @@ HINTED = 8
 
 
 @runtime_checkable
+class FarAway(Protocol):
+    """A disk whose storage is worth asking for several blocks at a time, since each answer takes its time."""
+
+    @property
+    def parallel(self) -> int: ...
+
+
+@runtime_checkable
 class Hinted(Protocol):
     """A disk whose storage can be told what is read soon."""
 
@@ -28,9 +36,11 @@ class Hinted(Protocol):
 
 
 def blocks_of(
-    disk: Disk, indexes: Sequence[int], *, cancel: CancelToken, workers: int = WORKERS, depth: int = DEPTH
+    disk: Disk, indexes: Sequence[int], *, cancel: CancelToken, workers: int | None = None
 ) -> Iterator[Block]:
     """The blocks of ``indexes`` in that order. A block's buffer is the consumer's until it asks for the next one."""
+    parallel = disk.parallel if isinstance(disk, FarAway) else 1
+    workers, depth = workers or max(WORKERS, parallel), max(DEPTH, parallel)
     pool = BufferPool(depth + 1)
     flight: deque[tuple[int, BlockBuffer, Future[Bitmap]]] = deque()
     rest, ahead = iter(indexes), _hints(disk, indexes[depth:])
@@ -76,7 +86,9 @@ class ReadAhead:
     ``indexes``: the blocks that will be asked for. Satisfies :class:`vhd.block.Disk`; use :meth:`close` at the end.
     """
 
-    def __init__(self, disk: Disk, indexes: Sequence[int], *, cancel: CancelToken, workers: int = WORKERS) -> None:
+    def __init__(
+        self, disk: Disk, indexes: Sequence[int], *, cancel: CancelToken, workers: int | None = None
+    ) -> None:
         """``workers`` 1: the disk is read in order, block after block."""
         self._disk = disk
         self._indexes = list(indexes)
@@ -114,6 +126,7 @@ class Padded:
         self._disk = disk
         self._size_bytes = size_bytes
         self._own = -(-disk.virtual_size_bytes // len(BlockBuffer().data))
+        self.parallel = disk.parallel if isinstance(disk, FarAway) else 1
 
     @property
     def name(self) -> str:

@@ -23,7 +23,7 @@ from xobackup.engine.errors import UsageError
 from xobackup.engine.full.archive_disk import ArchiveDisk
 from xobackup.engine.leftovers.clean import end_tasks, recover
 from xobackup.engine.progress import Meter
-from xobackup.engine.readahead import WORKERS, Padded, ReadAhead
+from xobackup.engine.readahead import Padded, ReadAhead
 from xobackup.engine.restore_disk import Written, open_source
 from xobackup.xapi.errors import TransferCancelled
 from xobackup.xapi.image_format import ImageFormat, image_format_of
@@ -46,7 +46,7 @@ def send_disk(
     run_id: str,
     meter: Meter,
     cancel: CancelToken,
-    workers: int = WORKERS,
+    workers: int | None = None,
 ) -> None:
     """Import the blocks ``indexes`` of ``disk`` into a VDI. Returns when the pool's task has succeeded.
 
@@ -129,7 +129,7 @@ def restore_to_vdi(
                     run_id=active.run_id,
                     meter=meter,
                     cancel=world.cancel,
-                    workers=1 if isinstance(source, ArchiveDisk) else WORKERS,
+                    workers=1 if isinstance(source, ArchiveDisk) else None,
                 )
         except BaseException:
             end_tasks(session, active.run_id)

@@ -294,3 +294,31 @@ def test_names_that_no_key_can_be_are_refused(store: MemoryS3, clock: FakeClock)
     for name in ("\udcff", "/".join(["x" * 250] * 4) + "/" + "y" * 20):
         with pytest.raises(errors.InvalidName):
             remote.put(name, b"")
+
+
+def test_who_reads_on_gets_one_long_answer(store: MemoryS3, clock: FakeClock) -> None:
+    content = random.Random(3).randbytes(10_000)
+    remote = remote_on(store, clock)
+    remote.put("name", content)
+    file = remote.open("name")
+    before = remote.traffic()
+    found = bytearray()
+    buffer = bytearray(1000)
+    while count := file.read_into(len(found), memoryview(buffer)):
+        found += buffer[:count]
+    assert found == content
+    assert remote.traffic().since(before).requests == {"get_object": 2}
+    for offset in (5000, 0, 9000, 3000, 4000, 100):
+        assert file.read_into(offset, memoryview(buffer)) == 1000 and buffer == content[offset : offset + 1000]
+    file.close()
+
+
+def test_a_long_answer_that_breaks_goes_on_too(store: MemoryS3, clock: FakeClock) -> None:
+    content = random.Random(4).randbytes(10_000)
+    remote = remote_on(Breaking(store, 700, ConnectionResetError()), clock)
+    remote.put("name", content)
+    file = remote.open("name")
+    buffer = bytearray(600)
+    for offset in range(0, 9600, 600):
+        assert file.read_into(offset, memoryview(buffer)) == 600 and buffer == content[offset : offset + 600]
+    file.close()
