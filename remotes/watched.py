@@ -28,6 +28,8 @@ TIMEOUT_S = 300.0
 """Longer than a soft mount takes to give up by itself, so that its own, better error comes first."""
 PATIENCE = {"delete_tree": 12.0, "sync": 2.0}
 """Calls that may take so many times as long and still be under way."""
+OPENING_S = 150.0
+"""Opening may have to mount first, which is given up by itself before that."""
 PAGE_BYTES = mmap.PAGESIZE
 
 
@@ -107,10 +109,17 @@ class Watchdog:
 class WatchedRemote:
     """See the module's head."""
 
-    def __init__(self, opening: Callable[[], Remote], *, shown: str, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        opening: Callable[[], Remote],
+        *,
+        shown: str,
+        timeout_s: float = TIMEOUT_S,
+        opening_s: float = OPENING_S,
+    ) -> None:
         """``opening`` gives the remote and is watched like every other call; ``shown`` is its URL for messages."""
         self._watchdog = Watchdog(shown, timeout_s=timeout_s)
-        self.inner = self._watchdog.call("", opening)
+        self.inner = self._watchdog.call("", opening, patience=max(1.0, opening_s / timeout_s))
 
     @property
     def url(self) -> str:

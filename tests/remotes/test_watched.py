@@ -119,7 +119,7 @@ def test_a_stuck_file_does_not_keep_anybody_from_closing(gate: threading.Event) 
 
 def test_opening_is_watched_too(gate: threading.Event) -> None:
     with pytest.raises(NoAnswer, match="nfs://nas:/a: the storage did not answer"):
-        WatchedRemote(lambda: gate.wait(20), shown="nfs://nas:/a", timeout_s=SHORT_S)
+        WatchedRemote(lambda: gate.wait(20), shown="nfs://nas:/a", timeout_s=SHORT_S, opening_s=SHORT_S)
 
 
 def test_errors_pass_as_they_are() -> None:
@@ -149,7 +149,7 @@ def test_a_process_ends_although_a_call_never_will(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     code = (
         "import sys; from remotes.errors import NoAnswer; from remotes.watched import WatchedRemote\n"
-        "try: WatchedRemote(lambda: open(sys.argv[1]).read(), shown='x', timeout_s=0.1)\n"
+        "try: WatchedRemote(lambda: open(sys.argv[1]).read(), shown='x', opening_s=0.1, timeout_s=0.1)\n"
         "except NoAnswer: print('abandoned')"
     )
     ended = subprocess.run(

@@ -1,7 +1,8 @@
 """A Linux kernel of our own, for what the machine's kernel lacks: Debian's cloud kernel under emulation.
 
 Its ``/`` is this machine's, read-only below an overlay in memory; only the shared directory is written through. Slow
-(python starts in four seconds), and real: NFS clients and servers, device mapper.
+(python starts in four seconds), and real: NFS clients and servers, device mapper. Its only interface is the loopback,
+with a second address, without which ``getaddrinfo`` does not even know 127.0.0.1.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ S=$($B sed -n 's/.*share=\([^ ]*\).*/\1/p' /proc/cmdline)
 $B mount -t proc p $R/proc; $B mount -t sysfs s $R/sys; $B mount -t devtmpfs d $R/dev
 $B mkdir -p $R/dev/pts $R/dev/shm; $B mount -t devpts p $R/dev/pts; $B mount -t tmpfs t $R/dev/shm
 $B mount -t tmpfs t $R/run; $B mkdir -p $R$S; $B mount -t virtiofs share $R$S || echo NO-SHARE
-$B ifconfig lo 127.0.0.1 up
+$B ifconfig lo 127.0.0.1 up; $B ip addr add 192.0.2.1/32 dev lo
 $B chroot $R /bin/bash $S/command > $R$S/output 2>&1; echo $? > $R$S/status
 $B sync; $B poweroff -f
 """
