@@ -14,25 +14,13 @@ from typing import Any
 
 from bench.measure import Settings
 from bench.rows import Row
+from bench.whole_run import CONFIG
 from vhd.block import BLOCK_BYTES
 from xobackup.simpool import DiskSpec, PoolSpec, SimPool, VmSpec
 
-CONFIG = """
-state_directory = "{directory}/state"
-[pools.bench]
-url = "{pool.url}"
-username = "{pool.username}"
-password = "{pool.password}"
-tls = {{ ca = "{pool.ca_pem_path}" }}
-[remotes.here]
-url = "file://{directory}/remote"
-[jobs.bench]
-pool = "bench"
-remotes = ["here"]
-vms.include = [{{ name = "bench" }}]
-retention = 30
-"""
 GRAIN = 64 * 1024
+RETENTION = 30
+"""More than there are runs: nothing is merged."""
 STRIDE = 17 * GRAIN
 """One range in about every megabyte changes."""
 
@@ -45,7 +33,9 @@ def rows(settings: Settings) -> Iterator[Row]:
     spec = PoolSpec(nbd="nbd", vms=(VmSpec(name="bench", disks=(disk,)),))
     with SimPool.start(directory / "pool", spec=spec) as pool:
         config = directory / "xobackup.toml"
-        config.write_text(CONFIG.format(directory=directory, pool=pool))
+        told = {name: getattr(pool, name) for name in ("url", "username", "password")}
+        told["fingerprint"] = pool.fingerprint_sha256
+        config.write_text(CONFIG.format(directory=directory, retention=RETENTION, **told))
         _run(config)
         yield _changed(pool, config, size)
         yield _unchanged(pool, config, directory / "remote")

@@ -25,7 +25,7 @@ url = "file://{directory}/remote"
 pool = "bench"
 remotes = ["here"]
 vms.include = [{{ name = "bench" }}]
-retention = 1
+retention = {retention}
 """
 
 
@@ -34,7 +34,7 @@ def rows(settings: Settings) -> Iterator[Row]:
     (settings.directory / "remote").mkdir()
     with pool(settings.directory / "pool", filled) as told:
         config = settings.directory / "xobackup.toml"
-        config.write_text(CONFIG.format(directory=settings.directory, **told))
+        config.write_text(CONFIG.format(directory=settings.directory, retention=1, **told))
         full = peak_mib("cli", "run", "bench", "--config", config)
         delta = peak_mib("cli", "run", "bench", "--config", config)
     for name, peak in (("first", full), ("second, with merge", delta)):
