@@ -30,12 +30,12 @@ def pack_key(key: bytes) -> str:
 
 def is_key(text: str) -> bool:
     """Whether ``text`` means to be a key, right or not."""
-    return text.strip().upper().startswith(PREFIX)
+    return text.strip().upper()[: len(PREFIX)].translate(_READ_AS) == PREFIX
 
 
 def unpack_key(text: str) -> bytes:
     """The key; ``ValueError`` says what is wrong with the text, without showing it."""
-    digits = text.strip().upper().removeprefix(PREFIX).translate(_READ_AS)
+    digits = text.strip().upper()[len(PREFIX) :].translate(_READ_AS)
     if len(digits) != DIGITS:
         raise ValueError(f"a key has {DIGITS} characters after {PREFIX}, found {len(digits)}")
     number = 0

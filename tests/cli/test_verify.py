@@ -109,3 +109,18 @@ def test_slices_are_remembered_and_told(copied: Site) -> None:
 )
 def test_slices_that_mean_nothing(shared: Site, arguments: tuple[str, ...], told: str) -> None:
     assert told in shared.xobackup("verify", *arguments, code=2).err
+
+
+def test_images_of_full_backups_take_their_turn(site: Site) -> None:
+    site.configure('mode = "full"')
+    site.xobackup("run")
+    assert "2 full backups: " in site.xobackup("verify", "--slice", "1%").out
+    records = site.xobackup("verify", "--coverage", "--json").of("vm-coverage")
+    assert [(record["images"], record["images_recent"]) for record in records] == [(1, 1), (1, 1)]
+    image = max(site.repository.glob(f"xo-vm-backups/{site.uuid('db')}/*.xva"))
+    raw = bytearray(image.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    image.write_bytes(raw)
+    site.xobackup("verify", code=5)
+    by_name = {record["name"]: record for record in site.xobackup("verify", "--coverage", "--json").of("vm-coverage")}
+    assert (by_name["db"]["images_never"], by_name["web"]["images_never"]) == (1, 0)

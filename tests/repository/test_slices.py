@@ -9,11 +9,14 @@ from hypothesis import strategies as st
 from remotes import errors
 from remotes.faults import Fault, Faults
 from remotes.faulty import FaultyRemote
+from remotes.memory import MemoryRemote
 from xobackup.clock import FakeClock
 from xobackup.repository.findings import Severity
+from xobackup.repository.repository import Repository
 from xobackup.repository.slices import OldestShare, Part, parse_slice, quota_for
-from xobackup.repository.verified import NEVER, Verified
+from xobackup.repository.verified import NEVER, Verified, read_verified, write_verified
 from xobackup.repository.verify import VerifyOptions
+from xotest import golden
 from xotest.backups import JOB, START_S, VM, Guest, live_uuid, memory_remote
 from xotest.rot import flip_bit
 
@@ -178,3 +181,18 @@ def test_partial_blocks_of_a_damaged_one_stay_known_as_damage():
         directory.merge()
     report = guest.repository(remote).verify(VM)
     assert [(one.code, one.block) for one in report.problems] == [("block-digest", 0)], "not made good by the merge"
+
+
+def test_a_merge_under_way_forgets_nothing():
+    world = golden.pristine("interrupted-directory")
+    remote = MemoryRemote()
+    for path in sorted(world.root.rglob("*")):
+        if path.is_file():
+            remote.put(str(path.relative_to(world.root)), path.read_bytes())
+    clock = FakeClock(START_S)
+    repository = Repository(remote, clock=clock)
+    lineage = f"vdis/{world.job}/11111111-0000-4000-8000-000000000001"
+    kept = Verified([(9, 9, 9)])
+    write_verified(remote, world.vm, lineage, kept)
+    repository.verify(world.vm, options=VerifyOptions(remember=True))
+    assert read_verified(remote, world.vm, lineage).when(9, 9) == 9

@@ -138,7 +138,9 @@ class _Verification:
         except BaseException:
             self._selection.save(verifiers, (), complete=False)
             raise
-        certain = complete and all(lineage is not None and lineage.certain for lineage in lineages.values())
+        certain = complete and all(
+            lineage is not None and lineage.certain and not lineage.states for lineage in lineages.values()
+        )
         self._selection.save(verifiers, [point.id for point in images], complete=certain)
 
     def _workspace(self, path: str) -> RemoteWorkspace:
@@ -206,8 +208,10 @@ class _Verification:
 
         verdict = verify_image(self._remote, point, whole=whole, told=told, check=options.check)
         report.problems += verdict.problems
-        if whole and not verdict.unread and not any(one.severity is Severity.DAMAGE for one in verdict.problems):
-            self._selection.note_image(point.id)
+        if not verdict.unread:
+            damaged = any(one.severity is Severity.DAMAGE for one in verdict.problems)
+            if whole or damaged:
+                self._selection.note_image(point.id, whole=not damaged)
         coverage = Coverage(
             images=1,
             images_compared=int(verdict.compared),

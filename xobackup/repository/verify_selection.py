@@ -72,9 +72,9 @@ class Selection:
             wanted -= point.size
         return taken
 
-    def note_image(self, point: str) -> None:
-        """The image was read whole and is what was written."""
-        self._images_now[point] = self._now
+    def note_image(self, point: str, *, whole: bool) -> None:
+        """The image was read to its end and is what was written, or it is damaged."""
+        self._images_now[point] = self._now if whole else NEVER
 
     def save(self, verifiers: Sequence[DiskVerifier], points: Iterable[str], *, complete: bool) -> None:
         """Write the records; ``complete``: every restore point was looked at, so what is no more is forgotten.
@@ -96,10 +96,9 @@ class Selection:
                 write_verified(self._remote, self._vm, lineage, record.only(live) if complete else record)
             if self._images_now:
                 images = self._image_ages() | self._images_now
-                known = set(points)
-                if complete:
-                    images = {point: minutes for point, minutes in images.items() if point in known}
-                write_images(self._remote, self._vm, images)
+                known = set(points) if complete else set(images)
+                kept = {point: minutes for point, minutes in images.items() if minutes != NEVER and point in known}
+                write_images(self._remote, self._vm, kept)
 
     def _record(self, lineage: str) -> Verified:
         if lineage not in self._records:

@@ -15,7 +15,7 @@ def test_a_key_comes_back_however_it_is_typed(key):
     text = pack_key(key)
     assert is_key(text) and unpack_key(text) == key
     typed = f" {text.lower().replace('-', ' ').replace('0', 'o').replace('1', 'l')}\n"
-    assert unpack_key(typed.replace("xbkl", "xbk1")) == key
+    assert is_key(typed) and unpack_key(typed) == key
 
 
 @given(at=st.integers(5, len(TEXT) - 1), letter=st.sampled_from(ALPHABET))
