@@ -69,3 +69,17 @@ def test_a_source_that_cannot_be_asked_keeps_nobody_else(copied: Site) -> None:
     )
     told = copied.xobackup("repair", "--remote", "nas", "--trust-days", "0", "--from", "sim", code=5)
     assert "remote other" not in told.err and "pool sim has no say" in told.err
+
+
+def test_an_image_comes_back_from_the_other_remote(site: Site) -> None:
+    site.other.mkdir()
+    site.configure('mode = "full"', remotes='["nas", "other"]')
+    site.xobackup("run")
+    (image,) = site.repository.glob(f"xo-vm-backups/{site.uuid('db')}/*.xva")
+    good = image.read_bytes()
+    image.write_bytes(good[: len(good) // 2])
+    told = site.xobackup("repair", "--remote", "nas", "--vm", "db", code=5).out
+    assert "it was cut off" in told and "would be written again from remote other: " in told
+    told = site.xobackup("repair", "--remote", "nas", "--vm", "db", "--apply").out
+    assert "repaired from remote other: " in told and image.read_bytes() == good
+    assert "no damage found" in site.xobackup("verify").out

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from xobackup.engine.job import RemoteTarget
     from xobackup.engine.repair import OtherRemote, PoolSnapshots
     from xobackup.repository.repair.damage import DamagedBlock, Damages
+    from xobackup.repository.repair.images import DamagedImage, ImageSource
     from xobackup.repository.repair.rewrite import RepairReport
     from xobackup.repository.repair.sources import BlockSource
     from xobackup.repository.repository import Repository
 
+NO_COPY = "nobody has a proven copy; left as it is"
 SHOWN_MAX = 20
 """Blocks of one VM that are told one by one; with --json all of them."""
 
@@ -61,8 +63,10 @@ def repair(
         vms = [repositories.find_vm(repository, vm)] if vm else repository.vms()
         for uuid in vms:
             damages = repository.damages(uuid, trusted_days=trust_days or None, check=watch.cancel.check)
-            found += len(damages.blocks) + len(damages.hopeless)
+            images = repository.damaged_images(uuid, trusted_days=trust_days or None, check=watch.cancel.check)
+            found += len(damages.blocks) + len(damages.hopeless) + len(images)
             left += _repair_vm(output, repository, uuid, damages, sources, apply=apply)
+            left += _repair_images(output, repository, uuid, images, sources, apply=apply)
     if not found:
         output.say("no damage found", style="green")
     elif left or not apply:
@@ -95,6 +99,40 @@ def _repair_vm(
     return len(report.without_copy) + len(damages.hopeless)
 
 
+def _repair_images(
+    output: Output,
+    repository: Repository,
+    vm: str,
+    images: list[DamagedImage],
+    sources: list[BlockSource],
+    *,
+    apply: bool,
+) -> int:
+    """How many images are damaged still."""
+    from xobackup.engine.repair import PoolSnapshots
+    from xobackup.repository.repair.images import ImageRepairs, proven_image
+
+    if not images:
+        return 0
+    remotes = [source for source in sources if not isinstance(source, PoolSnapshots)]
+    if apply:
+        with repository.lock(vm, timeout_s=LOCK_WAIT_S, purpose="repair") as directory:
+            report = directory.repair_images(images, cast("list[ImageSource]", remotes))
+    else:
+        report = ImageRepairs()
+    for image in images:
+        place = dict(report.repaired).get(image, "")
+        if apply:
+            told = f"repaired from {place}" if place else "is whole" if image in report.whole else NO_COPY
+        else:
+            place = proven_image(repository.remote, image, cast("list[ImageSource]", remotes))
+            told = f"would be written again from {place}" if place else NO_COPY
+        state = ("repaired" if apply else "proposed") if place else "no-copy"
+        output.record("image", {"vm": vm, "point": image.point.id, "state": state, "from": place})
+        output.say(f"{image}: {image.problem}: {told}", style=None if place else "red")
+    return len(report.without_copy) if apply else len(images)
+
+
 def _propose(output: Output, damages: Damages, sources: list[BlockSource]) -> None:
     from vhd.block import BlockBuffer
     from xobackup.repository.repair.sources import proven_copy
@@ -114,8 +152,7 @@ def _show(output: Output, report: RepairReport) -> None:
     for block in report.whole:
         _tell(output, block, "is not damaged any more", state="whole", place="", shown=True)
     for number, block in enumerate(report.without_copy):
-        told = "nobody has a proven copy; left as it is"
-        _tell(output, block, told, state="no-copy", place="", shown=number < SHOWN_MAX)
+        _tell(output, block, NO_COPY, state="no-copy", place="", shown=number < SHOWN_MAX)
     _rest(output, len(report.without_copy))
     if report.quarantine:
         output.record("quarantine", {"path": report.quarantine})

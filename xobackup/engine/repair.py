@@ -24,7 +24,9 @@ from xobackup.xapi.records import VdiRecord
 from xobackup.xapi.vm_records import NetworkRecord
 
 if TYPE_CHECKING:
+    from remotes.contract import Remote
     from vhd.block import BlockBuffer
+    from xobackup.repository.metadata import RestorePoint
     from xobackup.repository.repair.damage import DamagedBlock
     from xobackup.repository.repository import Repository
     from xobackup.xapi.session import Session
@@ -44,6 +46,14 @@ class OtherRemote:
         self._failed = False
 
     def candidates(self, block: DamagedBlock, buffer: BlockBuffer) -> Iterator[str]:
+        if self._ready() and self._source is not None:
+            yield from self._source.candidates(block, buffer)
+
+    def same_backups(self, point: RestorePoint) -> Iterator[tuple[Remote, RestorePoint]]:
+        if self._ready() and self._source is not None:
+            yield from self._source.same_backups(point)
+
+    def _ready(self) -> bool:
         if self._source is None and not self._failed:
             try:
                 self._repository = self._open()
@@ -52,8 +62,7 @@ class OtherRemote:
             except (RemoteError, RepositoryError) as error:
                 self._failed = True
                 self._tell(f"{self.name} has no say: {error}")
-        if self._source is not None:
-            yield from self._source.candidates(block, buffer)
+        return self._source is not None
 
     def close(self) -> None:
         if self._repository is not None:

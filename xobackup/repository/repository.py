@@ -28,6 +28,7 @@ from xobackup.repository.options import RepositoryOptions
 from xobackup.repository.pools.backups import PoolBackups
 from xobackup.repository.reclaim import ReclaimPlan
 from xobackup.repository.repair.damage import Damages, find_damages
+from xobackup.repository.repair.images import DamagedImage, find_damaged_images
 from xobackup.repository.verify import VerifyOptions, VerifyReport, verify_vm
 from xobackup.repository.vm_directory import VmDirectory
 from xobackup.repository.workspace import RemoteWorkspace
@@ -116,8 +117,19 @@ class Repository:
     ) -> Damages:
         """Damaged blocks of the VM. What was verified within ``trusted_days`` is believed and not read again."""
         self._refuse_encrypted()
-        since = None if trusted_days is None else self._clock.now_s() - trusted_days * 86_400
+        since = self._since(trusted_days)
         return find_damages(self.remote, checked_uuid("vm", vm), trusted_since_s=since, check=check)
+
+    def damaged_images(
+        self, vm: str, *, trusted_days: float | None = None, check: Callable[[], None] = lambda: None
+    ) -> list[DamagedImage]:
+        """Full backups of the VM whose image is damaged or missing; ``trusted_days`` as in :meth:`damages`."""
+        self._refuse_encrypted()
+        since = self._since(trusted_days)
+        return find_damaged_images(self.remote, checked_uuid("vm", vm), trusted_since_s=since, check=check)
+
+    def _since(self, days: float | None) -> float | None:
+        return None if days is None else self._clock.now_s() - days * 86_400
 
     @contextlib.contextmanager
     def lock(

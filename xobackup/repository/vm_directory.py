@@ -43,6 +43,7 @@ from xobackup.repository.options import RepositoryOptions, as_directory
 from xobackup.repository.publishing import publish, refuse_taken
 from xobackup.repository.reclaim import ReclaimPlan, named_disks
 from xobackup.repository.repair.damage import DamagedBlock
+from xobackup.repository.repair.images import DamagedImage, ImageRepairs, ImageSource, repair_images
 from xobackup.repository.repair.rewrite import RepairReport, repair_blocks
 from xobackup.repository.repair.sources import BlockSource
 from xobackup.repository.workspace import RemoteWorkspace
@@ -248,6 +249,10 @@ class VmDirectory:
         """Write damaged blocks again that one of ``sources`` has a proven copy of."""
         stamp = timestamp_name(int(self._clock.now_s() * 1000))
         return repair_blocks(self._remote, self.vm, blocks, sources, stamp=stamp, check=self.lock.check)
+
+    def repair_images(self, images: Sequence[DamagedImage], sources: Sequence[ImageSource]) -> ImageRepairs:
+        """Write images of full backups again that one of ``sources`` has a proven copy of."""
+        return repair_images(self._remote, images, sources, check=self.lock.check)
 
     def _zstd(self) -> Codec:
         level = self._options.zstd_level

@@ -17,6 +17,8 @@ from xobackup.repository.codecs import CODECS
 from xobackup.repository.digest_store import DigestStore
 from xobackup.repository.layout import VDIS, lineage_path, vm_directory
 from xobackup.repository.lineage import Lineage, read_lineage
+from xobackup.repository.listing import list_points
+from xobackup.repository.metadata import RestorePoint
 from xobackup.repository.repair.damage import DamagedBlock
 from xobackup.repository.workspace import RemoteWorkspace
 
@@ -46,6 +48,12 @@ def proven_copy(block: DamagedBlock, sources: Sequence[BlockSource], buffer: Blo
     return ""
 
 
+def _identity(point: RestorePoint) -> tuple[object, ...]:
+    snapshot = point.metadata.get("vmSnapshot")
+    uuid = snapshot.get("uuid") if isinstance(snapshot, dict) else None
+    return point.mode, point.job_id, point.timestamp_ms, point.size, uuid
+
+
 class RepositorySource:
     """Every disk of the same VDI in a repository, whichever job wrote it. Lineages are read once."""
 
@@ -65,6 +73,13 @@ class RepositorySource:
                     if not opened.has(block.index) or opened.read_block(block.index, buffer) is not None:
                         continue
                 yield workspace.path(disk)
+
+    def same_backups(self, point: RestorePoint) -> Iterator[tuple[Remote, RestorePoint]]:
+        """The full backup of that job, second, snapshot and length."""
+        with contextlib.suppress(RemoteError):
+            other = list_points(self._remote, point.vm_uuid, use_cache=False).point(point.id)
+            if other is not None and _identity(other) == _identity(point):
+                yield self._remote, other
 
     def _places(self, block: DamagedBlock) -> Iterator[tuple[Lineage, str, int]]:
         for lineage in self._of(block.vm, block.vdi):
