@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn
 
 from remotes import errors, names
@@ -228,8 +229,11 @@ class S3Remote:
             raise errors.AlreadyExists(self.url, new)
         below = self._keys.below(old)
         keys = [found["Key"] for page in self._pages(old, Prefix=below) for found in page.get("Contents", [])]
-        for key in keys:
-            self.copy(self._keys.name(key), names.join(new, key[len(below) :]))
+        with ThreadPoolExecutor(self.address.parallel, thread_name_prefix="copy") as pool:
+            for copied in [
+                pool.submit(self.copy, self._keys.name(key), names.join(new, key[len(below) :])) for key in keys
+            ]:
+                copied.result()
         self._deleter.delete(keys)
 
     def _exists(self, name: str) -> bool:

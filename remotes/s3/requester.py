@@ -7,6 +7,8 @@ not begin again.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import random
 import threading
 from collections import Counter
@@ -20,6 +22,11 @@ from remotes.retrying import Retrier, RetryPolicy
 from remotes.s3.failures import network_errors, translate
 
 T = TypeVar("T")
+
+
+def _md5(body: bytes | bytearray) -> str:
+    return base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+
 
 PATIENT = RetryPolicy(attempts_max=12, first_pause_s=0.2, pause_max_s=20.0, budget_s=180.0)
 """A store that restarts, or asks to slow down, gets three minutes."""
@@ -52,6 +59,8 @@ class Requester:
         self._received = 0
         self._repeated = 0
         self._network = network_errors()
+        self._proves = False
+        """Whether bodies go with their MD5: only stores that lock objects ask for it, and it takes its time."""
 
     def call(
         self,
@@ -71,10 +80,14 @@ class Requester:
     def once(self, operation: str, name: str = "", **parameters: Any) -> Any:
         """The same, without another attempt."""
         body = parameters.get("Body")
-        self._count(operation, len(body) if isinstance(body, (bytes, bytearray)) else 0)
+        proof = {"ContentMD5": _md5(body)} if self._proves and body is not None else {}
+        self._count(operation, len(body) if body is not None else 0)
         try:
-            return getattr(self.client, operation)(Bucket=self.bucket, **parameters)
+            return getattr(self.client, operation)(Bucket=self.bucket, **parameters, **proof)
         except self._network as error:
+            if body is not None and not proof and "Content-MD5" in str(error):
+                self._proves = True
+                return self.once(operation, name, **parameters)
             raise translate(error, self.url, name) from error
 
     def persist(

@@ -39,6 +39,8 @@ HOLD_S = 45.0
 """Less than a lease by far more than a request takes that has begun before it."""
 REFRESH_S = 10.0
 POLL_S = 1.0
+STUCK_S = 5.0
+"""Whoever gives a lease back waits no longer for a request of its refreshing that is still under way."""
 _NOTE_BYTES_MAX = 4096
 
 
@@ -124,10 +126,11 @@ class Lease:
     def release(self) -> None:
         """Give the lease back, if it is still ours. Never raises for what the storage does: a lease goes stale."""
         self._stop.set()
+        idle = True
         if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-        if self._number and self.lost is None:
+            self._thread.join(STUCK_S)
+            idle, self._thread = not self._thread.is_alive(), None
+        if self._number and self.lost is None and idle:  # who waits for the store to refresh would wait here too
             with contextlib.suppress(RemoteError):
                 self._put(released=True)
         self._number = 0

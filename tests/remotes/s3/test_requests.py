@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import random
 from typing import Any, ClassVar
 
@@ -228,6 +230,39 @@ def test_uploads_of_a_name_are_taken_back_and_no_others(store: MemoryS3, clock: 
         store.create_multipart_upload(Bucket=BUCKET, Key=f"dir/{name}")
     assert faces.discard_uploads(remote, "a") == 2
     assert [begun.key for begun in store.uploads.values()] == ["dir/ab"]
+
+
+def test_a_store_that_locks_objects_gets_their_md5(clock: FakeClock) -> None:
+    class Locks(MemoryS3):
+        proven = 0
+
+        def put_object(self, *, ContentMD5: str = "", **parameters: Any) -> dict[str, Any]:
+            if not ContentMD5:
+                message = "Content-MD5 HTTP header is required for Put Object requests with Object Lock parameters"
+                raise refused(400, "InvalidRequest", message)
+            assert base64.b64decode(ContentMD5) == hashlib.md5(parameters["Body"]).digest()
+            Locks.proven += 1
+            return super().put_object(**parameters)
+
+    store = Locks(clock)
+    remote = remote_on(store, clock)
+    for name in ("one", "two"):
+        remote.put(name, name.encode())
+    assert Locks.proven == 2 and remote.traffic().requests == {"put_object": 3}
+
+
+def test_a_directory_is_moved_object_by_object_and_nowhere_in_between(store: MemoryS3, clock: FakeClock) -> None:
+    faulty = FaultyS3(store)
+    remote = remote_on(faulty, clock)
+    for number in range(20):
+        remote.put(f"old/deep/{number}", b"%d" % number)
+    remote.put("old-er", b"beside")
+    with pytest.raises(errors.AlreadyExists):
+        remote.rename("old", "old-er")
+    remote.rename("old", "new/place")
+    assert [remote.get(f"new/place/deep/{number}") for number in range(20)] == [b"%d" % n for n in range(20)]
+    assert [entry.name for entry in remote.list("")] == ["new", "old-er"]
+    assert faulty.kinds["copy_object"] == 20 and faulty.kinds["delete_objects"] == 1
 
 
 class Overwrites(MemoryS3):
