@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 from remotes import errors
@@ -39,6 +40,8 @@ def make_client(address: S3Address) -> Any:
         s3={"addressing_style": "path" if address.path_style else "virtual"},
         user_agent_extra="xobackup",
     )
+    if address.ca and not Path(address.ca).is_file():
+        raise errors.Unavailable(address.shown, "", f"ca: there is no file {address.ca}", transient=False)
     if not address.verify:
         warnings.simplefilter("ignore", urllib3.exceptions.InsecureRequestWarning)  # said by `doctor`, once
     try:

@@ -118,7 +118,8 @@ def _refused(code: str, message: str, status: int, remote: str, name: str) -> er
     if status == 401:
         hint = "check access_key and secret_key"
         return errors.Unavailable(remote, name, f"not let in ({told})", transient=False, hint=hint)
-    return errors.Unavailable(remote, name, f"the store refused: {told}", transient=False)
+    hint = "is the endpoint a store that speaks S3?"
+    return errors.Unavailable(remote, name, f"the store refused: {told}", transient=False, hint=hint)
 
 
 class Expired(errors.Unavailable):
@@ -136,6 +137,8 @@ def _broken(error: BaseException, remote: str, name: str) -> errors.RemoteError:
     text = _QUERY.sub("", " ".join(str(error).split()))
     if isinstance(error, boto.SSLError):
         hint = 'name the authority: ca = "/path/ca.pem"; or verify = false to take any certificate'
+        if "WRONG_VERSION_NUMBER" in text:
+            hint = "the endpoint has no TLS: the URL begins with s3+http://"
         return errors.Unavailable(remote, name, f"TLS: {text}", transient=False, hint=hint)
     lasting: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
         (

@@ -24,14 +24,21 @@ from remotes.s3.failures import network_errors, translate
 T = TypeVar("T")
 
 
-def _md5(body: bytes | bytearray) -> str:
-    return base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
-
-
 PATIENT = RetryPolicy(attempts_max=12, first_pause_s=0.2, pause_max_s=20.0, budget_s=180.0)
 """A store that restarts, or asks to slow down, gets three minutes."""
 HASTY = RetryPolicy(attempts_max=3, first_pause_s=0.2, pause_max_s=2.0, budget_s=5.0)
 """At the very beginning a wrong address is likelier than a store that restarts."""
+SIGNS = {
+    "list_objects_v2": "IsTruncated",
+    "get_object": "ETag",
+    "head_object": "ETag",
+    "put_object": "ETag",
+    "upload_part": "ETag",
+    "copy_object": "CopyObjectResult",
+    "create_multipart_upload": "UploadId",
+}
+"""What a store's answer always has. A proxy that answers 200 with a page of its own would be taken for an empty
+listing otherwise, or its page for an object."""
 
 
 class Requester:
@@ -83,12 +90,17 @@ class Requester:
         proof = {"ContentMD5": _md5(body)} if self._proves and body is not None else {}
         self._count(operation, len(body) if body is not None else 0)
         try:
-            return getattr(self.client, operation)(Bucket=self.bucket, **parameters, **proof)
+            answer = getattr(self.client, operation)(Bucket=self.bucket, **parameters, **proof)
         except self._network as error:
             if body is not None and not proof and "Content-MD5" in str(error):
                 self._proves = True
                 return self.once(operation, name, **parameters)
             raise translate(error, self.url, name) from error
+        if operation in SIGNS and SIGNS[operation] not in answer:
+            hint = "is the endpoint a store that speaks S3, and no proxy that answers in its place?"
+            problem = "what answered was no store: it took a request for something else"
+            raise errors.Unavailable(self.url, name, problem, transient=True, hint=hint)
+        return answer
 
     def persist(
         self,
@@ -138,3 +150,7 @@ class Requester:
         with self._lock:
             self._requests[operation] += 1
             self._sent += size
+
+
+def _md5(body: bytes | bytearray) -> str:
+    return base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()

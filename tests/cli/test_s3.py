@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.server
+import threading
 from pathlib import Path
 
 import pytest
@@ -71,6 +73,39 @@ def test_a_real_store_names_wrong_secrets_and_certificates(radosgw_stores: tuple
     unverified = xobackup("remote", "test", stranger.url(bucket, allowUnauthorized="true"), "--json")
     assert unverified.code == 0
     assert any("not verified" in remark["message"] for remark in unverified.of("remark"))
+
+
+class Page(http.server.BaseHTTPRequestHandler):
+    """A web server, or a proxy, that answers everything with a page."""
+
+    status = 200
+
+    def do_GET(self) -> None:
+        page = b"<html><body>Welcome</body></html>"
+        self.send_response(self.status)
+        self.send_header("Content-Length", str(len(page)))
+        self.end_headers()
+        self.wfile.write(page)
+
+    do_PUT = do_GET
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+@pytest.mark.parametrize("status", [200, 400, 404])
+def test_what_is_no_store_is_not_taken_for_an_empty_one(status: int) -> None:
+    kind = type("Answers", (Page,), {"status": status})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), kind) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        host = f"127.0.0.1:{server.server_port}"
+        result = xobackup("remote", "test", f"s3+http://KEY:S3CRET@{host}/bucket")
+        assert result.code == 6 and "is the endpoint a store that speaks S3" in result.err
+        result = xobackup("remote", "test", f"s3://KEY:S3CRET@{host}/bucket")
+        assert result.code == 6 and "hint: the endpoint has no TLS" in result.err
+        server.shutdown()
+    result = xobackup("remote", "test", "s3://KEY:S3CRET@host/bucket?ca=%22/nowhere.pem%22")
+    assert result.code == 6 and "there is no file /nowhere.pem" in result.err
 
 
 def test_a_careless_store_is_told_of(rclone_store: Store) -> None:
