@@ -20,7 +20,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from remotes import errors
+from remotes import errors, faces
 from remotes.contract import Remote
 from remotes.encryption.aead import KEY_BYTES, Algorithm
 from remotes.encryption.chunked import ChunkedObjects
@@ -72,9 +72,12 @@ class Keyring:
         stretching: Stretching | None = None,
     ) -> Slot:
         """One more key; returns once its slot was read back and proven. A secret that is one already is let be."""
-        for known in slots_of(self.remote)[0]:
+        slots = slots_of(self.remote)[0]
+        for known in slots:
             if known.unwrap(secret, self.repository) is not None:
                 return known
+        if len(slots) >= SLOTS_MAX:
+            raise errors.KeyRefused(self.remote.url, f"it has {SLOTS_MAX} keys already", hint="remove one first")
         slot = self._wrapped(secret, label=label, created_s=created_s, recovery=recovery, stretching=stretching)
         self.remote.put(slot_name(slot.id), slot.pack(), replace=False)
         stored = unpack_slot(self.remote.get(slot_name(slot.id), limit_bytes=SLOT_BYTES_MAX))
@@ -181,7 +184,20 @@ def open_keyring(remote: Remote, secret: str) -> Keyring:
 def open_own_encrypted(remote: Remote, secret: str, *, binding: Callable[[str], str]) -> EncryptedRemote:
     """``remote`` seen through its encryption in our own way."""
     keyring = open_keyring(remote, secret)
-    return EncryptedRemote(remote, keyring.scheme(binding), hidden=frozenset({ENCRYPTION, CHECK, KEYS}))
+    hidden = frozenset({ENCRYPTION, CHECK, KEYS})
+    return EncryptedRemote(remote, keyring.scheme(binding), hidden=hidden, notes=lambda: remarks_on_keys(remote))
+
+
+def remarks_on_keys(remote: Remote) -> list[faces.Remark]:
+    """What an operator should know of the keys of a repository."""
+    slots, broken = slots_of(remote)
+    found = [faces.Remark(state="warning", message=f"key file {one.name}: {one.problem}") for one in broken]
+    if len(slots) == 1:
+        hint = "`xobackup remote key add REMOTE --recovery` makes a second one to write down"
+        found.append(
+            faces.Remark(state="warning", message="it has one key: without it nothing can be read", hint=hint)
+        )
+    return found
 
 
 def slots_of(remote: Remote) -> tuple[list[Slot], list[BrokenSlot]]:

@@ -28,7 +28,7 @@ IN_MEMORY_BYTES_MAX = 16 << 20
 
 
 class EncryptedRemote:
-    """See the module's head. ``begin`` is called once, before the first change: to say what is to come."""
+    """See the module's head. ``begin`` is called once, before the first change; ``notes``: what to know."""
 
     def __init__(
         self,
@@ -37,11 +37,13 @@ class EncryptedRemote:
         *,
         hidden: frozenset[str] = frozenset(),
         begin: Callable[[], None] = lambda: None,
+        notes: Callable[[], Sequence[faces.Remark]] = lambda: (),
     ) -> None:
         self.inner = inner
         self.scheme = scheme
         self._hidden = hidden
         self._begin = begin
+        self._notes = notes
         self._begun = False
         self._lock = threading.Lock()
 
@@ -181,7 +183,7 @@ class EncryptedRemote:
         return faces.traffic(self.inner)
 
     def remarks(self) -> Sequence[faces.Remark]:
-        return faces.remarks(self.inner)
+        return [*self._notes(), *faces.remarks(self.inner)]
 
     def _hides(self, name: str) -> bool:
         return name in self._hidden or any(name.startswith(f"{hidden}/") for hidden in self._hidden)

@@ -164,6 +164,7 @@ def test_our_own_mode_from_the_first_key_to_the_last(site: Site, tmp_path: Path)
     assert json.loads((site.repository / "encryption.json").read_text())["algorithm"] == "xobackup-1"
     filters = min(site.repository.glob("xo-vm-backups/*/vdis/*/*/data/*/chunk-filters.json"))
     assert filters.read_bytes()[:4] == b"XBE1"
+    assert "warning  remote nas: it has one key" in site.xobackup("doctor").out
     added = site.xobackup("remote", "key", "add", "nas", "--recovery", "--label", "safe", "--json")
     (recovery,) = added.of("recovery-key")
     second = secret_file(tmp_path / "second", "a passphrase of the operator")
@@ -181,6 +182,7 @@ def test_our_own_mode_from_the_first_key_to_the_last(site: Site, tmp_path: Path)
     assert "no damage found" in site.xobackup("verify").out
     assert "the key is right" in site.xobackup("remote", "encryption", "check", "nas").out
     status = site.xobackup("remote", "encryption", "status", "nas").out
+    assert "it has one key" in site.xobackup("doctor").out
     assert "own mode, which Xen Orchestra cannot read; 1 key" in status
     assert "own mode: Xen Orchestra cannot read it" in site.xobackup("doctor").out
     assert "own mode: Xen Orchestra cannot read it" in site.xobackup("plan").out

@@ -66,6 +66,15 @@ def test_a_key_that_is_there_already_is_not_added_twice(remote):
     assert len(slots_of(remote)[0]) == 1
 
 
+def test_there_are_never_more_keys_than_are_tried(remote, monkeypatch):
+    monkeypatch.setattr(rings, "SLOTS_MAX", 2)
+    ring = open_keyring(remote, ONE)
+    ring.add(TWO, label="", created_s=2.0)
+    with pytest.raises(errors.KeyRefused, match="it has 2 keys already"):
+        ring.add(THREE, label="", created_s=3.0)
+    assert opened(remote, TWO).get("xo-vm-backups/x") == b"content"
+
+
 def test_the_key_in_use_is_not_removed_and_neither_is_one_that_is_not_there(remote):
     ring = open_keyring(remote, ONE)
     other = ring.add(TWO, label="", created_s=2.0)
