@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from remotes.contract import Remote
 from remotes.errors import RemoteError
 from xobackup.repository.images.verify import chosen
+from xobackup.repository.layout import PRIVATE
 from xobackup.repository.metadata import RestorePoint
 from xobackup.repository.slices import OldestShare, Part, Quota, Share, Slice, quota_for
 from xobackup.repository.verified import (
@@ -35,6 +36,7 @@ class Selection:
         self._slice = slice_
         self._now = int(now_s) // MINUTE_S
         self._remember = remember
+        self._slice_was_asked = not isinstance(slice_, Share)
         self._records: dict[str, Verified] = {}
         self._images: dict[str, int] = {}
         self._images_now: dict[str, int] = {}
@@ -79,9 +81,10 @@ class Selection:
     def save(self, verifiers: Sequence[DiskVerifier], points: Iterable[str], *, complete: bool) -> None:
         """Write the records; ``complete``: every restore point was looked at, so what is no more is forgotten.
 
-        A storage that takes no writes is no reason to fail: then the next verification does not know of this one.
+        A repository of Xen Orchestra's in which nothing of ours is stays untouched unless slices were asked for. A
+        storage that takes no writes is no reason to fail: then the next verification does not know of this one.
         """
-        if not self._remember:
+        if not self._remember or not (self._slice_was_asked or self._is_ours()):
             return
         with contextlib.suppress(RemoteError):
             for lineage, record in self._records.items():
@@ -99,6 +102,12 @@ class Selection:
                 known = set(points) if complete else set(images)
                 kept = {point: minutes for point, minutes in images.items() if minutes != NEVER and point in known}
                 write_images(self._remote, self._vm, kept)
+
+    def _is_ours(self) -> bool:
+        try:
+            return bool(self._remote.list(PRIVATE))
+        except RemoteError:
+            return False
 
     def _record(self, lineage: str) -> Verified:
         if lineage not in self._records:
