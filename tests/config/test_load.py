@@ -105,6 +105,28 @@ def test_two_jobs_with_one_id_are_refused(tmp_path: Path) -> None:
     assert "the same as that of job 'nightly'" in problem
 
 
+ID = 'id = "bbbbbbbb-0000-4000-8000-000000000001"\n'
+
+
+@pytest.mark.parametrize("first", ["", 'schedule_id = "cccccccc-0000-4000-8000-000000000001"\n'])
+def test_schedules_of_one_job_share_its_id(tmp_path: Path, first: str) -> None:
+    apart = (first, 'schedule_id = "cccccccc-0000-4000-8000-000000000002"\n')
+    other = GOOD[GOOD.index("[jobs.nightly]") :].replace("nightly", "weekly")
+    configuration = load_configuration(write(tmp_path, GOOD + ID + apart[0] + other + ID + apart[1]))
+    nightly, weekly = configuration.jobs["nightly"], configuration.jobs["weekly"]
+    assert nightly.id == weekly.id and nightly.schedule_id != weekly.schedule_id
+
+
+def test_one_job_on_two_pools_shares_its_id_but_not_two_tables_of_one_schedule(tmp_path: Path) -> None:
+    same = ID + 'schedule_id = "cccccccc-0000-4000-8000-000000000001"\n'
+    other = GOOD[GOOD.index("[jobs.nightly]") :].replace("nightly", "weekly")
+    rome = '[pools.rome]\nurl = "10.0.0.2"\npassword = "x"\n'
+    on_rome = other.replace('pool = "paris"', 'pool = "rome"')
+    assert len(load_configuration(write(tmp_path, GOOD + same + on_rome + same + rome)).jobs) == 2
+    (problem,) = problems(write(tmp_path, GOOD + same + other + same))
+    assert "the same as that of job 'nightly'" in problem and "a schedule_id of its own" in problem
+
+
 def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_configuration(tmp_path / "absent.toml")

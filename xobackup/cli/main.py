@@ -15,6 +15,7 @@ from xobackup.cli import (
     clean,
     config,
     doctor,
+    import_from_xo,
     merge,
     metadata,
     plan,
@@ -38,7 +39,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for module in (demo, simpool, doctor, plan, run_command, verify, repair, merge, clean):
+for module in (demo, simpool, doctor, plan, run_command, verify, repair, merge, clean, import_from_xo):
     module.register(app)
 for name, group in (
     ("backups", backups.app),

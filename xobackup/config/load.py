@@ -20,7 +20,7 @@ DEFAULT_PATH = Path("/etc/xobackup/xobackup.toml")
 ENVIRONMENT_VARIABLE = "XOBACKUP_CONFIG"
 METADATA_JOBS = "metadata_jobs"
 """Where the model keeps the jobs of that mode; the file has one table for all."""
-FILE_BYTES_MAX = 4 * 1024 * 1024
+FILE_BYTES_MAX = 16 * 1024 * 1024
 
 
 def configuration_path(given: Path | None) -> Path:

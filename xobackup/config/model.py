@@ -142,7 +142,8 @@ class JobSection(_Section):
     """A job that backs up VMs."""
 
     id: uuids.UUID | None = None
-    """A path component of the repository; derived from the name when absent (a renamed job is a new job)."""
+    """A path component of the repository; derived from the name when absent (a renamed job is a new job). Another
+    schedule of a job, or the same job on another pool, is a job with the same id."""
     schedule_id: uuids.UUID | None = None
     """Retention counts by it."""
     pool: str
@@ -378,15 +379,24 @@ class Configuration(_Section):
                     for one in named
                     if one not in known
                 )
-        ids: dict[uuids.UUID, str] = {}
-        given = [(name, job.id) for name, job in self.jobs.items()]
-        given += [(name, metadata.id) for name, metadata in self.metadata_jobs.items()]
-        for name, job_id in given:
-            if job_id is not None and (other := ids.setdefault(job_id, name)) != name:
-                missing.append(f"jobs.{name}.id: the same as that of job {other!r}")
+        missing.extend(_same_ids(self))
         if missing:
             raise ValueError("; ".join(missing))
         return self
+
+
+def _same_ids(configuration: Configuration) -> list[str]:
+    """Jobs may share an id, as the schedules and pools of one job of Xen Orchestra's do, but then retention must be
+    able to tell their backups apart: by the schedule, or by the pool."""
+    given = [(name, job.id, (job.schedule_id, job.pool)) for name, job in configuration.jobs.items()]
+    given += [(name, job.id, (job.schedule_id, "")) for name, job in configuration.metadata_jobs.items()]
+    owners: dict[tuple[uuids.UUID, tuple[uuids.UUID | None, str]], str] = {}
+    problems: list[str] = []
+    for name, job_id, apart in given:
+        if job_id is not None and (other := owners.setdefault((job_id, apart), name)) != name:
+            advice = "another schedule of it needs a schedule_id of its own"
+            problems.append(f"jobs.{name}.id: the same as that of job {other!r}; {advice}")
+    return problems
 
 
 def _known(names: dict[str, PoolSection] | dict[str, RemoteSection]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -31,6 +31,8 @@ class HookServer:
     location: str = ""
     silent: bool = False
     said: bytes = b"as you wish\n"
+    by_path: Callable[[Asked], tuple[int, bytes]] | None = None
+    """Status and body of an answer, instead of the same for all."""
     closed: threading.Event = field(default_factory=threading.Event)
     reached: threading.Event = field(default_factory=threading.Event)
 
@@ -52,12 +54,13 @@ def hook_server(
             if server.silent:
                 server.closed.wait(30)
                 return
-            self.send_response(server.status)
+            status, said = server.by_path(asked) if server.by_path else (server.status, server.said)
+            self.send_response(status)
             if server.location:
                 self.send_header("Location", server.location)
-            self.send_header("Content-Length", str(len(server.said)))
+            self.send_header("Content-Length", str(len(said)))
             self.end_headers()
-            self.wfile.write(server.said)
+            self.wfile.write(said)
 
         do_GET = do_POST = _answer
 
