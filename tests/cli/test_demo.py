@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from remotes.url import open_remote
 from xobackup.cli.demo.story import Summary
+from xotest.s3.stores import Store
 from xotest.site import finish, start, xobackup
 from xotest.xo_rules import assert_conformant, assert_nothing, points, vhd_util_check_chain
 
@@ -49,3 +51,17 @@ def test_a_directory_with_something_in_it_is_refused(tmp_path: Path) -> None:
     result = xobackup("demo", "-d", tmp_path)
     assert result.code == 2 and "is not empty" in result.err
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+@pytest.mark.slow
+def test_it_tells_the_same_story_on_an_object_store(tmp_path: Path, radosgw_stores: tuple[Store, Store]) -> None:
+    store = radosgw_stores[0]
+    url = store.url(store.bucket(), "demo")
+    result = finish(start("demo", "--remote", url, "--runs", "4", "--json"), timeout_s=TIMEOUT_S)
+    assert result.code == 0 and "Traceback" not in result.err, result
+    (summary,) = result.of("demo")
+    assert (summary["runs"], summary["kept"]) == (5, 6) and summary["repository"].startswith("s3+http://***@")
+    assert store.secret not in result.out + result.err
+    assert_nothing(open_remote(url))
+    again = xobackup("demo", "--remote", url)
+    assert again.code == 2 and "has backups" in again.err
