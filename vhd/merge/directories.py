@@ -40,7 +40,7 @@ def merge_directories(members: DirectoryMembers, plan: MergePlan, keeper: Keeper
         root.grow(max(plan.entries_after, generous_entries(plan.target_footer.current_size_bytes)))
     _blank_tail(root, plan)
     _mark_partial(members, plan)
-    merging = _Merging(root, members.disks, plan, max(1, keeper.options.workers_max))
+    merging = _Merging(root, members.disks, plan, max(1, keeper.options.workers_max), resumed=keeper.resumed)
     _move_blocks(merging, plan, keeper)
     if merging.copies:
         _check_copies(root, plan)
@@ -80,8 +80,15 @@ class _Merging:
     """The blocks of one merge; several threads."""
 
     def __init__(
-        self, root: VhdDirectoryUpdater, disks: Sequence[VhdDirectory], plan: MergePlan, workers: int
+        self,
+        root: VhdDirectoryUpdater,
+        disks: Sequence[VhdDirectory],
+        plan: MergePlan,
+        workers: int,
+        *,
+        resumed: bool,
     ) -> None:
+        self._resumed = resumed
         self._root = root
         self._disks = disks
         self._target_size = plan.target_footer.current_size_bytes
@@ -96,9 +103,18 @@ class _Merging:
             done = (self._root.copy if self.copies else self._root.take)(newest, step.index)
         else:
             done = self._rewrite(step, newest)
-        if not done and self._root.block_object(step.index) is None:
-            problem = f"block {step.index} is neither there nor in the root {self._root.path}"
-            raise MergeError(newest.path, problem)
+        if not done:
+            self._check_moved(step, newest)
+
+    def _check_moved(self, step: BlockStep, newest: VhdDirectory) -> None:
+        """A block that the newest child has no more must be one that an earlier attempt moved to the root."""
+        what = f"block {step.index}"
+        if not self._resumed:  # it was there when this merge began
+            raise MergeError(newest.path, f"{what} has vanished since the merge began")
+        if self.copies and self._root.store.exists(block_name(newest.path, step.index)):
+            raise MergeError(newest.path, f"{what} is there, but the store says that it cannot be copied")
+        if self._root.block_object(step.index) is None:
+            raise MergeError(newest.path, f"{what} is neither there nor in the root {self._root.path}")
 
     def _ends_inside(self, disk: VhdDirectory, index: int) -> bool:
         size = disk.virtual_size_bytes

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from vhd.alias import is_alias, read_alias
 from vhd.bat import Bat
-from vhd.directory import VhdDirectory
+from vhd.directory import BLOCKS_PER_DIRECTORY, VhdDirectory
 from vhd.directory_writer import VhdDirectoryUpdater
 from vhd.errors import MergeError, VhdError
 from vhd.layout import ADDRESS_MAX_BYTES
@@ -178,6 +178,24 @@ def check_room(members: Members, plan: MergePlan) -> None:
         needed = members.root.file.size() + plan.bytes_to_grow
         if needed > ADDRESS_MAX_BYTES:
             raise MergeError(members.names[0], f"would take {needed} bytes, a VHD file ends at {ADDRESS_MAX_BYTES}")
+
+
+def check_blocks(members: Members, plan: MergePlan) -> None:
+    """Raise :class:`MergeError` when a block that is to be merged has no object. Before a merge begins: later on a
+    missing one is taken for one that has moved already, and an older one of the root would stand in for it."""
+    if isinstance(members, FileMembers):
+        return
+    there: dict[tuple[int, int], set[str]] = {}
+    for index, position in zip(plan.indexes, plan.newest, strict=True):
+        disk = members.disks[position]
+        group, name = divmod(index, BLOCKS_PER_DIRECTORY)
+        if (position, group) not in there:
+            try:
+                there[position, group] = set(disk.store.names(f"{disk.path}/blocks/{group}"))
+            except disk.missing:
+                there[position, group] = set()
+        if str(name) not in there[position, group]:
+            raise MergeError(members.names[position], f"block {index} is in the table, but its object is missing")
 
 
 def check_forks(workspace: Workspace, chain: Sequence[str], codecs: Mapping[str, Codec]) -> None:

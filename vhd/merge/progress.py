@@ -52,8 +52,18 @@ class MergeOptions:
 class Keeper:
     """Keeps the state file and the progress of one merge."""
 
-    def __init__(self, workspace: Workspace, state: MergeState, options: MergeOptions, plan: MergePlan) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        state: MergeState,
+        options: MergeOptions,
+        plan: MergePlan,
+        *,
+        resumed: bool = False,
+    ) -> None:
+        """``resumed``: an earlier attempt, ours or Xen Orchestra's, may have done part of it."""
         self.options = options
+        self.resumed = resumed
         self._state = state
         self._not_in_state = 0
         self._workspace = workspace

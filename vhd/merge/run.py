@@ -18,6 +18,7 @@ from vhd.merge.legacy import resolve_legacy
 from vhd.merge.members import (
     FileMembers,
     Members,
+    check_blocks,
     check_forks,
     check_members,
     check_room,
@@ -85,6 +86,7 @@ def apply_merge(
     members = open_members(workspace, chain, codecs)
     try:
         plan = _judge(workspace, members, None, codecs, check_uuids=options.check_uuids)
+        check_blocks(members, plan)
         state = MergeState(
             root_uuid=members.disks[0].footer.uuid,
             target_uuid=members.disks[-1].footer.uuid,
@@ -112,7 +114,7 @@ def resume_merge(
     members = open_members(workspace, state.chain, codecs)
     try:
         plan = _judge(workspace, members, state, codecs, check_uuids=options.check_uuids)
-        keeper = Keeper(workspace, state, options, plan)
+        keeper = Keeper(workspace, state, options, plan, resumed=True)
         _merge_blocks(members, plan, keeper)
     finally:
         members.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from remotes.errors import NotFound, Unavailable
 from remotes.faults import Fault
 from remotes.faulty import faulty
 from remotes.memory import MemoryRemote
@@ -106,13 +107,77 @@ def test_a_failing_move_stops_the_merge_which_is_resumed_later(workers: int) -> 
     assert flat_of(open_chain(workspace, names[2], CODECS)) == flatten(pictures)
 
 
-def test_a_block_that_is_nowhere_stops_the_merge_before_anything_is_deleted() -> None:
+@pytest.mark.parametrize("root", ["A-", "AZ"], ids=["nowhere", "an older one in the root"])
+def test_a_block_without_its_object_is_refused_before_anything_changed(root: str) -> None:
+    """An older block of the root must not stand in for it."""
     workspace = RemoteWorkspace(MemoryRemote())
-    names = write_pictures(workspace, ["A-", "-B"], directory=True)
+    names = write_pictures(workspace, [root, "-B"], directory=True)
     workspace.delete("data/1.vhd/blocks/0/1")
-    with pytest.raises(MergeError, match="block 1 is neither there nor in the root"):
+    before = workspace.names("")
+    with pytest.raises(MergeError, match=r"1\.alias\.vhd: block 1 is in the table, but its object is missing"):
+        apply_merge(workspace, names, CODECS)
+    assert workspace.names("") == before == ["0.alias.vhd", "1.alias.vhd", "data"]
+
+
+def test_a_block_that_is_lost_while_a_merge_was_interrupted_stops_it_before_anything_is_deleted() -> None:
+    remote = MemoryRemote()
+    workspace = RemoteWorkspace(remote)
+    names = write_pictures(workspace, ["A---", "-BCD"], directory=True)
+    with faulty(remote, Fault(operation="rename", skip=1, times=None)) as broken, pytest.raises(Unavailable):
+        apply_merge(RemoteWorkspace(broken), names, CODECS, MergeOptions(workers_max=1))
+    workspace.delete("data/1.vhd/blocks/0/3")
+    with pytest.raises(MergeError, match="block 3 is neither there nor in the root"):
         apply_merge(workspace, names, CODECS)
     assert workspace.exists(names[0]) and workspace.exists(names[1])
+
+
+class Copies(Counting):
+    """A store that cannot rename; ``denied`` is said not to be there when it is to be copied."""
+
+    denied = ""
+    moves_by_copy = True
+
+    def copy(self, old: str, new: str) -> None:
+        if old == self.denied:
+            raise NotFound("", old)
+        self.moved.append(old)
+        self.put(new, RemoteWorkspace.get(self, old))
+
+
+def test_where_a_move_is_a_copy_blocks_are_copied_and_go_with_their_directory() -> None:
+    workspace = Copies(MemoryRemote())
+    pictures = ["AB-", "-CD", "E--"]
+    names = write_pictures(workspace, pictures, directory=True)
+    apply_merge(workspace, names[:2], CODECS)
+    assert workspace.moved == ["data/1.vhd/blocks/0/1", "data/1.vhd/blocks/0/2"] and workspace.got == []
+    assert workspace.names("data") == ["0.vhd", "2.vhd"]
+    assert flat_of(open_chain(workspace, names[2], CODECS)) == flatten(pictures)
+
+
+def test_a_store_that_denies_an_object_it_has_does_not_put_an_old_block_into_a_disk() -> None:
+    workspace = Copies(MemoryRemote())
+    pictures = ["AB", "-C", "D-"]
+    names = write_pictures(workspace, pictures, directory=True)
+    workspace.denied = "data/1.vhd/blocks/0/1"
+    for problem in ("has vanished since the merge began", "the store says that it cannot be copied"):
+        with pytest.raises(MergeError, match=problem):
+            apply_merge(workspace, names[:2], CODECS)
+        assert flat_of(open_chain(workspace, names[2], CODECS)) == flatten(pictures)
+    workspace.denied = ""
+    assert apply_merge(workspace, names[:2], CODECS).resumed
+    assert flat_of(open_chain(workspace, names[2], CODECS)) == flatten(pictures)
+
+
+def test_a_copy_that_is_not_there_stops_the_merge() -> None:
+    class Lies(Copies):
+        def copy(self, old: str, new: str) -> None:
+            """Says that it did."""
+
+    workspace = Lies(MemoryRemote())
+    names = write_pictures(workspace, ["A-", "-B"], directory=True)
+    with pytest.raises(MergeError, match="block 1 was copied, but is not there"):
+        apply_merge(workspace, names, CODECS)
+    assert flat_of(open_chain(workspace, names[1], CODECS)) == flatten(["A-", "-B"])
 
 
 def test_directories_that_are_named_otherwise_are_cleaned_up_too() -> None:
