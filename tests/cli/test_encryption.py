@@ -172,13 +172,15 @@ def test_our_own_mode_from_the_first_key_to_the_last(site: Site, tmp_path: Path)
     assert "the key is none of the 2 of this remote" in site.xobackup("backups", "list", code=2).err
     own(site, second)
     listed = site.xobackup("remote", "key", "list", "nas", "--json").of("key")
-    assert [(key["type"], key["label"]) for key in listed] == [("recovery", "safe"), ("passphrase", "operator")]
-    assert "is the one in use" in site.xobackup("remote", "key", "remove", "nas", listed[1]["id"], code=2).err
+    ids = {(key["type"], key["label"]): key["id"] for key in listed}
+    assert set(ids) == {("recovery", "safe"), ("passphrase", "operator")}
+    operator = ids["passphrase", "operator"]
+    assert "is the one in use" in site.xobackup("remote", "key", "remove", "nas", operator, code=2).err
     target = tmp_path / "web.raw"
     own(site, secret_file(tmp_path / "paper", recovery["key"].lower().replace("-", " ")))
     site.xobackup("restore", "disk", "web", "latest", "--remote", "nas", "--disk", "0", "--output", target)
     assert hashlib.sha256(target.read_bytes()).hexdigest() == expected
-    site.xobackup("remote", "key", "remove", "nas", listed[1]["id"])
+    site.xobackup("remote", "key", "remove", "nas", operator)
     assert "no damage found" in site.xobackup("verify").out
     assert "the key is right" in site.xobackup("remote", "encryption", "check", "nas").out
     status = site.xobackup("remote", "encryption", "status", "nas").out

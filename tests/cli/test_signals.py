@@ -15,6 +15,7 @@ from xobackup.cli.exits import Exit
 from xobackup.cli.live import watching
 from xobackup.cli.output import Output
 from xobackup.cli.repositories import opened
+from xobackup.engine.job import RemoteTarget
 from xotest.site import Site, start, wait_until
 from xotest.xo_rules import assert_nothing
 
@@ -124,7 +125,10 @@ def test_who_waits_for_a_lock_notices_the_signal(site: Site, verb: str, number: 
     (site.repository / "xo-vm-backups" / vm / ".20200101T000000Z.json.part").write_bytes(b"a leftover")
     more = {"run": ["--vm", "db"], "merge": ["-r", "nas"], "clean": ["-r", "nas", "--apply"]}
     asked = site.repository / ".xobackup" / "locks"
-    with opened(site.repository.as_uri()) as repository, repository.lock(vm, purpose="a test"):
+    with (
+        opened(RemoteTarget(name="nas", url=site.repository.as_uri())) as repository,
+        repository.lock(vm, purpose="a test"),
+    ):
         before = asked.stat().st_mtime_ns
         process = site.start(verb, *more[verb])
         wait_until(lambda: asked.stat().st_mtime_ns != before)  # who finds a lock looks whether it is stale
