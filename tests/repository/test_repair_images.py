@@ -9,6 +9,7 @@ from xobackup.repository.images.checksum import pack_checksum
 from xobackup.repository.options import RepositoryOptions
 from xobackup.repository.repair.sources import RepositorySource
 from xobackup.repository.repository import Repository
+from xobackup.repository.slices import OldestShare
 from xobackup.repository.verify import VerifyOptions
 from xotest import golden, xo_rules
 from xotest.sweep import sweep
@@ -109,7 +110,7 @@ def test_an_encrypted_image_is_proven_by_the_other_remotes_checksum():
 
 def test_what_was_just_verified_is_not_read_again():
     remote = filled()
-    repository(remote).verify(WORLD.vm, options=VerifyOptions(remember=True))
+    repository(remote).verify(WORLD.vm, options=VerifyOptions(remember=True, slice=OldestShare(fraction=1.0)))
     flip(remote)
     assert repository(remote).damaged_images(WORLD.vm, trusted_days=1) == []
     assert len(repository(remote).damaged_images(WORLD.vm)) == 1
