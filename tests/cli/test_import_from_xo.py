@@ -204,6 +204,23 @@ def test_chains_of_imported_jobs_go_on_as_deltas_and_retention_counts_each_sched
     assert xobackup("verify", "--remote", "nas", "-c", output).code == 0
 
 
+@pytest.mark.slow
+def test_a_schedule_of_snapshots_alone_costs_the_next_delta_nothing(site: Site, tmp_path: Path) -> None:
+    """It shares the job's id, and with it the snapshot that the next delta continues from."""
+    value = exported_for(site)
+    value["jobs"][0]["settings"][schedule_id(2)] = {"snapshotRetention": 1}
+    output = tmp_path / "imported.toml"
+    imported(written(tmp_path, value), "--output", output, "--secrets", "files")
+    (tmp_path / "imported.d").mkdir()
+    (tmp_path / "imported.d" / "state.toml").write_text(f'state_directory = "{site.state}"\n')
+    for name in ("Nightly-daily", "Nightly-weekly", "Nightly-weekly"):
+        assert xobackup("run", name, "-c", output).code == 0
+        site.pool.gc()
+    (plan,) = xobackup("plan", "Nightly-daily", "--json", "-c", output).of("plan")
+    routes = [route for vm in plan["vms"] for disk in vm["disks"] for route in disk["routes"]]
+    assert {route["mode"] for route in routes} == {"delta"}
+
+
 @pytest.fixture
 def certificate(tmp_path: Path) -> Certificate:
     return make_certificate(tmp_path, name="xo")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xobackup.cli.jobs import narrowed
-from xobackup.engine.job import Selector, VmRule
+from xobackup.cli.jobs import job_of, narrowed
+from xobackup.config.model import Configuration
+from xobackup.engine.job import Selector, Siblings, VmRule
 from xobackup.engine.select import vm_matches
 from xobackup.engine.view import VmView
 
@@ -62,3 +63,24 @@ def view(name: str) -> VmView:
         if one.name not in given and one.default is MISSING and one.default_factory is MISSING:
             given[one.name] = False if one.type in (bool, "bool") else () if "tuple" in str(one.type) else ""
     return VmView(**given)  # type: ignore[arg-type]
+
+
+def test_schedules_of_one_job_leave_each_others_snapshots() -> None:
+    """Jobs with one id share bases and snapshots on the pool; what each keeps is known to all."""
+    common = {"id": UUID, "pool": "p", "vms": {"include": [{"name": "*"}]}}
+    jobs = {
+        "daily": {**common, "schedule_id": OTHER, "remotes": ["r"], "snapshot_retention": 3},
+        "hourly": {**common, "snapshot_retention": 24},
+        "alone": {**common, "id": OTHER, "remotes": ["r"]},
+    }
+    tables = {
+        "pools": {"p": {"url": "https://h", "password": "x"}},
+        "remotes": {"r": {"url": "file:///r"}},
+        "jobs": jobs,
+    }
+    configuration = Configuration.model_validate(tables)
+    hourly = job_of(configuration, "hourly", with_secrets=False)
+    daily = job_of(configuration, "daily", with_secrets=False)
+    assert hourly.siblings == Siblings(snapshot_retention={OTHER: 3}, need_bases=True)
+    assert daily.siblings == Siblings(snapshot_retention={hourly.schedule_id: 24}, need_bases=False)
+    assert job_of(configuration, "alone", with_secrets=False).siblings == Siblings()

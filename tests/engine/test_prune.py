@@ -1,6 +1,7 @@
 """Which snapshots on the pool have served."""
 
 from xobackup.engine.prune import groups_of, judge
+from xobackup.engine.view import VmSnapshot
 from xotest.views import a_disk, a_job, a_snapshot, a_vm, uid
 
 JOB = a_job().id
@@ -42,6 +43,18 @@ def test_a_snapshot_whose_export_failed_goes_and_does_not_count() -> None:
     good = a_snapshot("s1", datetime=DAYS[1], vm_snapshot_ref="vm1")
     verdicts = judge(groups_of(a_vm(disks=(a_disk(snapshots=(failed, good)),)), JOB), tips={}, bases_max=1)
     assert kept(verdicts) == ["vm1"]
+
+
+def test_every_schedule_of_a_job_keeps_its_own_number() -> None:
+    """The run of a schedule that keeps none leaves those of another one."""
+    snapshots = tuple(
+        VmSnapshot(ref=f"vm{n}", datetime=f"2026010{n}T00:00:00Z", job_id=JOB, schedule_id=schedule, complete=True)
+        for n, schedule in enumerate(["daily", "daily", "weekly", "weekly"])
+    )
+    found = groups_of(a_vm(snapshots=snapshots), JOB)
+    assert len(found) == 4
+    verdicts = judge(found, tips={}, bases_max=0, rolling=0, rolling_of={"daily": 1})
+    assert kept(verdicts) == ["vm1"] and "one of the newest 1" in verdicts[2].reason
 
 
 def test_what_is_in_use_elsewhere_is_never_removed() -> None:

@@ -101,7 +101,24 @@ def job_of(configuration: Configuration, name: str, *, with_secrets: bool = True
         consistent=_consistent(section),
         hooks=hooks_of(section.hooks, name, with_secrets=with_secrets),
         guest_hooks=guest_hooks_of(section, name, with_secrets=with_secrets),
+        siblings=_siblings(configuration, name),
     )
+
+
+def _siblings(configuration: Configuration, name: str) -> engine.Siblings:
+    """The other schedules of the job called ``name``, and itself on other pools: jobs with the same id."""
+    from xobackup.engine import job as engine
+
+    own = configuration.jobs[name]
+    names = configuration.names_by_id[own.id] if own.id is not None else []
+    others = {other: configuration.jobs[other] for other in names if other != name}
+    kept = {
+        str(section.schedule_id or engine.schedule_id_of(other)): section.snapshot_retention
+        for other, section in others.items()
+        if section.schedule_id is None or section.schedule_id != own.schedule_id
+    }
+    need_bases = any(section.remotes and section.mode == engine.DELTA for section in others.values())
+    return engine.Siblings(snapshot_retention=kept, need_bases=need_bases)
 
 
 def _metadata_job(configuration: Configuration, name: str, *, with_secrets: bool) -> engine.Job:

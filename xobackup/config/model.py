@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import uuid as uuids
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -349,6 +350,15 @@ class Configuration(_Section):
     def job_names(self) -> list[str]:
         """Of both kinds."""
         return [*self.jobs, *self.metadata_jobs]
+
+    @cached_property
+    def names_by_id(self) -> dict[uuids.UUID, list[str]]:
+        """Jobs that back up VMs, by the ids that the file gives them; schedules of one job share it."""
+        found: dict[uuids.UUID, list[str]] = {}
+        for name, job in self.jobs.items():
+            if job.id is not None:
+                found.setdefault(job.id, []).append(name)
+        return found
 
     @field_validator("pools", "remotes", "jobs", "metadata_jobs")
     @classmethod

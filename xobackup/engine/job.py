@@ -7,7 +7,7 @@ job is run again: by default it derives from the name.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -193,6 +193,16 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Siblings:
+    """What other jobs with the same id, its other schedules, keep on the pool: a run must leave it to them."""
+
+    snapshot_retention: Mapping[str, int] = field(default_factory=dict)
+    """By schedule id."""
+    need_bases: bool = False
+    """One of them makes deltas."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """See the module's head. ``id`` and ``schedule_id`` are uuids; empty means derived from the name."""
 
@@ -208,6 +218,7 @@ class Job:
     consistent: Consistent | None = None
     hooks: tuple[Hook, ...] = ()
     guest_hooks: GuestHooks = field(default_factory=GuestHooks)
+    siblings: Siblings = Siblings()
     id: str = ""
     schedule_id: str = ""
 

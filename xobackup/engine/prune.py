@@ -2,7 +2,7 @@
 
 Kept: the newest exported snapshot of the job, whatever schedule made it (the next delta continues from it); older
 ones that are still the newest of some remote that missed a run, up to a bound; and as many of the newest of each
-schedule as the job keeps for their own sake. Never touched: snapshots of other jobs, snapshots that no backup marked,
+schedule as it keeps for their own sake. Never touched: snapshots of other jobs, snapshots that no backup marked,
 disks in use elsewhere.
 """
 
@@ -68,13 +68,15 @@ def judge(
     tips: Mapping[str, Iterable[str]],
     bases_max: int,
     rolling: int = 0,
+    rolling_of: Mapping[str, int] | None = None,
 ) -> list[Verdict]:
     """Decide for every group, newest first. ``tips``: per remote, the snapshot uuids its lineages end with;
-    ``bases_max`` 0: the job needs none; ``rolling``: kept for their own sake, per schedule."""
+    ``bases_max`` 0: the job needs none; ``rolling``: kept for their own sake, per schedule;
+    ``rolling_of``: by schedule, where others of the same job keep another number."""
     verdicts: list[Verdict] = []
     bases = 0
     ordered = sorted(groups, key=lambda group: group.datetime, reverse=True)
-    kept = _rolling(ordered, rolling)
+    kept = _rolling(ordered, rolling, rolling_of or {})
     for group in ordered:
         uuids = {disk.vdi_uuid for disk in group.disks}
         needing = sorted(remote for remote, ends in tips.items() if uuids & set(ends))
@@ -87,20 +89,20 @@ def judge(
         elif is_base and needing and bases < bases_max:
             bases, reason = bases + 1, f"{', '.join(needing)} missed a run and continues from it"
         elif group.vm_snapshot_ref in kept:
-            reason = f"it is one of the newest {rolling}"
+            reason = f"it is one of the newest {(rolling_of or {}).get(group.schedule_id, rolling)}"
         else:
             keep, reason = False, _served(group, needing, bases_max, rolling)
         verdicts.append(Verdict(group=group, keep=keep, reason=reason))
     return verdicts
 
 
-def _rolling(ordered: Sequence[Group], rolling: int) -> set[str]:
+def _rolling(ordered: Sequence[Group], rolling: int, rolling_of: Mapping[str, int]) -> set[str]:
     """References of the newest VM snapshots of each schedule."""
     kept: set[str] = set()
     counts: dict[str, int] = {}
     for group in ordered:
         counted = bool(group.vm_snapshot_ref) and (group.complete or group.exported)
-        if counted and counts.get(group.schedule_id, 0) < rolling:
+        if counted and counts.get(group.schedule_id, 0) < rolling_of.get(group.schedule_id, rolling):
             counts[group.schedule_id] = counts.get(group.schedule_id, 0) + 1
             kept.add(group.vm_snapshot_ref)
     return kept

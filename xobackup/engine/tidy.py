@@ -44,12 +44,13 @@ def remove_served_snapshots(
         last = next((group for group in groups if any(remote in disk.remotes for disk in group.disks)), None)
         known[remote] = [disk.vdi_uuid for disk in last.disks] if last else []
     settings = context.job.settings
-    needs_bases = bool(context.job.remotes) and settings.mode != FULL
+    needs_bases = (bool(context.job.remotes) and settings.mode != FULL) or context.job.siblings.need_bases
     verdicts = judge(
         groups,
         tips=known,
         bases_max=settings.bases_max if needs_bases else 0,
         rolling=settings.snapshot_retention,
+        rolling_of=context.job.siblings.snapshot_retention,
     )
     for verdict in verdicts:
         if verdict.keep:
