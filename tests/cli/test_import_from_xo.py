@@ -101,6 +101,8 @@ def test_bad_input_is_one_sentence(tmp_path: Path) -> None:
     error = imported(garbage, code=2).err
     assert "it is encrypted with a passphrase" in error and "hint: export it again without" in error
     assert "No such file" in imported(tmp_path / "absent", code=2).err
+    output = tmp_path / "no" / "out.toml"
+    assert "no such directory" in imported(written(tmp_path, small_export()), "-o", output, code=2).err
     assert "nothing to import" in imported(code=2).err
     assert "expected UUID=SERVER" in imported(written(tmp_path, small_export()), "--pool", "x", code=2).err
 

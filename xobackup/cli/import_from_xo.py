@@ -77,6 +77,8 @@ def import_from_xo(
     target = None if output is None or str(output) == "-" else output.absolute()
     if secrets is Keeping.FILES and target is None:
         raise ConfigError(["--secrets files: the files are written beside the output"], hint="name it with --output")
+    if target is not None and not target.parent.is_dir():
+        raise ConfigError([f"{target.parent}: there is no such directory to write {target.name} in"])
     access = None
     if url is not None:
         access = Access(url=url, token_file=token_file, ca=ca, fingerprint=fingerprint, insecure=insecure)

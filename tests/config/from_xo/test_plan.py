@@ -223,6 +223,18 @@ def test_secrets_are_named_not_shown() -> None:
     }  # fmt: skip
 
 
+def test_secrets_where_nobody_expects_them_are_not_shown_either() -> None:
+    value = whole_export()
+    value["xenServers"].append(
+        {**value["xenServers"][0], "id": LYON, "label": "", "host": "https://root:hidden@10.0.0.3"}
+    )
+    value["remotes"][2]["options"] = "vers=3.0,password=hidden"
+    value["jobs"][0]["settings"][""]["newPassphrase"] = "hidden"
+    plan = planned(value)
+    assert "hidden" not in plan.toml + "".join(map(str, plan.remarks))
+    assert "its address holds a user or a password" in plan.toml and "newPassphrase" in plan.toml
+
+
 def test_secrets_in_files_are_apart_from_the_configuration() -> None:
     plan = planned(whole_export(), keeping=Keeping.FILES, secrets_directory=PurePath("/etc/x.secrets"))
     contents = {file.path.name: file.content for file in plan.files}

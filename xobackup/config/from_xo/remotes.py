@@ -140,7 +140,8 @@ def _smb(url: XoUrl, remote: XoRemote, draft: Draft) -> None:
     mounted = "mounted=" + quote(json.dumps(point), safe="/")
     draft.values["url"] = _with("file://" + quote(path), url, mounted)
     source = f"//{plain(url.host)}/{plain(url.share)}"
-    options = f" (its options there: {plain(remote.options)})" if remote.options else ""
+    shown = [word for word in remote.options.replace(",", " ").split() if "pass" not in word.lower()]
+    options = f" (its options there: {plain(','.join(shown))})" if shown else ""
     text = f"SMB is not mounted by xobackup: mount {source} at {point}{options}; until then the remote is refused"
     draft.told.append((Level.DIFFERS, text))
     if url.password != OBFUSCATED:

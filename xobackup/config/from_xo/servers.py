@@ -32,7 +32,7 @@ def translate_servers(
     pools: list[Pool] = []
     remarks: list[Remark] = []
     for server in servers:
-        about = f"server {quoted(server.label or server.host)}"
+        about = f"server {quoted(server.label or server.host.rpartition('@')[2])}"
 
         def remark(level: Level, text: str, about: str = about) -> None:
             remarks.append(Remark(level=level, about=about, text=text))
@@ -44,6 +44,9 @@ def translate_servers(
             remark(Level.NOTE, f"left out, another server leads to the same pool {plain(server.pool_uuid)}")
             continue
         values = _values(server)
+        if "@" in server.host:
+            remark(Level.REFUSED, "its address holds a user or a password, expected a host alone")
+            continue
         if problems := problems_of(PoolSection, values):
             remark(Level.REFUSED, "; ".join(problems))
             continue

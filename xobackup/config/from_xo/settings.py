@@ -46,7 +46,8 @@ def translate_settings(draft: Draft) -> None:
             continue
         option = OPTIONS.get(name)
         if option is None:
-            draft.differs(f"{plain(name, most=60)} = {_shown(value)}: an option that is not known here")
+            shown = f" = {value}" if isinstance(value, bool | int | float) else ""  # a text may be a secret
+            draft.differs(f"{plain(name, most=60)}{shown}: an option that is not known here")
         else:
             option(draft, name, value)
 
