@@ -76,7 +76,7 @@ def test_every_nth_backup_is_full(interval: int, deltas_made: int, is_full: bool
 
 
 def test_only_fulls_as_asked_count_as_expected() -> None:
-    assert {why for why in Full if why.expected} == {Full.FIRST_RUN, Full.FULL_INTERVAL}
+    assert {why for why in Full if why.expected} == {Full.FIRST_RUN, Full.FULL_INTERVAL, Full.MEMORY}
 
 
 def test_remotes_with_the_same_tip_share_one_stream() -> None:

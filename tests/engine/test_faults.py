@@ -203,7 +203,7 @@ def test_a_remote_that_fills_up_drops_out_and_the_other_goes_on(lab: Lab) -> Non
     assert set(vm.points) == {"nas"} and any("small" in one and "no space left" in one for one in vm.errors)
     lab.check(remotes=("nas",))
     assert lab.points("small") == []
-    lab.remotes["small"] = MemoryRemote(clock=lab.clock)
+    lab.remotes["small"] = MemoryRemote(clock=lab.clock, label="larger")
     assert only(lab.run()).deltas == 2
     lab.check()
 
