@@ -13,7 +13,8 @@ import typer
 from pydantic import BaseModel
 
 from xobackup.cli.main import app
-from xobackup.config.model import Configuration, MetadataSection
+from xobackup.config.jobs import MetadataSection
+from xobackup.config.model import Configuration
 
 PAGE = Path(__file__).parents[2] / "docs" / "xen-orchestra.md"
 ROWS = [

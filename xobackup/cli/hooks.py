@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from xobackup.config.hooks import HookSection
-    from xobackup.config.model import Configuration, JobSection
+    from xobackup.config.jobs import JobSection
+    from xobackup.config.model import Configuration
     from xobackup.engine.hooks.hook import GuestHooks, Hook, HookResult
 
 

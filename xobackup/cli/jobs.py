@@ -9,7 +9,9 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from xobackup.config.model import Configuration, JobSection, RemoteSection, TlsSection
+    from xobackup.config.jobs import JobSection
+    from xobackup.config.model import Configuration
+    from xobackup.config.places import RemoteSection, TlsSection
     from xobackup.config.rules import DiskRule, VmRule
     from xobackup.engine import job as engine
     from xobackup.engine.storage import Encryption

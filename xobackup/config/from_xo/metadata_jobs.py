@@ -11,7 +11,7 @@ from xobackup.config.from_xo.sections import problems_of
 from xobackup.config.from_xo.settings import Draft, count_of, translate_settings
 from xobackup.config.from_xo.targets import ids_of
 from xobackup.config.from_xo.work import Refused, Work
-from xobackup.config.model import MetadataSection
+from xobackup.config.jobs import MetadataSection
 
 _KEYS = frozenset({"retries", "rate_limit_mib_s"})
 """Of those that settings become, the ones such a job has."""

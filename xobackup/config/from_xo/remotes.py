@@ -17,7 +17,7 @@ from xobackup.config.from_xo.records import OBFUSCATED, XoRemote
 from xobackup.config.from_xo.remarks import Level, Remark, plain, quoted
 from xobackup.config.from_xo.remote_urls import BadUrl, XoUrl, parse_xo_url
 from xobackup.config.from_xo.sections import Section, bare, problems_of
-from xobackup.config.model import RemoteSection
+from xobackup.config.places import RemoteSection
 
 MOUNT_POINTS = "/mnt/xobackup"
 """Where shares that we cannot mount ourselves are expected."""

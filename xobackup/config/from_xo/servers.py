@@ -10,7 +10,7 @@ from xobackup.config.from_xo.naming import Names, slug
 from xobackup.config.from_xo.records import XoServer
 from xobackup.config.from_xo.remarks import Level, Remark, plain, quoted
 from xobackup.config.from_xo.sections import Section, problems_of
-from xobackup.config.model import PoolSection
+from xobackup.config.places import PoolSection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from xobackup.config.from_xo.sections import COMMENT, problems_of
 from xobackup.config.from_xo.settings import Draft, translate_settings
 from xobackup.config.from_xo.targets import ids_of, own_settings
 from xobackup.config.from_xo.work import Refused, Site, Work
-from xobackup.config.model import JobSection
+from xobackup.config.jobs import JobSection
 
 _COMPRESSIONS = {"": "none", "native": "gzip", "zstd": "zstd"}
 Chosen = dict[str, tuple[list[Rule], list[Rule]]]
