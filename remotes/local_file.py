@@ -127,9 +127,9 @@ class LocalFile:
             self._direct = self._directory = None
             self._direct_tried = True
             self._descriptor = -1
-        with self._translated:
-            for descriptor in descriptors:
-                if descriptor is not None and descriptor >= 0:
+        for descriptor in descriptors:
+            if descriptor is not None and descriptor >= 0:
+                with contextlib.suppress(OSError):  # it can only be about what was never synced (NFS tells that here)
                     os.close(descriptor)
 
     def translated(self, error: OSError) -> errors.RemoteError:

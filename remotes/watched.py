@@ -6,12 +6,12 @@ at most ``timeout_s``. A call that is not back by then stays where it is; the ca
 at once, everybody else until that call comes back. An abandoned call shares no memory with anybody: what is read or
 written goes through buffers that belong to the call.
 
-Closing a file that is stuck is abandoned too; the descriptor goes with the process.
+What is closed while calls are stuck is closed when they have come back, since they may still use its descriptor;
+until then nobody waits, and a process that ends takes the descriptor with it.
 """
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import mmap
 import queue
@@ -75,6 +75,18 @@ class Watchdog:
         if call.error is not None:
             raise call.error
         return call.result  # type: ignore[no-any-return]
+
+    def after_all(self, action: Callable[[], object]) -> None:
+        """Do it once every call that is stuck now has come back; nobody waits for that."""
+        with self._guard:
+            stuck = list(self._stuck)
+
+        def wait_and_act() -> None:
+            for call in stuck:
+                call.done.wait()
+            action()
+
+        self._worker().put(_Call(wait_and_act))
 
     def close(self) -> None:
         """Let idle threads end."""
@@ -173,8 +185,10 @@ class WatchedRemote:
         return self._watchdog.call("", self.inner.usage)
 
     def close(self) -> None:
-        with contextlib.suppress(errors.NoAnswer):  # it stays stuck; there is nothing more to lose
+        try:
             self._watchdog.call("", self.inner.close)
+        except errors.NoAnswer:
+            self._watchdog.after_all(self.inner.close)
         self._watchdog.close()
 
 
@@ -204,8 +218,10 @@ class WatchedFile:
         self._watchdog.call(self._name, lambda: hint_read(self.inner, offset, length))
 
     def close(self) -> None:
-        with contextlib.suppress(errors.NoAnswer):
+        try:
             self._watchdog.call(self._name, self.inner.close)
+        except errors.NoAnswer:
+            self._watchdog.after_all(self.inner.close)
 
 
 class WatchedWritableFile(WatchedFile):

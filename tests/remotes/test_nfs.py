@@ -16,7 +16,7 @@ HELD = (
     "promises of the contract",
     "a backup",
     "a backup and a merge while the server was killed and started again",
-    "a merge by copies on the server",
+    "a merge, the server asked to copy",
     "a stalled server is given up",
     "the merge goes on when it answers again",
     "a full server is told",

@@ -117,6 +117,20 @@ def test_a_stuck_file_does_not_keep_anybody_from_closing(gate: threading.Event) 
     remote.close()
 
 
+def test_what_was_closed_while_a_call_was_stuck_is_closed_when_that_has_come_back(gate: threading.Event) -> None:
+    inner = MemoryRemote()
+    closed = threading.Event()
+    remote = stalled(gate, "sync", inner=inner)
+    file = remote.create("name")
+    with pytest.raises(NoAnswer):
+        file.sync()
+    file.inner.close = closed.set  # type: ignore[method-assign]
+    file.close()
+    assert not closed.is_set(), "the stuck call may still use the descriptor"
+    gate.set()
+    assert closed.wait(20)
+
+
 def test_opening_is_watched_too(gate: threading.Event) -> None:
     with pytest.raises(NoAnswer, match="nfs://nas:/a: the storage did not answer"):
         WatchedRemote(lambda: gate.wait(20), shown="nfs://nas:/a", timeout_s=SHORT_S, opening_s=SHORT_S)

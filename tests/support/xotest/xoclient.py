@@ -270,7 +270,12 @@ class XoClient:
                 self.destroy_vdi(vdi)
 
     def _of_control_domain(self, vbd: str) -> bool:
-        return bool(self.call("VM.get_is_control_domain", self.call("VBD.get_VM", vbd)))
+        try:
+            return bool(self.call("VM.get_is_control_domain", self.call("VBD.get_VM", vbd)))
+        except XoFailure as error:
+            if error.code != "HANDLE_INVALID":
+                raise
+            return True  # a control domain has just let go of it
 
     # -- transfers
 
