@@ -46,3 +46,16 @@ def test_a_lost_mount_is_refused_until_the_new_remote_is_accepted(site: Site) ->
     assert "xo-vm-backups" in {entry.name for entry in site.repository.iterdir()}
     site.xobackup("remote", "accept", "nas")
     assert "nothing that is remembered" in site.xobackup("remote", "accept", "nas").out
+
+
+def test_a_damaged_identity_is_refused_kept_aside_and_given_anew(site: Site) -> None:
+    site.xobackup("run", "nightly")
+    identity = site.repository / ".xobackup" / "remote.json"
+    identity.write_text('{"id": "torn')
+    refused = site.xobackup("run", "nightly", code=1).err
+    assert "remote.json: not JSON" in refused and "xobackup remote accept nas" in refused
+    assert identity.read_text() == '{"id": "torn'
+    assert "it is kept as .xobackup/remote.json.damaged" in site.xobackup("remote", "accept", "nas").out
+    assert (site.repository / ".xobackup" / "remote.json.damaged").read_text() == '{"id": "torn'
+    site.xobackup("run", "nightly")
+    assert identity.exists()

@@ -71,13 +71,19 @@ def accept(
     from xobackup.cli.options import read_configuration
     from xobackup.cli.repositories import opened
     from xobackup.engine.known_remotes import forget, known_path
-    from xobackup.repository.identity import read_identity
+    from xobackup.repository.errors import BadMetadata
+    from xobackup.repository.identity import DAMAGED, read_identity, set_damaged_aside
 
     output = Output(as_json=as_json)
     configuration = read_configuration(config)
     with opened(remote_target(configuration, remote)) as repository:
-        found, vms = read_identity(repository.remote), len(repository.vms())
-        where = repository.remote.url
+        where, vms = repository.remote.url, len(repository.vms())
+        try:
+            found = read_identity(repository.remote)
+        except BadMetadata as error:
+            set_damaged_aside(repository.remote)
+            output.say(f"{remote}: {error}; it is kept as {DAMAGED}")
+            found = None
     was = forget(known_path(configuration.state_directory, remote))
     output.record(
         "accepted", {"remote": remote, "was": asdict(was) if was else None, "is": asdict(found) if found else None}

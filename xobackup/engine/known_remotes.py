@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from xobackup.clock import utc
 from xobackup.engine.errors import EngineError
+from xobackup.repository.errors import BadMetadata
 from xobackup.repository.identity import Identity, create_identity, read_identity
 
 if TYPE_CHECKING:
@@ -55,8 +56,13 @@ class Look:
 
 
 def look_at(state_directory: Path, name: str, repository: Repository) -> Look:
-    """Compare; changes nothing."""
-    known, found = read_known(known_path(state_directory, name)), read_identity(repository.remote)
+    """Compare; changes nothing. A damaged identity is an :class:`EngineError`: it proves nothing."""
+    known = read_known(known_path(state_directory, name))
+    try:
+        found = read_identity(repository.remote)
+    except BadMetadata as error:
+        hint = f"look at that file; to give the remote a new identity: xobackup remote accept {name}"
+        raise EngineError(str(error), hint=hint) from error
     has_backups = found is None and known is not None and bool(repository.vms())
     problem = judge(known, found, url=repository.remote.url, has_backups=has_backups)
     return Look(known=known, found=found, problem=problem)

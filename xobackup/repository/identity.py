@@ -17,6 +17,7 @@ from xobackup.repository.json_text import parse_object
 from xobackup.repository.layout import PRIVATE
 
 NAME = f"{PRIVATE}/remote.json"
+DAMAGED = f"{NAME}.damaged"
 VERSION = 1
 _BYTES_MAX = 64 << 10
 
@@ -53,3 +54,8 @@ def create_identity(remote: Remote, identity: Identity) -> Identity:
             return found
         raise
     return identity
+
+
+def set_damaged_aside(remote: Remote) -> None:
+    """Keep what is no identity under another name, so that the remote can have a new one."""
+    remote.rename(NAME, DAMAGED, replace=True)
