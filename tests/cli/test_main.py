@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 
@@ -64,9 +65,8 @@ def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
 
 
 def test_shell_completion_works() -> None:
-    shown = subprocess.run(
-        command("--show-completion"), capture_output=True, text=True, check=False, env=environment(SHELL="/bin/bash")
-    )
+    line = shlex.join(command("--show-completion")) + "; true"  # from a shell, which is how the shell is known
+    shown = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, env=environment())
     assert "complete" in shown.stdout + shown.stderr
     words = environment(_XOBACKUP_COMPLETE="complete_bash", COMP_WORDS="xobackup re", COMP_CWORD="1")
     done = subprocess.run(command(), capture_output=True, text=True, check=False, env=words)

@@ -19,9 +19,14 @@ def test_who_waits_is_told_for_what_and_goes_on_in_order() -> None:
     waits = threading.Barrier(2, timeout=20)
 
     def one(number: int) -> None:
+        stands = False
+
         def note(what: str) -> None:
+            nonlocal stands
             told.append(what)
-            waits.wait()
+            if not stands:  # told again when the places change, and then nobody waits for it
+                stands = True
+                waits.wait()
 
         with room.through((SR,), cancel, told=note):
             order.append(number)
@@ -35,7 +40,7 @@ def test_who_waits_is_told_for_what_and_goes_on_in_order() -> None:
             assert order == []
         for future in futures:
             future.result(20)
-    assert order == [1, 2] and set(told) == {"SR local: 1 of 1 transfers"}
+    assert order == [1, 2] and set(told) >= {"SR local: 1 of 1 transfers"}
 
 
 def test_cancelling_wakes_who_waits_and_frees_his_place() -> None:
