@@ -25,7 +25,7 @@ HELD = (
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(380)
 def test_backups_and_merges_survive_a_server_that_stalls_dies_and_is_full(tmp_path: Path) -> None:
     need("ganesha.nfsd"), need("mount.nfs")
     environment = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PATH": os.environ["PATH"], "HOME": "/root"}
