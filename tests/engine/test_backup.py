@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from remotes.memory import MemoryRemote
+from schedules.retention import Entry, LongTerm, judge
 from xobackup.engine import events
 from xobackup.engine.errors import Outcome
 from xobackup.engine.job import DiskRule, Selector, Settings, VmRule
@@ -32,6 +33,24 @@ def test_a_full_then_deltas_then_merges_at_retention(stored: Lab) -> None:
     assert len(lab.points()) == 3
     assert len(lab.snapshots()) == 1
     assert lab.journal.of(events.Merged) and not lab.journal.of(events.FellBackToFull)
+
+
+def test_the_long_term_keeps_the_first_point_of_a_period_and_merges_around_it(stored: Lab) -> None:
+    lab = stored
+    lab.with_settings(retention=2, long_term=LongTerm(daily=2, weekly=2))
+    workload = lab.pool.workload(lab.vm, seed=2)
+    for _ in range(9):
+        workload.step()
+        lab.run(after_s=12 * 3600)
+        lab.check()
+        lab.assert_tidy()
+    kept = judge([Entry(id=p.id, timestamp_ms=p.timestamp_ms) for p in lab.points()], lab.settings.rule)
+    assert all(verdict.keep for verdict in kept) and 3 < len(kept) <= 6
+    tags = [tag.partition("=")[0] for point in lab.points() for tag in point.tags]
+    assert {"daily", "weekly"} <= set(tags) and len(tags) < 2 * len(kept)
+    expired = lab.journal.of(events.PointsExpired)
+    reasons = {event.reason.partition(", and ")[2] for event in expired}
+    assert reasons == {"stands for no day or week that is kept"}
 
 
 def test_a_run_without_changes_is_an_empty_delta(lab: Lab) -> None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from xobackup.cli import groups
-from xobackup.cli.errors import Outcome
-from xobackup.cli.exits import Exit
 from xobackup.cli.options import LOCK_WAIT_S, ConfigOption, JsonOption, RemoteOption, VmOption
-from xobackup.cli.output import Output, count_text, size_text
+from xobackup.cli.output import Output, size_text
+from xobackup.cli.problems import tell_problems
 
 if TYPE_CHECKING:
     from xobackup.repository.findings import Problem
@@ -42,7 +40,7 @@ def list_(
             output.table(f"on {name}", ["VM", "points>!", "oldest!", "newest!", "size>!"], rows)
         else:
             output.say(f"no backups on {name}")
-    _tell(output, problems)
+    tell_problems(output, problems)
 
 
 @app.command()
@@ -67,7 +65,7 @@ def show(
             output.say(line)
         for point in points:
             output.record("restore-point", _point_data(name, point))
-    _tell(output, problems)
+    tell_problems(output, problems)
 
 
 @app.command()
@@ -174,17 +172,3 @@ def _point_data(remote: str, point: RestorePoint) -> dict[str, Any]:
             for disk in point.disks
         ],
     }
-
-
-def _tell(output: Output, problems: Iterable[Problem]) -> None:
-    """Say what the listing had to complain about; proven damage decides the exit code."""
-    damaged = 0
-    for problem in problems:
-        damaged += problem.severity == "damage"
-        output.record(
-            "problem",
-            {"code": problem.code, "severity": problem.severity, "path": problem.path, "message": problem.message},
-        )
-        output.note(str(problem), style="red" if problem.severity == "damage" else "yellow")
-    if damaged:
-        raise Outcome(Exit.DAMAGE, f"{count_text(damaged, 'finding')} of damage", hint="see `xobackup clean`")

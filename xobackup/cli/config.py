@@ -72,6 +72,7 @@ def check(
                 "pools": [pool.name for pool in built.pools],
                 "remotes": [remote.name for remote in built.remotes],
                 "retention": built.settings.retention,
+                "keeps": str(built.settings.rule),
                 "hooks": [hook_data(hook) for hook in built.hooks],
                 "consistent": None if built.consistent is None else asdict(built.consistent),
             },

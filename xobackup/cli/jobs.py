@@ -259,6 +259,7 @@ def _settings(configuration: Configuration, section: JobSection) -> engine.Setti
         shutdown_wait_s=section.shutdown_wait_s,
         hard_shutdown_allowed=section.hard_shutdown_allowed,
         retention=section.retention,
+        long_term=section.keep.long_term(),
         full_interval=section.full_interval,
         unexpected_fulls_max=section.unexpected_fulls_max,
         vms_max=section.vms_max,

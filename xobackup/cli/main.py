@@ -22,6 +22,7 @@ from xobackup.cli import (
     remote,
     repair,
     restore,
+    retention,
     simpool,
     verify,
 )
@@ -47,6 +48,7 @@ for name, group in (
     ("metadata", metadata.app),
     ("remote", remote.app),
     ("restore", restore.app),
+    ("retention", retention.app),
 ):
     app.add_typer(group, name=name)
 

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from xobackup.config.hooks import VM_MOMENTS, HookSection
 from xobackup.config.limits import CountsSection, Rate, WindowSection, checked_floor, checked_zone
+from xobackup.config.retention import KeepSection
 from xobackup.config.rules import DiskRule, VmRule
 from xobackup.config.secrets import Secret
 from xobackup.config.section import Section
@@ -65,6 +66,8 @@ class JobSection(Section):
     """Snapshots kept on the pool per VM, besides the base of the next delta."""
     retention: Annotated[int, Field(ge=1, le=100_000)] = 7
     """Restore points kept per VM."""
+    keep: KeepSection = KeepSection()
+    """Besides them, for the long term."""
     full_interval: Annotated[int, Field(ge=0)] = 0
     """Every n-th backup of a disk is a full; 0 = deltas for ever."""
     unexpected_fulls_max: Annotated[int, Field(ge=0)] | None = None

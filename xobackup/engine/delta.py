@@ -96,6 +96,7 @@ class DeltaBackup:
                 paths={live: disk.result.path for live, disk in disks.items()},
                 bases={live: disk.base_uuid for live, disk in disks.items()},
                 around=around,
+                stands_for=target.stands_for(job, taken.timestamp_ms),
             )
             published(target, target.publish(described))
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from schedules.retention import LongTerm, Rule
 from xobackup.engine.errors import UsageError
 from xobackup.engine.hooks.hook import GuestHooks, Hook
 from xobackup.engine.limits.bandwidth import Window
@@ -134,7 +135,9 @@ class Settings:
     snapshot_retention: int = 0
     """Snapshots kept on the pool per VM and schedule, besides the base of the next delta."""
     retention: int = 7
-    """Restore points kept per VM on each remote."""
+    """Restore points kept per VM on each remote, the newest; see :attr:`rule`."""
+    long_term: LongTerm = field(default_factory=LongTerm)
+    """What is kept besides them."""
     full_interval: int = 0
     """Every n-th backup of a disk is a full (1: each); 0 = deltas for ever."""
     unexpected_fulls_max: int | None = None
@@ -190,6 +193,11 @@ class Settings:
     """Backups of a pool's database kept on each remote."""
     snapshot_name: str = DEFAULT_SNAPSHOT_NAME
     """Fields: ``{job}``, ``{vm}``."""
+
+    @property
+    def rule(self) -> Rule:
+        """What retention keeps of a VM's restore points on a remote."""
+        return Rule(newest=self.retention, long_term=self.long_term)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

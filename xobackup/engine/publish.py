@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -33,10 +33,12 @@ def draft(
     paths: Mapping[str, str],
     bases: Mapping[str, str],
     around: Surroundings,
+    stands_for: Sequence[str] = (),
 ) -> Record:
     """The restore point of one remote, to be completed and written by the repository.
 
     ``paths``: where each disk went, and ``bases``: uuid of the snapshot a delta continues, both by live VDI uuid.
+    ``stands_for``: the periods of the long term that it opens there.
     ``vm``: the live VM's record as it was before this run blocked its migration.
     """
     vdis: dict[str, Record] = {}
@@ -57,11 +59,11 @@ def draft(
         "vm": without_our_blocks(vm),
         "vmSnapshot": taken.described,
         "vtpms": list(taken.vtpms),
-        "tags": [],
+        "tags": list(stands_for),
     }
 
 
-def draft_full(job: Job, *, vm: Record, taken: Taken, timestamp_ms: int) -> Record:
+def draft_full(job: Job, *, vm: Record, taken: Taken, timestamp_ms: int, stands_for: Sequence[str] = ()) -> Record:
     """The restore point of a full backup, to be completed and written by the repository."""
     return {
         "jobId": job.id,
@@ -70,7 +72,7 @@ def draft_full(job: Job, *, vm: Record, taken: Taken, timestamp_ms: int) -> Reco
         "timestamp": timestamp_ms,
         "vm": without_our_blocks(vm),
         "vmSnapshot": taken.described if taken.snapshot else without_our_blocks(taken.described),
-        "tags": [],
+        "tags": list(stands_for),
     }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from remotes.errors import RemoteError
-from schedules.retention import Entry
+from schedules.retention import Entry, stands_for
 from vhd.errors import VhdError
 from xobackup.engine.base import RemoteTip
 from xobackup.engine.errors import AllSinksFailed, NoRoom
@@ -14,6 +14,7 @@ from xobackup.repository.base import BaseRefusal
 from xobackup.repository.errors import Refused, RepositoryError
 
 if TYPE_CHECKING:
+    from xobackup.engine.job import Job
     from xobackup.repository.images.writer import ImageResult, ImageWriter
     from xobackup.repository.merging import MergeProgress, MergeReport
     from xobackup.repository.metadata import RestorePoint
@@ -23,6 +24,15 @@ if TYPE_CHECKING:
 
 SINK_ERRORS = (RemoteError, RepositoryError, VhdError, OSError, AllSinksFailed, NoRoom)
 """What makes a remote drop out instead of failing the VM."""
+
+
+def entries_of(points: Iterable[RestorePoint], job_id: str, schedule_id: str, *, mode: str) -> list[Entry]:
+    """What retention judges of ``points``: those of one schedule of the job, fulls and deltas apart."""
+    return [
+        Entry(id=point.id, timestamp_ms=point.timestamp_ms)
+        for point in points
+        if point.schedule_id == schedule_id and point.job_id == job_id and point.mode == mode
+    ]
 
 
 class Target:
@@ -49,11 +59,14 @@ class Target:
 
     def entries(self, job_id: str, schedule_id: str, *, mode: str = "delta") -> list[Entry]:
         """What retention judges: the restore points of one schedule of the job, fulls and deltas apart."""
-        return [
-            Entry(id=point.id, timestamp_ms=point.timestamp_ms)
-            for point in self._directory.points().points
-            if point.schedule_id == schedule_id and point.job_id == job_id and point.mode == mode
-        ]
+        return entries_of(self._directory.points().points, job_id, schedule_id, mode=mode)
+
+    def stands_for(self, job: Job, timestamp_ms: int) -> list[str]:
+        """The periods of the long term that a restore point of this moment opens here."""
+        long_term = job.settings.long_term
+        if not long_term.kept:
+            return []
+        return stands_for(timestamp_ms, self.entries(job.id, job.schedule_id, mode=job.settings.mode), long_term)
 
     def free_bytes(self) -> int | None:
         """Space left, where the storage knows."""

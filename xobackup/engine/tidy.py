@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from schedules.retention import expired, newest
+from schedules import retention
 from vhd.block import BLOCK_BYTES
 from xobackup.engine import events
 from xobackup.engine.cancel import CancelToken
@@ -84,11 +84,12 @@ def expire_points(
 ) -> int:
     """Apply retention to one remote and reclaim its disks; returns the blocks that were merged."""
     world, job = context.world, context.job
-    verdicts = newest(target.entries(job.id, job.schedule_id, mode=job.settings.mode), job.settings.retention)
-    old = expired(verdicts)
+    entries = target.entries(job.id, job.schedule_id, mode=job.settings.mode)
+    verdicts = retention.judge(entries, job.settings.rule, now_ms=round(world.clock.now_s() * 1000))
+    old = retention.expired(verdicts)
     if old:
         target.delete_points([entry.id for entry in old])
-        reason = f"older than the newest {job.settings.retention}"
+        reason = next(verdict.reason for verdict in verdicts if not verdict.keep)  # of all of them
         event = events.PointsExpired(
             vm=vm.uuid, remote=target.name, points=[entry.id for entry in old], reason=reason
         )

@@ -80,9 +80,9 @@ def test_jobs_keep_the_ids_by_which_chains_and_retention_go_on(tmp_path: Path) -
 def test_every_job_is_written_or_refused_by_name(tmp_path: Path) -> None:
     plan = planned(whole_export())
     assert set(loaded(plan, tmp_path).job_names) == set(plan.jobs)
-    assert sorted(plan.jobs) == ["Full", "Nightly-prod-daily", "Nightly-prod-weekly", "Pools", "Smart"]
+    assert sorted(plan.jobs) == ["Full", "Long-term", "Nightly-prod-daily", "Nightly-prod-weekly", "Pools", "Smart"]
     assert sorted(remark.about for remark in plan.of(Level.REFUSED)) == [
-        'job "Long term"', 'job "Mirror"', 'job "Replication"', 'remote "blob"',
+        'job "Mirror"', 'job "Replication"', 'remote "blob"',
     ]  # fmt: skip
     assert all(f"#   {remark.about}: {remark.text}" in plan.toml.splitlines() for remark in plan.remarks)
 
@@ -149,10 +149,28 @@ def test_compression_of_fulls(tmp_path: Path, theirs: str, ours: str) -> None:
     assert (section.mode, section.compression, section.offline_backup) == ("full", ours, True)
 
 
+def test_the_long_term(tmp_path: Path) -> None:
+    rules = {
+        "weekly": {"retention": 4, "settings": {"firstDayOfWeek": 1}},
+        "yearly": {"retention": 10, "settings": {}},
+    }
+    section, _ = one_job(tmp_path, {"longTermRetention": rules, "timezone": "Europe/Paris"})
+    keep = section.keep
+    assert (keep.daily, keep.weekly, keep.yearly, keep.first_day_of_week) == (0, 4, 10, 1)
+    assert keep.timezone == "Europe/Paris"
+
+
 @pytest.mark.parametrize(
     ("general", "of_job", "expected"),
     [
         ({"longTermRetention": {"daily": {"retention": 3}}}, {}, "the first run would delete the restore points"),
+        ({"longTermRetention": {"hourly": {"retention": 3}}, "timezone": "UTC"}, {}, "hourly is not known here"),
+        (
+            {"longTermRetention": {"daily": 3}, "timezone": "UTC"},
+            {},
+            "daily: expected retention and settings, found 3",
+        ),
+        ({"longTermRetention": {"daily": {"retention": -1}}, "timezone": "UTC"}, {}, "from 1 to 100000, found -1"),
         ({"distributeBackups": True}, {}, "distributeBackups: not supported yet"),
         ({}, {"mode": "weekly"}, 'mode: expected "full" or "delta"'),
         ({}, {"remotes": {"id": "gone"}}, "none of its remotes could be translated"),
@@ -186,7 +204,7 @@ COUNTS = ("fullInterval", "concurrency", "diskPerVmConcurrency", "nRetriesVmBack
 
 def test_every_option_is_translated_or_told(tmp_path: Path) -> None:
     """Whatever it is set to: a key of ours changes, or there is a line about it."""
-    silent = {"timezone"}  # means something to longTermRetention only, which is refused
+    silent = {"timezone"}  # means something to longTermRetention only, which reads it
     plain, _ = one_job(tmp_path, {})
     for name in set(OPTIONS) - silent - {"exportRetention"}:
         value: Any = {"mergeBackupsSynchronously": False, "preferNbd": False}.get(name, True)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from xobackup.config.from_xo.long_term import BadRetention, keep_of
 from xobackup.config.from_xo.remarks import Level, plain
 
 MIB = 1 << 20
@@ -194,21 +195,25 @@ def _snapshot_name(draft: Draft, name: str, value: Any) -> None:
 
 
 def _long_term(draft: Draft, name: str, value: Any) -> None:
-    if value:
-        kinds = ", ".join(sorted(str(key) for key in value)) if isinstance(value, dict) else _shown(value)
-        draft.refused.append(
-            f"{name} ({plain(kinds, most=80)}): not supported yet; the first run would delete the restore points"
-            " that Xen Orchestra keeps by it"
-        )
+    if not value:
+        return
+    try:
+        keep = keep_of(value, draft.given.get("timezone"))
+    except BadRetention as error:
+        harm = "without it the first run would delete the restore points that Xen Orchestra keeps by it"
+        draft.refused.append(f"{name}: {error}; {harm}")
+        return
+    draft.values["keep"] = keep
+    draft.values.setdefault("retention", 1)  # exportRetention may be 0 beside it; the newest is always kept here
+
+
+def _timezone(draft: Draft, name: str, value: Any) -> None:
+    del draft, name, value  # of longTermRetention, which asks for it; that of schedules is theirs
 
 
 def _distribute(draft: Draft, name: str, value: Any) -> None:
     if value is True:
         draft.refused.append(f"{name}: not supported yet; every VM would be written whole to every remote")
-
-
-def _timezone(draft: Draft, name: str, value: Any) -> None:
-    del draft, name, value  # of longTermRetention, which has its own word; that of schedules is theirs
 
 
 _NOT_ENFORCED = "not enforced by Xen Orchestra either; every wait of xobackup's has its own bound"

@@ -76,7 +76,9 @@ class FullBackup:
         def publish(target: Target) -> None:
             self._cancel.check()
             self._exported.writers.pop(target.name, None)  # from here on it is the repository's to judge
-            draft = draft_full(self._context.job, vm=live_record, taken=taken, timestamp_ms=taken.timestamp_ms)
+            job, at_ms = self._context.job, taken.timestamp_ms
+            opened = target.stands_for(job, at_ms)
+            draft = draft_full(job, vm=live_record, taken=taken, timestamp_ms=at_ms, stands_for=opened)
             published(target, target.publish_image(draft, self._exported.images[target.name]))
 
         try:
