@@ -48,6 +48,8 @@ class Capabilities:
     conditional_put: bool = True
     """``put`` with ``replace=False`` is decided by the storage: of several at once exactly one succeeds. Where only
     trying can tell, False until :func:`remotes.faces.probe`."""
+    keeps_versions: bool = False
+    """What is replaced or deleted stays there, out of sight, as long as a lock wants it."""
     parallel: int = 1
     """Requests that are worth having under way at a time: more than 1 where each one waits for a network."""
 

@@ -12,6 +12,8 @@ Uploading           memory: an object written in order  a file is written out of
 Probing             guessing                            the capabilities are what they are
 Metered             nothing; it tells what was used     nothing is told
 Remarking           nothing; it tells what to know      nothing is told
+Protecting          nothing; it tells what is locked    nothing is
+Relocking           nothing; it locks for longer        nothing is done
 ==================  ==================================  ================================================
 """
 
@@ -131,6 +133,52 @@ class Remarking(Protocol):
     def remarks(self) -> Sequence[Remark]:
         """Looked up now; nothing is changed."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Protection:
+    """What keeps an object from being deleted or replaced."""
+
+    how: str
+    """In words: ``object lock (governance)``."""
+    until_s: float | None
+    """Unix seconds by the storage's clock; ``None``: nothing tells an end."""
+    mode: str = ""
+    """The storage's word for how strict it is."""
+    hides: bool = False
+    """The storage takes the deletion and keeps the object, out of sight; otherwise it refuses."""
+
+    def holds(self, now_s: float) -> bool:
+        return self.until_s is None or self.until_s > now_s
+
+
+@runtime_checkable
+class Protecting(Protocol):
+    """Objects may be locked there."""
+
+    def protection(self, name: str) -> Protection | None:
+        """What locks the file or directory ``name`` itself; ``None``: nothing does, or it is not there."""
+        ...
+
+
+@runtime_checkable
+class Relocking(Protocol):
+    """Objects are locked as they are put, and can be locked for longer."""
+
+    def relock(self, names: Sequence[str]) -> None:
+        """Lock these files as if they were put now, unless they are locked for longer already."""
+        ...
+
+
+def relock(remote: Remote, locked: Sequence[str]) -> None:
+    """Lock files for longer, where objects are locked as they are put."""
+    if isinstance(remote, Relocking):
+        remote.relock(locked)
+
+
+def protection(remote: Remote, name: str) -> Protection | None:
+    """What locks ``name``, where the storage has locks."""
+    return remote.protection(name) if isinstance(remote, Protecting) else None
 
 
 def copy(remote: Remote, old: str, new: str) -> None:

@@ -124,6 +124,12 @@ class FaultyRemote:
     def traffic(self) -> faces.Traffic | None:
         return faces.traffic(self.inner)
 
+    def protection(self, name: str) -> faces.Protection | None:
+        return self.faults.perform("protection", self.url, name, lambda: faces.protection(self.inner, name))
+
+    def relock(self, names: Sequence[str]) -> None:
+        self.faults.perform("relock", self.url, names[0] if names else "", lambda: faces.relock(self.inner, names))
+
     def remarks(self) -> Sequence[faces.Remark]:
         return self.faults.perform("remarks", self.url, "", lambda: faces.remarks(self.inner))
 

@@ -179,6 +179,12 @@ class RetryingRemote:
     def traffic(self) -> faces.Traffic | None:
         return faces.traffic(self.inner)
 
+    def protection(self, name: str) -> faces.Protection | None:
+        return self._retrier.call(lambda: faces.protection(self.inner, name))
+
+    def relock(self, names: Sequence[str]) -> None:
+        self._retrier.call(lambda: faces.relock(self.inner, names))
+
     def remarks(self) -> Sequence[faces.Remark]:
         return self._retrier.call(lambda: faces.remarks(self.inner))
 

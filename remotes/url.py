@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from remotes import nfs
@@ -26,6 +26,9 @@ from remotes.mounted import MountedRemote
 from remotes.mounts import mount_of, mounted_at
 from remotes.s3.address import S3Address, parse_address
 from remotes.watched import TIMEOUT_S, WatchedRemote
+
+if TYPE_CHECKING:
+    from remotes.s3.locking import ObjectLock
 
 SECRET_OPTIONS = frozenset({"encryptionKey", "password", "secret", "secretKey", "sessionToken"})
 REDACTED = "***"
@@ -96,8 +99,9 @@ def parse_url(text: str) -> RemoteUrl:
     return RemoteUrl(kind=kind, path=path, options=options, redacted=shown + _redacted_query(options))
 
 
-def open_remote(url: str | RemoteUrl, *, create_root: bool = False) -> Remote:
-    """The remote a URL names. The options are the caller's to honour; those that need an absent feature are not."""
+def open_remote(url: str | RemoteUrl, *, create_root: bool = False, lock: ObjectLock | None = None) -> Remote:
+    """The remote a URL names. The options are the caller's to honour; those that need an absent feature are not.
+    ``lock``: for buckets only, see :mod:`remotes.s3.locking`."""
     parsed = parse_url(url) if isinstance(url, str) else url
     if parsed.kind is UrlKind.FILE:
         guard = _mount_guard(parsed)
@@ -118,7 +122,7 @@ def open_remote(url: str | RemoteUrl, *, create_root: bool = False) -> Remote:
     if parsed.s3 is not None:
         from remotes.s3.remote import S3Remote  # boto3 takes its time to start: only who needs it waits
 
-        return S3Remote.connect(parsed.s3)
+        return S3Remote.connect(parsed.s3, lock)
     raise NotSupported(
         parsed.redacted, "", f"remotes of the kind {parsed.kind} are not supported yet; {_advice(parsed)}"
     )

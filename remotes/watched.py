@@ -19,7 +19,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from remotes import errors
+from remotes import errors, faces
 from remotes.contract import Buffer, Capabilities, Entry, ReadableFile, Remote, Usage, WritableFile, hint_read
 
 T = TypeVar("T")
@@ -183,6 +183,9 @@ class WatchedRemote:
 
     def usage(self) -> Usage | None:
         return self._watchdog.call("", self.inner.usage)
+
+    def protection(self, name: str) -> faces.Protection | None:
+        return self._watchdog.call(name, lambda: faces.protection(self.inner, name))
 
     def close(self) -> None:
         try:

@@ -182,6 +182,22 @@ class EncryptedRemote:
     def traffic(self) -> faces.Traffic | None:
         return faces.traffic(self.inner)
 
+    def protection(self, name: str) -> faces.Protection | None:
+        return faces.protection(self.inner, name)
+
+    def _own_files(self) -> Sequence[str]:
+        """The files that describe the encryption, and hold its keys."""
+        found = []
+        for entry in self.inner.list(""):
+            if entry.name in self._hidden:
+                inside = self.inner.list(entry.name) if entry.kind is Kind.DIRECTORY else []
+                found += [names.join(entry.name, each.name) for each in inside] or [entry.name]
+        return found
+
+    def relock(self, names: Sequence[str]) -> None:
+        """Besides, what is needed to decrypt anything: it stays the same while backups come and go."""
+        faces.relock(self.inner, [*names, *self._own_files()])
+
     def remarks(self) -> Sequence[faces.Remark]:
         return [*self._notes(), *faces.remarks(self.inner)]
 

@@ -16,8 +16,8 @@ from typing import Any
 
 from remotes import errors
 from remotes.s3.keys import Keys
+from remotes.s3.locking import Locker
 from remotes.s3.reading import get_object
-from remotes.s3.requester import Requester
 
 MEMORY = ".xobackup/s3.json"
 VERSION = 1
@@ -37,8 +37,9 @@ class Condition(StrEnum):
 class Conditions:
     """What is known of one store."""
 
-    def __init__(self, requester: Requester, keys: Keys, endpoint: str) -> None:
-        self._requester = requester
+    def __init__(self, locker: Locker, keys: Keys, endpoint: str) -> None:
+        self._requester = locker.requester
+        self._locker = locker
         self._keys = keys
         self._endpoint = endpoint
         self._lock = threading.Lock()
@@ -119,7 +120,7 @@ class Conditions:
                 raise error
 
         key = self._keys.key(name)
-        self._requester.call("put_object", name, settle=settle if only else None, Key=key, Body=body, **only)
+        self._locker.put(name, settle=settle if only else None, Key=key, Body=body, **only)
 
     def _content(self, name: str, limit_bytes: int) -> bytes | None:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from remotes import errors
 from remotes.s3.keys import Keys
-from remotes.s3.requester import Requester
+from remotes.s3.locking import Locker
 from remotes.s3.uploading import abort_upload
 
 WHOLE_BYTES_MAX = 5 << 30
@@ -12,23 +12,35 @@ PART_BYTES = 1 << 30
 _TOO_LONG = ("InvalidRequest", "EntityTooLarge", "InvalidArgument")
 
 
-def copy_object(requester: Requester, keys: Keys, old: str, new: str) -> None:
+def copy_object(locker: Locker, keys: Keys, old: str, new: str) -> None:
     """Make ``new`` a copy of ``old``, replacing it. Only an object too long for one request costs more than one."""
+    requester = locker.requester
     source = {"Bucket": requester.bucket, "Key": keys.key(old)}
     try:
-        requester.call("copy_object", old, Key=keys.key(new), CopySource=source)
+        _copy_whole(locker, keys, old, new, source)
+        locker.ensure(new, keys.key(new))
     except errors.Unavailable as error:
         if not any(code in error.problem for code in _TOO_LONG):
             raise
         size = int(requester.call("head_object", old, Key=keys.key(old))["ContentLength"])
         if size <= WHOLE_BYTES_MAX:
             raise
-        _copy_in_parts(requester, keys, old, new, size)
+        _copy_in_parts(locker, keys, old, new, size)
 
 
-def _copy_in_parts(requester: Requester, keys: Keys, old: str, new: str, size: int) -> None:
+def _copy_whole(locker: Locker, keys: Keys, old: str, new: str, source: dict[str, str]) -> None:
+    try:
+        locker.call("copy_object", old, locks=new, Key=keys.key(new), CopySource=source)
+    except errors.Unavailable as error:
+        if "ObjectLockHeaders" not in error.problem:  # wants a proof of a body that there is not
+            raise
+        locker.requester.call("copy_object", old, Key=keys.key(new), CopySource=source)
+
+
+def _copy_in_parts(locker: Locker, keys: Keys, old: str, new: str, size: int) -> None:
+    requester = locker.requester
     source, key = {"Bucket": requester.bucket, "Key": keys.key(old)}, keys.key(new)
-    upload_id = requester.call("create_multipart_upload", new, Key=key)["UploadId"]
+    upload_id = locker.call("create_multipart_upload", new, Key=key)["UploadId"]
     try:
         parts = []
         for number, start in enumerate(range(0, size, PART_BYTES), 1):
@@ -48,7 +60,8 @@ def _copy_in_parts(requester: Requester, keys: Keys, old: str, new: str, size: i
     except BaseException:
         abort_upload(requester, key, new, upload_id)
         raise
-    found = int(requester.call("head_object", new, Key=key)["ContentLength"])
-    if found != size:
-        problem = f"expected a copy of {size} bytes, found {found}"
+    head = requester.call("head_object", new, Key=key)
+    if int(head["ContentLength"]) != size:
+        problem = f"expected a copy of {size} bytes, found {head['ContentLength']}"
         raise errors.Unavailable(requester.url, new, problem, transient=False)
+    locker.ensure(new, key, head)

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from remotes import errors, names
 from remotes.clock import Clock
 from remotes.contract import Buffer, Capabilities, Entry, Kind, Usage, WritableFile
-from remotes.faces import Remark, Traffic
+from remotes.faces import Protection, Remark, Traffic
 from remotes.retrying import RetryPolicy
 from remotes.s3.address import S3Address
 from remotes.s3.client import make_client
@@ -24,6 +24,7 @@ from remotes.s3.conditions import Condition, Conditions
 from remotes.s3.copying import copy_object
 from remotes.s3.deleting import BATCH, Deleter, Form
 from remotes.s3.keys import Keys
+from remotes.s3.locking import BucketLock, Locker, ObjectLock, bucket_lock, protection_of, require_lock
 from remotes.s3.reading import S3File, get_object
 from remotes.s3.remarks import remarks_of
 from remotes.s3.requester import HASTY, PATIENT, Requester
@@ -34,25 +35,37 @@ class S3Remote:
     """See the module's head. ``client`` is boto3's, or like it."""
 
     def __init__(
-        self, address: S3Address, client: Any, *, clock: Clock | None = None, policy: RetryPolicy = PATIENT
+        self,
+        address: S3Address,
+        client: Any,
+        *,
+        clock: Clock | None = None,
+        policy: RetryPolicy = PATIENT,
+        lock: ObjectLock | None = None,
     ) -> None:
+        """``lock``: what is put is locked."""
         self.address = address
-        self._requester = Requester(client, address.bucket, address.shown, policy=policy, clock=clock)
+        proves = lock is not None and not address.amazon  # Amazon's gets a CRC-32 of everything anyway
+        self._requester = Requester(client, address.bucket, address.shown, policy=policy, clock=clock, proves=proves)
+        self._locker = Locker(self._requester, lock)
         self._keys = Keys(address.prefix, address.shown)
-        self._conditions = Conditions(self._requester, self._keys, address.endpoint)
+        self._conditions = Conditions(self._locker, self._keys, address.endpoint)
+        self._bucket_lock: BucketLock | None = None
         self._deleter = Deleter(self._requester, first=Form.CRC32 if address.amazon else Form.MD5)
 
     @classmethod
-    def connect(cls, address: S3Address) -> S3Remote:
+    def connect(cls, address: S3Address, lock: ObjectLock | None = None) -> S3Remote:
         """Ask the store for a first key, so that what is wrong with the way in is known at once."""
-        remote = cls(address, make_client(address))
+        remote = cls(address, make_client(address), lock=lock)
         remote.check()
         return remote
 
     def check(self) -> None:
-        """Raise when the bucket cannot be listed."""
+        """Raise when the bucket cannot be listed, or cannot lock although it should."""
         prefix = self._keys.below("")
         self._requester.call("list_objects_v2", policy=HASTY, Prefix=prefix, MaxKeys=1)
+        if self._locker.lock is not None:
+            self._bucket_lock = require_lock(self._requester, self._locker.lock)
 
     @property
     def url(self) -> str:
@@ -67,6 +80,7 @@ class S3Remote:
             range_copy=False,
             durable=True,
             hierarchical=False,
+            keeps_versions=self._locker.lock is not None,
             conditional_put=self._conditions.state is Condition.KEPT,
             parallel=self.address.parallel,
         )
@@ -79,7 +93,39 @@ class S3Remote:
 
     def remarks(self) -> Sequence[Remark]:
         condition = self._conditions.look()
-        return list(remarks_of(self._requester, condition, verified=self.address.verify))
+        verified, prefix = self.address.verify, self._keys.below("")
+        return list(remarks_of(self._requester, condition, self._locker.lock, verified=verified, prefix=prefix))
+
+    def protection(self, name: str) -> Protection | None:
+        """Asked of the object itself, where the bucket locks any."""
+        if not self._lock_of_bucket().enabled:
+            return None
+        try:
+            return protection_of(self._requester.call("head_object", name, Key=self._keys.key(name)))
+        except errors.NotFound:
+            return None
+
+    def relock(self, names: Sequence[str]) -> None:
+        for name in names:
+            terms = self._locker.terms(name)
+            if not terms:
+                continue
+            mode, until = terms["ObjectLockMode"], terms["ObjectLockRetainUntilDate"]
+            found = self.protection(name)
+            if found is not None and found.until_s is not None:
+                if found.until_s >= until.timestamp():
+                    continue
+                mode = "COMPLIANCE" if found.mode == "compliance" else mode  # it cannot become less strict
+            retention = {"Mode": mode, "RetainUntilDate": until}
+            self._requester.call("put_object_retention", name, Key=self._keys.key(name), Retention=retention)
+
+    def _lock_of_bucket(self) -> BucketLock:
+        if self._bucket_lock is None:
+            try:
+                self._bucket_lock = bucket_lock(self._requester)
+            except errors.AccessDenied:  # may not be asked: objects may be locked all the same
+                self._bucket_lock = BucketLock(enabled=True)
+        return self._bucket_lock
 
     def list(self, directory: str) -> list[Entry]:
         names.validate_directory(directory, remote=self.url)
@@ -119,7 +165,7 @@ class S3Remote:
         body = data if isinstance(data, bytes) else bytes(memoryview(data).cast("B"))
         key = self._keys.key(name)
         if replace:
-            self._requester.call("put_object", name, Key=key, Body=body)
+            self._locker.put(name, Key=key, Body=body)
         else:
             self._conditions.put(name, body)
 
@@ -135,7 +181,7 @@ class S3Remote:
         self._whole_objects_only(name)
 
     def upload(self, name: str, *, bound_bytes: int | None) -> S3Upload:
-        return S3Upload(self._requester, self._keys.key(name), name, bound_bytes=bound_bytes)
+        return S3Upload(self._locker, self._keys.key(name), name, bound_bytes=bound_bytes)
 
     def discard_uploads(self, name: str) -> int:
         key = self._keys.key(name)
@@ -145,7 +191,7 @@ class S3Remote:
         return len(found)
 
     def copy(self, old: str, new: str) -> None:
-        copy_object(self._requester, self._keys, old, new)
+        copy_object(self._locker, self._keys, old, new)
 
     def rename(self, old: str, new: str, *, replace: bool = False) -> None:
         self._keys.key(old), self._keys.key(new)
@@ -198,7 +244,7 @@ class S3Remote:
     def touch(self, name: str) -> float:
         key = self._keys.key(name)
         source = {"Bucket": self.address.bucket, "Key": key}
-        self._requester.call("copy_object", name, Key=key, CopySource=source, MetadataDirective="REPLACE")
+        self._locker.call("copy_object", name, Key=key, CopySource=source, MetadataDirective="REPLACE")
         return self.stat(name).modified_s
 
     def usage(self) -> Usage | None:

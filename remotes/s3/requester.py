@@ -53,7 +53,9 @@ class Requester:
         policy: RetryPolicy = PATIENT,
         clock: Clock | None = None,
         rng: random.Random | None = None,
+        proves: bool = False,
     ) -> None:
+        """``proves``: bodies go with their MD5 from the beginning."""
         self.client = client
         self.bucket = bucket
         self.url = url
@@ -66,7 +68,7 @@ class Requester:
         self._received = 0
         self._repeated = 0
         self._network = network_errors()
-        self._proves = False
+        self._proves = proves
         """Whether bodies go with their MD5: only stores that lock objects ask for it, and it takes its time."""
 
     def call(

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from remotes import errors
+from remotes.s3.locking import Locker
 from remotes.s3.requester import Requester
 
 MIB = 1 << 20
@@ -36,8 +38,9 @@ def part_bytes(bound_bytes: int | None) -> int:
 class S3Upload:
     """One object, written by one thread at a time. See :class:`remotes.faces.Upload`."""
 
-    def __init__(self, requester: Requester, key: str, name: str, *, bound_bytes: int | None) -> None:
-        self._requester = requester
+    def __init__(self, locker: Locker, key: str, name: str, *, bound_bytes: int | None) -> None:
+        self._requester = locker.requester
+        self._locker = locker
         self._key = key
         self._name = name
         self._part_bytes = part_bytes(bound_bytes)
@@ -64,7 +67,7 @@ class S3Upload:
     def finish(self) -> int:
         """Put the object together; returns its length as the store knows it."""
         if not self._upload_id:
-            self._requester.call("put_object", self._name, Key=self._key, Body=bytes(self._part))
+            self._locker.put(self._name, Key=self._key, Body=bytes(self._part))
         else:
             if self._part:
                 self._send()
@@ -77,12 +80,14 @@ class S3Upload:
                 UploadId=self._upload_id,
                 MultipartUpload={"Parts": parts},
             )
-        length = self._length()
+        head = self._head()
+        length = int(head["ContentLength"])
         self._done = True
         self._close()
         if length != self._size:
             problem = f"expected {self._size} bytes in the store, found {length}"
             raise errors.Unavailable(self._requester.url, self._name, problem, transient=False)
+        self._locker.ensure(self._name, self._key, head)
         return length
 
     def abort(self) -> None:
@@ -102,7 +107,7 @@ class S3Upload:
                 self._requester.url, self._name, f"longer than announced: {PARTS_MAX} parts hold {limit} bytes"
             )
         if not self._upload_id:
-            answer = self._requester.call("create_multipart_upload", self._name, Key=self._key)
+            answer = self._locker.call("create_multipart_upload", self._name, Key=self._key)
             self._upload_id = str(answer["UploadId"])
             self._pool = ThreadPoolExecutor(self._under_way_max, thread_name_prefix="part")
         assert self._pool is not None
@@ -121,12 +126,13 @@ class S3Upload:
     def _completed(self, error: errors.RemoteError) -> object:
         """An earlier attempt may have come through: then the upload is gone and the object is there."""
         with contextlib.suppress(errors.NotFound):
-            if self._length() == self._size:
+            if int(self._head()["ContentLength"]) == self._size:
                 return None
         raise error
 
-    def _length(self) -> int:
-        return int(self._requester.call("head_object", self._name, Key=self._key)["ContentLength"])
+    def _head(self) -> Mapping[str, Any]:
+        answer: Mapping[str, Any] = self._requester.call("head_object", self._name, Key=self._key)
+        return answer
 
     def _close(self) -> None:
         if self._pool is not None:

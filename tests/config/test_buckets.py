@@ -10,6 +10,7 @@ from remotes.url import parse_url
 from xobackup.cli.jobs import remote_target
 from xobackup.config.errors import ConfigError
 from xobackup.config.load import load_configuration
+from xobackup.repository.lock_rule import LockRule
 
 
 def load(tmp_path: Path, *lines: str):
@@ -48,6 +49,13 @@ def test_a_profile_instead_of_keys(tmp_path: Path) -> None:
     assert found is not None and (found.profile, found.access_key, found.verify) == ("backup", "", False)
 
 
+def test_a_lock_and_how_long_a_chain_may_grow_under_it(tmp_path: Path) -> None:
+    lines = ('url = "s3://h/bucket"', 'lock = { mode = "governance", days = 30 }')
+    assert remote_target(load(tmp_path, *lines), "offsite").storage.lock == LockRule(
+        mode="governance", days=30, chain_days=7
+    )
+
+
 def test_a_url_alone_stays_as_it_is(tmp_path: Path) -> None:
     url = "s3://KEY:SECRET@host/bucket?useVhdDirectory=true#region"
     assert remote_target(load(tmp_path, f'url = "{url}"'), "offsite").url == url
@@ -68,6 +76,11 @@ def test_a_url_alone_stays_as_it_is(tmp_path: Path) -> None:
         (('url = "s3+http://h/bucket"', "tls = { verify = false }"), "which has none"),
         (('url = "s3://h/bucket"', 'tls = { ca = "/x", verify = false }'), "at most one"),
         (('url = "s3://h/bucket"', "parallel = 0"), "parallel"),
+        (('url = "/srv"', 'lock = { mode = "compliance", days = 9 }'), "which only buckets have"),
+        (('url = "s3://h/bucket"', 'lock = { mode = "immutable", days = 9 }'), "for a bucket"),
+        (('url = "s3://h/bucket"', 'lock = { mode = "governance" }'), "days"),
+        (('url = "s3://h/bucket"', 'lock = { mode = "governance", days = 0 }'), "days"),
+        (('url = "s3://h/bucket"', 'lock = { mode = "governance", days = 9, chain_days = 0.5 }'), "chain_days"),
     ],
 )
 def test_what_does_not_fit_is_refused(tmp_path: Path, lines: tuple[str, ...], problem: str) -> None:

@@ -75,8 +75,19 @@ def test_every_nth_backup_is_full(interval: int, deltas_made: int, is_full: bool
     assert (choice.full is Full.FULL_INTERVAL) is is_full
 
 
+def test_a_chain_that_the_lock_ends_gives_way_to_a_full_with_its_reason() -> None:
+    choice = choose(a_disk(snapshots=(a_snapshot(),)), tip(chain_end="its first disk is locked only until noon"))
+    assert choice.full is Full.LOCK and choice.base is None
+    assert choice.reason == "the lock on nas wants a new chain: its first disk is locked only until noon"
+
+
 def test_only_fulls_as_asked_count_as_expected() -> None:
-    assert {why for why in Full if why.expected} == {Full.FIRST_RUN, Full.FULL_INTERVAL, Full.MEMORY}
+    assert {why for why in Full if why.expected} == {
+        Full.FIRST_RUN,
+        Full.FULL_INTERVAL,
+        Full.MEMORY,
+        Full.LOCK,
+    }
 
 
 def test_remotes_with_the_same_tip_share_one_stream() -> None:

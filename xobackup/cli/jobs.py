@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from xobackup.config.rules import DiskRule, VmRule
     from xobackup.engine import job as engine
     from xobackup.engine.storage import Encryption
+    from xobackup.repository.lock_rule import LockRule
     from xobackup.xapi.session import PoolAddress
     from xobackup.xapi.tls import TlsPolicy
 
@@ -182,8 +183,18 @@ def remote_target(configuration: Configuration, name: str, *, with_secrets: bool
         compression=remote.compression or "",
         compression_level=remote.compression_level,
         encryption=encryption,
+        lock=_lock(remote),
     )
     return engine.RemoteTarget(name=name, url=url, storage=storage)
+
+
+def _lock(remote: RemoteSection) -> LockRule | None:
+    from xobackup.repository.lock_rule import LockRule
+
+    section = remote.lock
+    if section is None:
+        return None
+    return LockRule(mode=section.mode, days=section.days, chain_days=section.chain_days)
 
 
 def _encryption(remote: RemoteSection, name: str) -> Encryption | None:

@@ -176,6 +176,7 @@ _SENTENCES: dict[str, Callable[[Mapping[str, Any]], tuple[str, Style]]] = {
     ),
     "point-published": _published,
     "points-expired": _expired,
+    "held-by-lock": lambda event: (f"held on {event['remote']}: {event['reason']}", None),
     "pool-saved": _pool_saved,
     "pool-points-expired": _pool_expired,
     "pool-ended": _pool_ended,

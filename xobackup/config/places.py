@@ -70,6 +70,17 @@ class EncryptionSection(Section):
     """Of a remote that is still empty; one that holds something says its own."""
 
 
+class LockSection(Section):
+    """Backups that nobody can delete before their time."""
+
+    mode: Literal["governance", "compliance", "immutable"]
+    """The first two: by the bucket (object lock). ``immutable``: by flags on files, see docs/immutability.md."""
+    days: Annotated[float, Field(gt=0, le=36_500)]
+    """Every restore point is protected for so long."""
+    chain_days: Annotated[float, Field(ge=1, le=3_650)] = 7
+    """A full begins a new chain when the last one is so old: until then what it is made of is locked for longer."""
+
+
 class RemoteSection(BucketKeys):
     """Where backups are kept. All but ``url`` and ``encryption`` are for buckets."""
 
@@ -84,6 +95,21 @@ class RemoteSection(BucketKeys):
     """Of blocks in directories, where a chain begins; Xen Orchestra continues only brotli."""
     compression_level: Annotated[int, Field(ge=-7, le=19)] | Literal["auto"] | None = None
     """Of zstd; ``auto`` follows how fast the blocks come."""
+
+    lock: LockSection | None = None
+    """What is backed up there is locked."""
+
+    @model_validator(mode="after")
+    def _lock_of_the_kind(self) -> RemoteSection:
+        if self.lock is None:
+            return self
+        bucket = self.url.partition(":")[0].lower() in ("s3", "s3+http")
+        if bucket and self.lock.mode == "immutable":
+            raise ValueError('lock.mode: expected "governance" or "compliance" for a bucket, found "immutable"')
+        if not bucket and self.lock.mode != "immutable":
+            found = f'found "{self.lock.mode}", which only buckets have'
+            raise ValueError(f'lock.mode: expected "immutable" for a file system, {found}')
+        return self
 
     @model_validator(mode="after")
     def _compression_of_directories(self) -> RemoteSection:

@@ -276,6 +276,8 @@ class VmBackup:
             vm=self._prepared.vm.uuid, remote=target.name, point=point.id, size_bytes=point.size
         )
         self._world.journal.write(event)
+        if problem := target.not_locked(point):
+            self.warn(problem, remote=target.name)
 
     def _let_go(self) -> None:
         """What is old goes, now that the new is safe. Failing here costs space, not backups."""

@@ -18,11 +18,12 @@ from xobackup.engine.view import DiskView, PoolSnapshot
 
 
 class Full(StrEnum):
-    """Why a disk is transferred whole. The first three are as asked; the others are worth a look."""
+    """Why a disk is transferred whole. The first four are as asked; the others are worth a look."""
 
     FIRST_RUN = "first-run"
     FULL_INTERVAL = "full-interval"
     MEMORY = "memory"
+    LOCK = "lock"
     REMOTE_EMPTY = "remote-empty"
     CHAIN_BROKEN = "chain-broken"
     SNAPSHOT_GONE = "snapshot-gone"
@@ -35,7 +36,7 @@ class Full(StrEnum):
 
     @property
     def expected(self) -> bool:
-        return self in (Full.FIRST_RUN, Full.FULL_INTERVAL, Full.MEMORY)
+        return self in (Full.FIRST_RUN, Full.FULL_INTERVAL, Full.MEMORY, Full.LOCK)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +51,8 @@ class RemoteTip:
     virtual_size_bytes: int = 0
     size_max_bytes: int | None = None
     problem: str = ""
+    chain_end: str = ""
+    """Why its chain, whole as it is, must not grow any more: the locks on it end too early."""
     known: bool = False
     """The remote has, or had, restore points of this VM by this job."""
 
@@ -97,6 +100,8 @@ def choose_base(
                 Full.REMOTE_EMPTY, f"remote {remote} has no backup of this disk, though it was backed up before"
             )
         return full(Full.FIRST_RUN, "first backup of this disk")
+    if tip.chain_end:
+        return full(Full.LOCK, f"the lock on {remote} wants a new chain: {tip.chain_end}")
     base = next((snapshot for snapshot in disk.snapshots if snapshot.vdi_uuid == tip.snapshot_uuid), None)
     if base is None:
         reason = f"snapshot {tip.snapshot_uuid}, the newest on remote {remote}, is gone from the pool"

@@ -242,6 +242,17 @@ class PointsExpired(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HeldByLock(Event):
+    """What retention would have deleted or merged, and a lock forbids. ``vm`` may be the uuid of a pool."""
+
+    kind: ClassVar[str] = "held-by-lock"
+    vm: str
+    remote: str
+    points: list[str]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Merged(Event):
     kind: ClassVar[str] = "merged"
     vm: str

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from remotes import faces
 from xobackup.clock import utc
 from xobackup.engine.errors import EngineError
 from xobackup.repository.errors import BadMetadata
@@ -80,6 +81,8 @@ def recognise(world: World, name: str, repository: Repository, *, writing: bool)
         new = Identity(id=world.new_id(), since=utc(world.clock.now_s()).strftime("%Y-%m-%d %H:%M UTC"))
         same = known is not None and known.url == remote.url
         found = create_identity(remote, Identity(id=known.id, since=known.since) if known and same else new)
+    if repository.options.lock is not None:
+        faces.relock(remote, [])
     now = Known(id=found.id, since=found.since, url=remote.url)
     if now != known:
         _remember(known_path(world.state_directory, name), now)

@@ -18,6 +18,7 @@ from xobackup.engine.target import SINK_ERRORS, Target, Targets
 from xobackup.engine.turns.chains import told
 from xobackup.engine.view import VmView
 from xobackup.repository.errors import LockHeld
+from xobackup.repository.withholding import HELD
 
 
 class Preparation:
@@ -66,7 +67,8 @@ class Preparation:
         """Interrupted merges and parts of disks on one remote; merges that wait only if the job merges at all."""
         begin = self._job.settings.merge_in_run
         for refusal in target.merge(cancel=self._cancel.check, begin=begin).refusals:
-            self._warn(f"{refusal.lineage}: {refusal.reason}", target.name)
+            if refusal.code != HELD:  # what a lock holds is told when retention has had its turn
+                self._warn(f"{refusal.lineage}: {refusal.reason}", target.name)
 
     def plan(self) -> tuple[Survey, VmPlan]:
         """Look at pool and remotes, and decide. Raises when there is nothing to do, or the VM cannot be backed up."""

@@ -21,6 +21,7 @@ from xobackup.engine.cancel import CancelToken
 from xobackup.engine.errors import Cancelled, EngineError, Outcome
 from xobackup.engine.group.conduct import GroupWork
 from xobackup.engine.group.plan import plan_group
+from xobackup.engine.held import held_notes
 from xobackup.engine.hooks.freezing import thaw_interrupted
 from xobackup.engine.hooks.hook import hook_data
 from xobackup.engine.hooks.of_run import RunHooks
@@ -196,6 +197,7 @@ def _plans(job: Job, opened: Opened) -> tuple[list[VmPlan], list[Skipped]]:
     for context, vm in opened.vms:
         tips, warnings = tips_of(context, vm)
         plan = plan_vm(job, vm, tips, terms=context.means.terms, warnings=tuple(warnings))
+        plan = replace(plan, notes=(*plan.notes, *held_notes(context, vm)))
         without = no_disks(plan)
         if without is None:
             plans.append(plan)

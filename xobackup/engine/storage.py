@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from xobackup.engine.errors import UsageError
+from xobackup.repository.lock_rule import IMMUTABLE, LockRule
 
 if TYPE_CHECKING:
     from remotes.contract import Remote
+    from remotes.s3.locking import ObjectLock
     from xobackup.clock import Clock
     from xobackup.engine.job import RemoteTarget
     from xobackup.repository.repository import Repository
@@ -45,6 +47,7 @@ class Storage:
     compression_level: int | str | None = None
     """Of zstd: a number, or ``auto``."""
     encryption: Encryption | None = None
+    lock: LockRule | None = None
 
 
 def open_repository(target: RemoteTarget, *, clock: Clock) -> Repository:
@@ -57,7 +60,10 @@ def open_repository(target: RemoteTarget, *, clock: Clock) -> Repository:
     storage = target.storage
     directory = storage.layout == DIRECTORIES if storage.layout else parsed.options.get("useVhdDirectory") is True
     options = RepositoryOptions(
-        vhd_directory=directory, codec=compression_of(target), zstd_level=_zstd_level(storage.compression_level)
+        vhd_directory=directory,
+        codec=compression_of(target),
+        zstd_level=_zstd_level(storage.compression_level),
+        lock=storage.lock,
     )
     return Repository(open_remote_of(target), clock=clock, options=options)
 
@@ -114,7 +120,16 @@ def open_plain_remote(target: RemoteTarget) -> Remote:
     from remotes.retrying import RetryingRemote
     from remotes.url import open_remote
 
-    return RetryingRemote(open_remote(target.url))
+    return RetryingRemote(open_remote(target.url, lock=_object_lock(target.storage.lock)))
+
+
+def _object_lock(rule: LockRule | None) -> ObjectLock | None:
+    """What a store is told to do; flags on files are set by somebody else."""
+    if rule is None or rule.mode == IMMUTABLE:
+        return None
+    from remotes.s3.locking import ObjectLock
+
+    return ObjectLock(mode=rule.mode, seconds_of=rule.seconds_of)
 
 
 def encryption_of(target: RemoteTarget) -> Encryption | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from remotes.errors import RemoteError
@@ -15,9 +15,11 @@ from xobackup.repository.errors import Refused, RepositoryError
 
 if TYPE_CHECKING:
     from xobackup.engine.job import Job
+    from xobackup.repository.base import Tip
     from xobackup.repository.images.writer import ImageResult, ImageWriter
     from xobackup.repository.merging import MergeProgress, MergeReport
     from xobackup.repository.metadata import RestorePoint
+    from xobackup.repository.protection import Held
     from xobackup.repository.vm_directory import VmDirectory
     from xobackup.repository.writer import DiskWriter
 
@@ -35,6 +37,18 @@ def entries_of(points: Iterable[RestorePoint], job_id: str, schedule_id: str, *,
     ]
 
 
+def remote_tip(tip: Tip) -> RemoteTip:
+    """What a plan wants to know of the end of a lineage."""
+    return RemoteTip(
+        snapshot_uuid=tip.snapshot_uuid,
+        virtual_size_bytes=tip.virtual_size_bytes,
+        size_max_bytes=tip.size_max_bytes,
+        problem=tip.problem,
+        known=tip.known,
+        chain_end=tip.chain_end,
+    )
+
+
 class Target:
     """The VM's directory on the remote called ``name``."""
 
@@ -44,14 +58,7 @@ class Target:
 
     def tip(self, job_id: str, live_uuid: str) -> RemoteTip:
         """The newest member of a disk's lineage."""
-        tip = self._directory.tip(job_id, live_uuid)
-        return RemoteTip(
-            snapshot_uuid=tip.snapshot_uuid,
-            virtual_size_bytes=tip.virtual_size_bytes,
-            size_max_bytes=tip.size_max_bytes,
-            problem=tip.problem,
-            known=tip.known,
-        )
+        return remote_tip(self._directory.tip(job_id, live_uuid))
 
     def newest_ms(self) -> int:
         """Timestamp of the newest restore point of the VM, 0 when there is none."""
@@ -67,6 +74,20 @@ class Target:
         if not long_term.kept:
             return []
         return stands_for(timestamp_ms, self.entries(job.id, job.schedule_id, mode=job.settings.mode), long_term)
+
+    def held(self, ids: Collection[str]) -> dict[str, Held]:
+        """Which of these restore points a lock keeps."""
+        return self._directory.held_points(
+            [point for point in self._directory.points().points if point.id in ids] if ids else []
+        )
+
+    def not_locked(self, point: RestorePoint) -> str:
+        """What is wrong with the lock on a point that was just published; ``""``: nothing."""
+        return self._directory.not_locked(point)
+
+    def needed(self, ids: Collection[str]) -> set[str]:
+        """Which of these restore points stay because others build on them."""
+        return self._directory.needed_points(ids)
 
     def free_bytes(self) -> int | None:
         """Space left, where the storage knows."""

@@ -10,6 +10,7 @@ from schedules import retention
 from vhd.block import BLOCK_BYTES
 from xobackup.engine import events
 from xobackup.engine.cancel import CancelToken
+from xobackup.engine.held import held_told
 from xobackup.engine.job import FULL
 from xobackup.engine.limits.turnstile import Turnstile, srs_of
 from xobackup.engine.prune import Group, groups_of, judge
@@ -17,6 +18,7 @@ from xobackup.engine.removal import remove_snapshot
 from xobackup.engine.taking.taken import vdis_of
 from xobackup.engine.target import Target
 from xobackup.engine.view import VmView
+from xobackup.repository.withholding import HELD, NOT_MERGED
 from xobackup.xapi.errors import NotFound, XapiError
 
 if TYPE_CHECKING:
@@ -84,8 +86,7 @@ def expire_points(
 ) -> int:
     """Apply retention to one remote and reclaim its disks; returns the blocks that were merged."""
     world, job = context.world, context.job
-    entries = target.entries(job.id, job.schedule_id, mode=job.settings.mode)
-    verdicts = retention.judge(entries, job.settings.rule, now_ms=round(world.clock.now_s() * 1000))
+    verdicts = _verdicts(context, vm, target)
     old = retention.expired(verdicts)
     if old:
         target.delete_points([entry.id for entry in old])
@@ -97,6 +98,32 @@ def expire_points(
     if not job.settings.merge_in_run:
         return 0
     return merge_target(context, vm, target, cancel, warn)
+
+
+def _verdicts(context: RunContext, vm: VmView, target: Target) -> list[retention.Verdict]:
+    """What retention keeps, and what a lock keeps besides, and what must stay with that; the latter two are told."""
+    job, now_ms = context.job, round(context.world.clock.now_s() * 1000)
+    entries = target.entries(job.id, job.schedule_id, mode=job.settings.mode)
+
+    def judge(pins: Mapping[str, str]) -> tuple[list[retention.Verdict], list[str]]:
+        verdicts = retention.judge(entries, job.settings.rule, now_ms=now_ms, pins=pins)
+        return verdicts, [entry.id for entry in retention.expired(verdicts)]
+
+    verdicts, old = judge({})
+    held = target.held(old)
+    pins = {point: str(one) for point, one in held.items()}
+    if held:
+        verdicts, old = judge(pins)
+    needed = sorted(target.needed(old))
+    if not held and not needed:
+        return verdicts
+    reasons = [held_told(held.values())] if held else []
+    if needed:
+        reasons.append(f"{', '.join(needed)} must stay as long as those that build on it: {NOT_MERGED}")
+    points = sorted([*held, *needed])
+    event = events.HeldByLock(vm=vm.uuid, remote=target.name, points=points, reason="; ".join(reasons))
+    context.world.journal.write(event)
+    return judge({**pins, **dict.fromkeys(needed, NOT_MERGED)})[0]
 
 
 def merge_target(
@@ -120,9 +147,13 @@ def merge_target(
     finally:
         world.progress.drop(meter)
     for refusal in report.refusals:
+        if refusal.code == HELD:  # nothing is wrong
+            event = events.HeldByLock(vm=vm.uuid, remote=target.name, points=[], reason=refusal.reason)
+            world.journal.write(event)
+            continue
         warn(f"{target.name}: {refusal.lineage} was not merged: {refusal.reason}")
     if report.merges:
-        event = events.Merged(
+        merged = events.Merged(
             vm=vm.uuid,
             remote=target.name,
             disks=report.merges,
@@ -130,5 +161,5 @@ def merge_target(
             moved_bytes=report.bytes_moved,
             duration_s=world.clock.monotonic_s() - began_s,
         )
-        world.journal.write(event)
+        world.journal.write(merged)
     return report.bytes_moved // BLOCK_BYTES

@@ -61,6 +61,8 @@ class Tip:
     problem: str = ""
     code: NoBase | None = None
     known: bool = False
+    chain_end: str = ""
+    """Why its chain must not grow any more, although it is whole: the locks on it end too early."""
 
 
 def tip_of(lineage: Lineage, published: Collection[str], *, vhd_directory: bool) -> Tip:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 
 from remotes.contract import Remote
-from remotes.errors import RemoteError
+from remotes.errors import NotFound, RemoteError
 from xobackup.repository.cache import pack_cache
 from xobackup.repository.errors import BadMetadata
 from xobackup.repository.layout import cache_name
@@ -18,12 +18,26 @@ from xobackup.repository.listing import PointListing, list_points
 
 def drop_cache(remote: Remote, vm: str) -> None:
     """Delete it: the next change makes it untrue."""
-    remote.delete(cache_name(vm), missing_ok=True)
+    name = cache_name(vm)
+    if remote.capabilities.keeps_versions and not _there(remote, name):
+        return  # each deletion of nothing would leave a mark
+    remote.delete(name, missing_ok=True)
+
+
+def _there(remote: Remote, name: str) -> bool:
+    try:
+        remote.stat(name)
+    except NotFound:
+        return False
+    return True
 
 
 def write_cache(remote: Remote, vm: str, listing: PointListing) -> bool:
-    """Write it for the points of a certain listing, else leave none. Failing to write one is no failure: False."""
-    if not listing.certain or not listing.points:
+    """Write it for the points of a certain listing, else leave none. Failing to write one is no failure: False.
+
+    Where objects are locked there is none: each would stay as an old version, and Xen Orchestra keeps none either.
+    """
+    if not listing.certain or not listing.points or remote.capabilities.keeps_versions:
         with contextlib.suppress(RemoteError):
             drop_cache(remote, vm)
         return False

@@ -42,10 +42,13 @@ from xobackup.repository.layout import (
 )
 from xobackup.repository.lineage import Lineage, read_lineage
 from xobackup.repository.listing import PointListing, list_points
+from xobackup.repository.lock_rule import LockRule
 from xobackup.repository.memory import noted_memory
 from xobackup.repository.merging import lineage_paths
 from xobackup.repository.metadata import RestorePoint
+from xobackup.repository.protection import Locks
 from xobackup.repository.reclaim import StepKind, named_disks, plan_lineage
+from xobackup.repository.withholding import HELD, Withholder
 from xobackup.repository.workspace import RemoteWorkspace
 
 _DOUBTFUL = frozenset({"disk-unread", "merge-state", "merge-state-unread", "data-unread"})
@@ -86,14 +89,15 @@ def survey(remote: Remote, vm: str, *, now_s: float) -> Survey:
     return Survey(vm=vm, listing=listing, lineages=lineages, memory=memory, noted=noted, doubts=tuple(doubts))
 
 
-def plan_clean(remote: Remote, vm: str, *, now_s: float) -> list[CleanFinding]:
-    """All findings about ``vm``, in the order of the directories."""
+def plan_clean(remote: Remote, vm: str, *, now_s: float, rule: LockRule | None = None) -> list[CleanFinding]:
+    """All findings about ``vm``, in the order of the directories. ``rule``: of a remote that locks."""
+    withholder = Withholder(vm=vm, locks=Locks(remote, now_s=now_s), rule=rule)
     seen = survey(remote, vm, now_s=now_s)
     found = [
         *_root_findings(seen),
         *_cache_findings(remote, seen),
         *_point_findings(seen),
-        *(finding for path in seen.lineages for finding in _lineage_findings(seen, path)),
+        *(finding for path in seen.lineages for finding in _lineage_findings(seen, path, withholder)),
         *(finding for path in _digest_lineages(remote, vm) for finding in _digest_findings(remote, seen, path)),
     ]
     return [_doubted(finding, seen.doubts) for finding in found]
@@ -175,7 +179,7 @@ def _lost(seen: Survey, path: str) -> bool:
     return not any(not unreadable.proven for unreadable in lineage.unreadable.values())
 
 
-def _lineage_findings(seen: Survey, path: str) -> Iterator[CleanFinding]:
+def _lineage_findings(seen: Survey, path: str, withholder: Withholder) -> Iterator[CleanFinding]:
     lineage = seen.lineages[path]
     root = f"{vm_directory(seen.vm)}/{path}"
     named = named_disks(seen.listing, path)
@@ -187,7 +191,7 @@ def _lineage_findings(seen: Survey, path: str) -> Iterator[CleanFinding]:
         if problem.code not in ("disk-broken",):
             reason = "merging resumes or reports it" if problem.code.startswith("merge") else "look at it"
             yield CleanFinding(problem=problem, action=Action.NONE, certain=False, reason=reason)
-    plan = plan_lineage(lineage, seen.listing, memory=path in seen.memory)
+    plan = withholder.judge(lineage, plan_lineage(lineage, seen.listing, memory=path in seen.memory))
     for step in plan.steps:
         (name, *_) = step.names
         if step.kind is StepKind.LITTER:
@@ -200,7 +204,8 @@ def _lineage_findings(seen: Survey, path: str) -> Iterator[CleanFinding]:
                 "merge-due", f"{root}/{name}", what, Action.NONE, reason="merging does it", certain=False
             )
     for refusal in plan.refusals:
-        yield clean_finding(refusal.code, root, refusal.reason, Action.NONE, certain=False)
+        severity = Severity.INFO if refusal.code == HELD else Severity.WARNING
+        yield clean_finding(refusal.code, root, refusal.reason, Action.NONE, certain=False, severity=severity)
 
 
 def _unreferenced(lineage: Lineage, root: str, *, memory: bool) -> CleanFinding:

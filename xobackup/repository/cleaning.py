@@ -8,10 +8,10 @@ from where it can be moved back.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from remotes.contract import Remote
-from remotes.errors import NotFound
+from remotes.errors import AccessDenied, NotFound
 from remotes.names import split
 from vhd.alias import is_alias, read_alias
 from vhd.errors import VhdError
@@ -20,6 +20,7 @@ from xobackup.repository.caching import drop_cache, rebuild_cache
 from xobackup.repository.clean import is_directory, plan_clean
 from xobackup.repository.findings import Action, CleanFinding
 from xobackup.repository.layout import quarantine_directory, timestamp_name, vm_directory
+from xobackup.repository.lock_rule import LockRule
 from xobackup.repository.workspace import RemoteWorkspace
 
 
@@ -40,11 +41,14 @@ def apply_clean(
     clock: Clock,
     check: Callable[[], None],
     wanted: Collection[CleanFinding] | None = None,
+    rule: LockRule | None = None,
 ) -> CleanReport:
     """Do what ``wanted`` (everything proposed, by default) asks for, as far as it is certain now."""
     keys = None if wanted is None else {_key(finding) for finding in wanted}
     now_s = clock.now_s()
-    plan = [finding for finding in plan_clean(remote, vm, now_s=now_s) if finding.action is not Action.NONE]
+    plan = [
+        finding for finding in plan_clean(remote, vm, now_s=now_s, rule=rule) if finding.action is not Action.NONE
+    ]
     chosen = [finding for finding in plan if keys is None or _key(finding) in keys]
     cleaner = _Cleaner(remote, vm, quarantine_directory(vm, timestamp_name(int(now_s * 1000))))
     report = CleanReport()
@@ -57,7 +61,12 @@ def apply_clean(
             report.left.append(finding)
             continue
         check()
-        cleaner.apply(finding)
+        try:
+            cleaner.apply(finding)
+        except AccessDenied as error:  # an immutable file, or one of somebody else's: the rest goes on
+            told = replace(finding, certain=False, reason=f"{finding.reason}; but {error}")
+            report.left.append(told)
+            continue
         report.done.append(finding)
     if points_changed:
         rebuild_cache(remote, vm)

@@ -8,6 +8,7 @@
     ├── DiskNotFound     the restore point has no such disk
     ├── Encrypted        the remote is encrypted and no key was given
     ├── Refused          the repository as it is forbids the step; ``code`` says which rule
+    ├── Locked           object lock, or an immutable flag, keeps what was to be deleted
     ├── LockHeld         somebody else works on that VM's directory
     └── LockLost         the lock was taken over while we worked
 
@@ -80,6 +81,17 @@ class Refused(RepositoryError):
         self.name = name
         self.problem = problem
         super().__init__(f"{name}: {problem}")
+
+
+class Locked(RepositoryError):
+    """Restore points of ``vm`` cannot be deleted yet; ``held`` are sentences with what holds each, until when."""
+
+    hint = "wait for that; a retention that keeps fewer of them deletes them at the first run afterwards"
+
+    def __init__(self, vm: str, held: list[str]) -> None:
+        self.vm = vm
+        self.held = held
+        super().__init__(f"vm {vm}: nothing was deleted: {'; '.join(held)}")
 
 
 class LockHeld(RepositoryError):

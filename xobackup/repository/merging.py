@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
+from remotes import faces
 from remotes.contract import Kind, Remote
 from remotes.errors import NotFound, RemoteError
 from vhd.errors import VhdError
@@ -30,10 +31,13 @@ from xobackup.repository.images.notes import take_back_images
 from xobackup.repository.layout import VDIS, digest_directory, metadata_name, split_disk_path, vm_directory
 from xobackup.repository.lineage import Lineage, read_lineage
 from xobackup.repository.listing import PointListing, list_points
+from xobackup.repository.lock_rule import LockRule
 from xobackup.repository.memory import forget_memory, noted_memory
 from xobackup.repository.merged_digests import prepare_digests
 from xobackup.repository.metadata import RestorePoint
+from xobackup.repository.protection import Locks
 from xobackup.repository.reclaim import ReclaimPlan, ReclaimRefusal, ReclaimStep, StepKind, plan_lineage
+from xobackup.repository.withholding import Withholder
 from xobackup.repository.workspace import RemoteWorkspace
 
 
@@ -77,14 +81,15 @@ def lineage_paths(remote: Remote, vm: str) -> list[str]:
     return found
 
 
-def plan_merges(remote: Remote, vm: str, *, now_s: float) -> ReclaimPlan:
+def plan_merges(remote: Remote, vm: str, *, now_s: float, rule: LockRule | None = None) -> ReclaimPlan:
     """What :func:`run_merges` would begin with; changes nothing. (Resumed merges may lead to more.)"""
     listing, memory = list_points(remote, vm, use_cache=False), noted_memory(remote, vm)
+    withholder = Withholder(vm=vm, locks=Locks(remote, now_s=now_s), rule=rule)
     steps: list[ReclaimStep] = []
     refusals: list[ReclaimRefusal] = []
     for path in lineage_paths(remote, vm):
         lineage = settled(remote, vm, read_lineage(_workspace(remote, vm, path), path, CODECS), now_s=now_s)
-        plan = plan_lineage(lineage, listing, memory=path in memory)
+        plan = withholder.judge(lineage, plan_lineage(lineage, listing, memory=path in memory))
         steps += plan.steps
         refusals += plan.refusals
     return ReclaimPlan(steps=tuple(steps), refusals=tuple(refusals))
@@ -99,10 +104,12 @@ def run_merges(
     progress: Callable[[MergeProgress], None] | None = None,
     digests: bool = True,
     begin: bool = True,
+    rule: LockRule | None = None,
 ) -> MergeReport:
     """Reclaim everything that no restore point needs. ``check`` raises when the lock is lost, or to cancel.
 
-    ``begin`` False: interrupted merges are finished and litter goes, but no merge begins.
+    ``begin`` False: interrupted merges are finished and litter goes, but no merge begins. ``rule``: of a remote that
+    locks; what is locked anywhere is left alone until that ends.
     """
     listing = list_points(remote, vm, use_cache=False)
     report = MergeReport()
@@ -111,12 +118,15 @@ def run_merges(
         remote.delete(f"{vm_directory(vm)}/{name}", missing_ok=True)
     take_back_images(remote, vm, listing, check, now_s=clock.now_s())
     lineages: dict[str, Lineage] = {}
+    withholder = Withholder(vm=vm, locks=Locks(remote, now_s=clock.now_s()), rule=rule)
     memory, paths = noted_memory(remote, vm), lineage_paths(remote, vm)
     for path in sorted(memory - set(paths)):
         check()
         forget_memory(remote, vm, path)
     for path in paths:
-        merger = _Merger(remote, vm, path, clock=clock, check=check, progress=progress, digests=digests)
+        merger = _Merger(
+            remote, vm, path, clock=clock, check=check, progress=progress, digests=digests, withholder=withholder
+        )
         merger.run(listing, report, begin=begin, memory=path in memory)
         lineages[path] = merger.lineage
     check()
@@ -131,7 +141,7 @@ def refresh_points(
     changed: list[tuple[RestorePoint, bytes]] = []
     for point in listing.points:
         told = _told_anew(point, lineages)
-        if told is not None:
+        if told is not None and not _fixed(remote, vm, point):
             changed.append((point, told))
     if changed:
         drop_cache(remote, vm)
@@ -140,6 +150,12 @@ def refresh_points(
         report.points_rewritten.append(point.id)
     if changed:
         rebuild_cache(remote, vm)
+
+
+def _fixed(remote: Remote, vm: str, point: RestorePoint) -> bool:
+    """Whether the storage would refuse to replace the point's JSON: then it says what it said before."""
+    found = faces.protection(remote, metadata_name(vm, point.id))
+    return found is not None and not found.hides
 
 
 def _told_anew(point: RestorePoint, lineages: Mapping[str, Lineage]) -> bytes | None:
@@ -183,12 +199,14 @@ class _Merger:
         check: Callable[[], None],
         progress: Callable[[MergeProgress], None] | None,
         digests: bool,
+        withholder: Withholder,
     ) -> None:
         self._workspace = _workspace(remote, vm, path)
         self._vm = vm
         self._path = path
         self._clock = clock
         self._check = check
+        self._withholder = withholder
         self._progress = progress
         self._digests = DigestStore(remote, vm, path) if digests else None
         self._options = MergeOptions(
@@ -203,13 +221,15 @@ class _Merger:
     def run(self, listing: PointListing, report: MergeReport, *, begin: bool, memory: bool = False) -> None:
         """Resume, then everything else; each is planned from the directory as it is then."""
         for name in list(self.lineage.states):
-            self._resume(name, report)
-            self._changed = True
+            step = ReclaimStep(kind=StepKind.RESUME, lineage=self._path, names=(name,), reason="")
+            if self._withholder.judge(self.lineage, ReclaimPlan(steps=(step,))).steps:
+                self._resume(name, report)
+                self._changed = True
         self._look_again()
         if self._digests is not None:
             self._digests.settle(self.lineage)
         forget_settled(self._workspace.remote, self._vm, self.lineage)
-        plan = plan_lineage(self.lineage, listing, memory=memory)
+        plan = self._withholder.judge(self.lineage, plan_lineage(self.lineage, listing, memory=memory))
         report.refusals += plan.refusals
         for step in plan.steps:
             if step.kind is StepKind.RESUME:  # it could not be resumed, and was reported

@@ -8,6 +8,7 @@ from vhd.block import BLOCK_BYTES
 from vhd.header import ENTRIES_MAX
 from vhd.layout import SIZE_MAX_BYTES
 from xobackup.repository.codecs import ZSTD_LEVEL
+from xobackup.repository.lock_rule import LockRule
 
 DISK_MAX_BYTES = ENTRIES_MAX * BLOCK_BYTES
 """The largest disk that can be stored: what the table of a VHD directory has room for."""
@@ -27,6 +28,8 @@ class RepositoryOptions:
     """Keep block digests under ``.xobackup/``."""
     use_cache: bool = True
     """Listings may believe a verified ``cache.json.gz`` instead of reading every JSON."""
+    lock: LockRule | None = None
+    """Backups are locked there. Then no cache is kept, as Xen Orchestra keeps none where objects are locked."""
     lock_refresh_s: float = 2.0
     """How often a held lock is refreshed: well under the ten seconds after which it is stale."""
     lease_refresh_s: float = 10.0

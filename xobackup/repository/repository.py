@@ -10,6 +10,7 @@ from remotes.contract import Kind, Remote, Usage
 from remotes.errors import NotFound
 from vhd.chain import Chain
 from xobackup.clock import Clock
+from xobackup.repository.base import Tip, tip_of
 from xobackup.repository.clean import plan_clean
 from xobackup.repository.codecs import CODECS
 from xobackup.repository.coverage import VmAges, read_ages
@@ -26,7 +27,8 @@ from xobackup.repository.merging import plan_merges
 from xobackup.repository.metadata import RestorePoint
 from xobackup.repository.options import RepositoryOptions
 from xobackup.repository.pools.backups import PoolBackups
-from xobackup.repository.reclaim import ReclaimPlan
+from xobackup.repository.protection import Held, Locks, with_chain_end
+from xobackup.repository.reclaim import ReclaimPlan, named_disks
 from xobackup.repository.repair.damage import Damages, find_damages
 from xobackup.repository.repair.images import DamagedImage, find_damaged_images
 from xobackup.repository.verify import VerifyOptions, VerifyReport, verify_vm
@@ -45,6 +47,8 @@ class Repository:
         self.options = options or RepositoryOptions()
         if self.options.codec and self.options.codec not in CODECS:
             raise RepositoryError(f"compression: expected one of {', '.join(CODECS)}, found {self.options.codec!r}")
+        if self.options.lock is not None:
+            self.options = replace(self.options, use_cache=False)
         if not remote.capabilities.random_access:
             self.options = replace(self.options, vhd_directory=True)
         self._clock = clock
@@ -84,15 +88,27 @@ class Repository:
         path = lineage_path(job_id, live_vdi_uuid)
         return read_lineage(RemoteWorkspace(self.remote, f"{vm_directory(vm)}/{path}"), path, CODECS)
 
+    def tip(self, vm: str, job_id: str, live_vdi_uuid: str) -> Tip:
+        """As :meth:`VmDirectory.tip`, without a lock: a look, not a decision."""
+        lineage = self.lineage(vm, job_id, live_vdi_uuid)
+        published = named_disks(self.points(vm), lineage.path)
+        tip = tip_of(lineage, published, vhd_directory=self.options.vhd_directory)
+        return with_chain_end(self.remote, vm, lineage, tip, self.options.lock, now_s=self._clock.now_s())
+
+    def held_points(self, points: Iterable[RestorePoint]) -> dict[str, Held]:
+        """Which of ``points`` a lock keeps from being deleted, by id."""
+        locks = Locks(self.remote, now_s=self._clock.now_s())
+        return {point.id: held for point in points if (held := locks.of_point(point)) is not None}
+
     def merge_plan(self, vm: str) -> ReclaimPlan:
         """What there is to merge or delete, without a lock: a look, not a decision."""
         self._refuse_encrypted()
-        return plan_merges(self.remote, checked_uuid("vm", vm), now_s=self._clock.now_s())
+        return plan_merges(self.remote, checked_uuid("vm", vm), now_s=self._clock.now_s(), rule=self.options.lock)
 
     def clean_plan(self, vm: str) -> list[CleanFinding]:
         """What lies about in a VM's directory, without a lock: a look, not a decision."""
         self._refuse_encrypted()
-        return plan_clean(self.remote, checked_uuid("vm", vm), now_s=self._clock.now_s())
+        return plan_clean(self.remote, checked_uuid("vm", vm), now_s=self._clock.now_s(), rule=self.options.lock)
 
     def verify(
         self, vm: str, *, points: Iterable[str] | None = None, options: VerifyOptions | None = None

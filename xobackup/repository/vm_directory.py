@@ -12,12 +12,13 @@ from xobackup.clock import Clock
 from xobackup.repository.adaptive import AdaptiveZstd
 from xobackup.repository.base import BaseRefusal, Tip, find_base, tip_of
 from xobackup.repository.begun import BegunDisk
+from xobackup.repository.building import needed_points
 from xobackup.repository.caching import drop_cache, rebuild_cache
 from xobackup.repository.clean import plan_clean
 from xobackup.repository.cleaning import CleanReport, apply_clean
 from xobackup.repository.codecs import CODECS, ZstdCodec
 from xobackup.repository.digest_store import DigestStore
-from xobackup.repository.errors import PointNotFound, Refused
+from xobackup.repository.errors import Locked, PointNotFound, Refused
 from xobackup.repository.findings import CleanFinding
 from xobackup.repository.images.notes import delete_image, forget_image, note_image
 from xobackup.repository.images.publish import publish_image
@@ -35,11 +36,13 @@ from xobackup.repository.layout import (
 )
 from xobackup.repository.lineage import Lineage, read_lineage
 from xobackup.repository.listing import PointListing, list_points
+from xobackup.repository.lock_rule import IMMUTABLE
 from xobackup.repository.locking import VmLock
 from xobackup.repository.memory import memory_lineages, note_memory
 from xobackup.repository.merging import MergeProgress, MergeReport, plan_merges, run_merges
 from xobackup.repository.metadata import RestorePoint
 from xobackup.repository.options import RepositoryOptions, as_directory
+from xobackup.repository.protection import Held, Locks, not_locked, with_chain_end
 from xobackup.repository.publishing import publish, refuse_taken
 from xobackup.repository.reclaim import ReclaimPlan, named_disks
 from xobackup.repository.repair.damage import DamagedBlock
@@ -84,7 +87,13 @@ class VmDirectory:
         """The newest published disk of a lineage, and whether it can be continued."""
         lineage = self.lineage(job_id, live_vdi_uuid)
         published = named_disks(self._listing(), lineage.path)
-        return tip_of(lineage, published, vhd_directory=self._options.vhd_directory)
+        tip = tip_of(lineage, published, vhd_directory=self._options.vhd_directory)
+        return with_chain_end(self._remote, self.vm, lineage, tip, self._options.lock, now_s=self._clock.now_s())
+
+    def held_points(self, points: Iterable[RestorePoint]) -> dict[str, Held]:
+        """Which of ``points`` a lock keeps from being deleted, by id."""
+        locks = Locks(self._remote, now_s=self._clock.now_s())
+        return {point.id: held for point in points if (held := locks.of_point(point)) is not None}
 
     def find_base(
         self,
@@ -103,6 +112,17 @@ class VmDirectory:
             vhd_directory=self._options.vhd_directory,
             virtual_size_bytes=virtual_size_bytes,
         )
+
+    def not_locked(self, point: RestorePoint) -> str:
+        """What is wrong with the lock on a point that was just published; ``""``: nothing."""
+        return not_locked(self._remote, point, self._options.lock, now_s=self._clock.now_s())
+
+    def needed_points(self, old: Collection[str]) -> set[str]:
+        """Which of the restore points ``old`` others build on, where that keeps them: on a remote that locks."""
+        rule = self._options.lock
+        if not old or rule is None or rule.mode == IMMUTABLE:
+            return set()
+        return needed_points(self.points(), old, lambda path: read_lineage(self._workspace(path), path, CODECS))
 
     def begin_disk(
         self,
@@ -185,6 +205,9 @@ class VmDirectory:
             found.append(point)
         if not found:
             return []
+        held = self.held_points(found)
+        if held:
+            raise Locked(self.vm, [str(each) for each in held.values()])
         shared = {point.xva for point in listing.points if point.id not in wanted}
         self.lock.check()
         drop_cache(self._remote, self.vm)
@@ -204,7 +227,7 @@ class VmDirectory:
 
     def merge_plan(self) -> ReclaimPlan:
         """What :meth:`merge` would do, and what it would leave alone and why."""
-        return plan_merges(self._remote, self.vm, now_s=self._clock.now_s())
+        return plan_merges(self._remote, self.vm, now_s=self._clock.now_s(), rule=self._options.lock)
 
     def merge(
         self,
@@ -232,15 +255,23 @@ class VmDirectory:
             progress=progress,
             digests=self._options.digests,
             begin=begin,
+            rule=self._options.lock,
         )
 
     def clean_plan(self) -> list[CleanFinding]:
         """Everything that lies about, with reasons and proposals; changes nothing."""
-        return plan_clean(self._remote, self.vm, now_s=self._clock.now_s())
+        return plan_clean(self._remote, self.vm, now_s=self._clock.now_s(), rule=self._options.lock)
 
     def clean_apply(self, wanted: Collection[CleanFinding] | None = None) -> CleanReport:
         """Do what ``wanted`` (by default everything) proposes, as far as it is certain now."""
-        return apply_clean(self._remote, self.vm, clock=self._clock, check=self.lock.check, wanted=wanted)
+        return apply_clean(
+            self._remote,
+            self.vm,
+            clock=self._clock,
+            check=self.lock.check,
+            wanted=wanted,
+            rule=self._options.lock,
+        )
 
     def _listing(self) -> PointListing:
         return list_points(self._remote, self.vm, use_cache=self._options.use_cache)

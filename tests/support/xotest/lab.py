@@ -36,6 +36,7 @@ from xobackup.engine.report import RunReport, VmReport
 from xobackup.engine.run import run_job
 from xobackup.engine.throttle import Throttle
 from xobackup.engine.world import World
+from xobackup.repository.lock_rule import LockRule
 from xobackup.repository.metadata import RestorePoint
 from xobackup.repository.options import RepositoryOptions
 from xobackup.repository.repository import Repository
@@ -86,6 +87,8 @@ class Lab:
     pool: SimPool
     remotes: dict[str, Remote] = field(default_factory=dict)
     vhd_directory: bool = False
+    lock: LockRule | None = None
+    """Of every remote."""
     settings: Settings = field(default_factory=lambda: Settings(retention=3, lock_wait_s=0))
     selector: Selector = field(default_factory=lambda: Selector(include=(VmRule(name="guest"),)))
     clock: FakeClock = field(default_factory=FakeClock)
@@ -154,7 +157,7 @@ class Lab:
         return str(UUID(int=self.ids << 64 | 0x4000 << 64 | 1 << 63, version=4))
 
     def repository(self, name: str = "nas") -> Repository:
-        options = RepositoryOptions(vhd_directory=self.vhd_directory)
+        options = RepositoryOptions(vhd_directory=self.vhd_directory, lock=self.lock)
         return Repository(KeptOpen(self.remotes[name]), clock=self.clock, options=options)  # type: ignore[arg-type]
 
     # -- the guest's side

@@ -16,6 +16,7 @@ from xobackup.engine import events, keys
 from xobackup.engine.active import POOL_BACKUP, Active, marked_active
 from xobackup.engine.context import RunContext
 from xobackup.engine.errors import AllSinksFailed, TransferMismatch
+from xobackup.engine.held import held_told
 from xobackup.engine.pools.describe import PoolRecords, pool_records
 from xobackup.engine.target import SINK_ERRORS
 from xobackup.repository.layout import timestamp_name
@@ -179,6 +180,11 @@ class PoolBackup:
         keep = job.settings.pool_metadata_retention
 
         def expire(name: str) -> None:
+            held = backups[name].held_by_lock(job.schedule_id, self._pool, keep)
+            if held:
+                reason = held_told(held.values())
+                event = events.HeldByLock(vm=self._pool, remote=name, points=sorted(held), reason=reason)
+                self._world.journal.write(event)
             gone = backups[name].expire(job.schedule_id, self._pool, keep, run=self._context.run_id)
             if gone:
                 self.done.expired[name] = [point.id for point in gone]

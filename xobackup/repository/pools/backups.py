@@ -9,11 +9,12 @@ from xobackup.clock import Clock
 from xobackup.repository.findings import CleanFinding
 from xobackup.repository.layout import timestamp_name
 from xobackup.repository.pools.clean import PoolCleanReport, apply_pool_clean, clean_parts, plan_pool_clean
-from xobackup.repository.pools.expiry import delete_point, expire
+from xobackup.repository.pools.expiry import delete_point, expire, expired, held_points
 from xobackup.repository.pools.listing import PoolListing, list_configs, list_pool, list_pools
 from xobackup.repository.pools.point import ConfigPoint, PoolDraft, PoolPoint
 from xobackup.repository.pools.verify import PoolVerdict, verify_point
 from xobackup.repository.pools.writer import PoolWriter, newest_of
+from xobackup.repository.protection import Held
 
 
 class PoolBackups:
@@ -44,8 +45,13 @@ class PoolBackups:
         return PoolWriter(self.remote, draft, run=run)
 
     def expire(self, schedule: str, pool: str, keep: int, *, run: str) -> list[PoolPoint]:
-        """Keep the newest ``keep`` whole points; returns what was deleted."""
-        return expire(self.remote, schedule, pool, keep, run=run)
+        """Keep the newest ``keep`` whole points, and what is locked; returns what was deleted."""
+        return expire(self.remote, schedule, pool, keep, run=run, now_s=self._clock.now_s())
+
+    def held_by_lock(self, schedule: str, pool: str, keep: int) -> dict[str, Held]:
+        """What is more than ``keep`` and stays because a lock keeps it, by id."""
+        old = expired(list_pool(self.remote, schedule, pool).points, keep)
+        return held_points(self.remote, old, now_s=self._clock.now_s())
 
     def delete(self, point: PoolPoint, *, run: str) -> None:
         delete_point(self.remote, point, run=run)

@@ -14,6 +14,7 @@ from remotes.errors import AlreadyExists, NotFound, RemoteError
 from xobackup.repository.pools.layout import data_of, metadata_of, part_directory
 from xobackup.repository.pools.listing import list_pool
 from xobackup.repository.pools.point import PoolPoint
+from xobackup.repository.protection import Held, Locks
 
 
 def expired(points: Iterable[PoolPoint], keep: int) -> list[PoolPoint]:
@@ -23,9 +24,22 @@ def expired(points: Iterable[PoolPoint], keep: int) -> list[PoolPoint]:
     return ordered[: max(0, len(ordered) - keep)]
 
 
-def expire(remote: Remote, schedule: str, pool: str, keep: int, *, run: str) -> list[PoolPoint]:
-    """Delete what is more than ``keep``; returns what was deleted."""
-    gone = expired(list_pool(remote, schedule, pool).points, keep)
+def held_points(remote: Remote, points: Iterable[PoolPoint], *, now_s: float) -> dict[str, Held]:
+    """Which of ``points`` a lock keeps from being deleted, by id."""
+    locks = Locks(remote, now_s=now_s)
+    found: dict[str, Held] = {}
+    for point in points:
+        names = [metadata_of(point.directory), data_of(point.directory)]
+        if (held := locks.of(f"backup {point.id}", names)) is not None:
+            found[point.id] = held
+    return found
+
+
+def expire(remote: Remote, schedule: str, pool: str, keep: int, *, run: str, now_s: float) -> list[PoolPoint]:
+    """Delete what is more than ``keep`` and not locked; returns what was deleted."""
+    old = expired(list_pool(remote, schedule, pool).points, keep)
+    held = held_points(remote, old, now_s=now_s)
+    gone = [point for point in old if point.id not in held]
     for point in gone:
         delete_point(remote, point, run=run)
     return gone
