@@ -76,6 +76,8 @@ class Usage:
 
     total_bytes: int
     free_bytes: int
+    storage: str = ""
+    """The same for remotes that share this space, as far as this machine can tell; ``""``: nothing is known."""
 
 
 class ReadableFile(Protocol):

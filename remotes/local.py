@@ -192,8 +192,12 @@ class LocalRemote:
 
     def usage(self) -> Usage | None:
         with self._translated(""):
-            found = os.statvfs(self._root)
-        return Usage(total_bytes=found.f_blocks * found.f_frsize, free_bytes=found.f_bavail * found.f_frsize)
+            found, device = os.statvfs(self._root), os.fstat(self._root).st_dev
+        return Usage(
+            total_bytes=found.f_blocks * found.f_frsize,
+            free_bytes=found.f_bavail * found.f_frsize,
+            storage=f"device {device}",
+        )
 
     def close(self) -> None:
         roots, self._root, self._stale = [self._root, *self._stale], -1, []

@@ -269,6 +269,7 @@ def _settings(configuration: Configuration, section: JobSection) -> engine.Setti
         offline_backup=section.offline_backup,
         shutdown_wait_s=section.shutdown_wait_s,
         hard_shutdown_allowed=section.hard_shutdown_allowed,
+        distribute=section.distribute,
         retention=section.retention,
         long_term=section.keep.long_term(),
         full_interval=section.full_interval,

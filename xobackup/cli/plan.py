@@ -119,6 +119,10 @@ def _vm_rows(vm: dict[str, Any]) -> list[list[str]]:
     if vm["snapshot_retention"]:
         kept = f"the newest {vm['snapshot_retention']} stay on the pool"
         rows.append([name if not rows else "", "", "snapshot", "", "", kept])
+    if vm["placement"]:
+        rows.append(
+            [name if not rows else "", "", "remote", vm["placement"]["remote"], "", vm["placement"]["reason"]]
+        )
     archive = vm["archive"]
     if not vm["disks"] and not archive and vm["remotes"]:
         remotes = ", ".join(vm["remotes"])

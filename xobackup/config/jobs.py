@@ -48,6 +48,8 @@ class JobSection(Section):
     pool: str
     remotes: tuple[str, ...] = ()
     """None: the job only keeps snapshots on the pool (``snapshot_retention``)."""
+    distribute: bool = False
+    """Each VM to one of them, by free space, instead of every VM to all of them; retention counts over all."""
     vms: VmSelection
     disks: DiskSelection = DiskSelection()
     mode: Literal["delta", "full"] = "delta"
@@ -162,6 +164,8 @@ class JobSection(Section):
             )
         if not self.remotes and not self.snapshot_retention:
             raise ValueError("remotes: name at least one, or set snapshot_retention for snapshots on the pool alone")
+        if self.distribute and len(self.remotes) < 2:
+            raise ValueError(f"distribute: needs at least two remotes to choose from, found {len(self.remotes)}")
         if not self.remotes and self.pool_metadata:
             raise ValueError("pool_metadata: the database of a pool needs a remote")
         return self

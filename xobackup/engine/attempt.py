@@ -98,7 +98,9 @@ class Attempt:
     def again(self) -> bool:
         """It has failed in a way that may pass, nothing is published, and there will be another attempt."""
         error = self._error
-        return error is not None and not self.turn.last and not self.backup.done.points and may_pass(error)
+        if error is None or self.turn.last or self.backup.done.points:
+            return False
+        return may_pass(error) or self.backup.another_remote(error)
 
     def take(self, *stages: Callable[[], object]) -> bool:
         """Take these stages, unless one has failed before; returns :attr:`going`."""

@@ -32,6 +32,8 @@ from xobackup.engine.hooks.freezing import Freezing
 from xobackup.engine.job import FULL
 from xobackup.engine.leftovers.claim import touching
 from xobackup.engine.phases import phase
+from xobackup.engine.placing.expire import expire_everywhere
+from xobackup.engine.placing.given import is_full
 from xobackup.engine.plan import VmPlan, vm_data
 from xobackup.engine.prepare import Preparation
 from xobackup.engine.purge import purge
@@ -41,7 +43,7 @@ from xobackup.engine.taking.migration import migration_blocked
 from xobackup.engine.taking.taken import Taken
 from xobackup.engine.taking.way import method_used
 from xobackup.engine.target import SINK_ERRORS, Target, Targets
-from xobackup.engine.tidy import expire_points, remove_served_snapshots
+from xobackup.engine.tidy import remove_served_snapshots
 from xobackup.engine.view import SrView, VmView
 from xobackup.xapi.errors import XapiError
 
@@ -85,12 +87,8 @@ class VmBackup:
         self._dropped = False
         self.mode = self._job.settings.mode
         self.done = Done()
-        self._targets = Targets(f"vm {vm.name}", self._fail, needed=bool(self._job.remotes))
-
-        def warn(message: str, remote: str) -> None:
-            self.warn(message, remote=remote)
-
-        parts: Parts = {"targets": self._targets, "cancel": self._cancel, "warn": warn}
+        self._targets = Targets(f"vm {vm.name}", self._dropped_out, needed=bool(self._job.remotes))
+        parts: Parts = {"targets": self._targets, "cancel": self._cancel, "warn": self._warn_of}
         self._prepared = Preparation(context, vm, **parts, kept=taken.ref if taken is not None else "")
         self._taking = Taking(
             context,
@@ -119,7 +117,17 @@ class VmBackup:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._error = error
+        placement = self._prepared.placement
+        if placement is not None and error is not None and is_full(error):
+            self._context.given.found_full(self._prepared.vm.uuid, placement.remote, error)
         self._held.close()
+
+    def another_remote(self, error: BaseException) -> bool:
+        """The remote chosen turned out to be full, and there is one that was not tried in this run."""
+        if self._prepared.placement is None or not is_full(error):
+            return False
+        tried = {self._prepared.placement.remote, *self._context.given.full(self._prepared.vm.uuid)}
+        return bool(set(self._context.repositories) - tried)
 
     def run(self) -> Done:
         """All stages. Raises what makes the whole VM fail; :attr:`done` tells what was reached nevertheless."""
@@ -288,16 +296,14 @@ class VmBackup:
                 target.name: [found[target.name].snapshot_uuid for found in tips.values()] for target in self._targets
             }
             missed = {remote.name for remote in self._job.remotes if remote.name not in self._targets}
+            if self._prepared.placement is not None:
+                missed = set()  # the chain is where this point went, and continues there
             self.done.snapshots = remove_served_snapshots(self._context, vm, ends, missed=missed, warn=self.warn)
         except (XapiError, VmRefused, *SINK_ERRORS) as error:
             self.warn(f"old snapshots stay on the pool for now: {error}")
-        for target in self._targets:
-            try:
-                self.done.merged_blocks += expire_points(
-                    self._context, self._prepared.vm, target, self._cancel, self.warn
-                )
-            except SINK_ERRORS as error:
-                self._targets.drop({target.name: error})
+        self.done.merged_blocks += expire_everywhere(
+            self._context, self._prepared.vm, self._targets, self._cancel, self._warn_of
+        )
 
     @property
     def facts(self) -> Facts:
@@ -315,6 +321,12 @@ class VmBackup:
             attempt=self._attempt,
         )
 
+    def _dropped_out(self, remote: str, error: BaseException) -> None:
+        if self._prepared.choosing:
+            self.warn(f"not to be chosen now: {error}", remote=remote)
+        else:
+            self._fail(remote, error)
+
     def _fail(self, remote: str, error: BaseException) -> None:
         self.done.errors.append(f"{remote}: {error}" if remote else str(error))
         event = events.Failed(
@@ -329,6 +341,9 @@ class VmBackup:
     def warn(self, message: str, *, remote: str = "") -> None:
         self.done.warnings.append(f"{remote}: {message}" if remote else message)
         self._world.journal.write(events.Warned(vm=self._prepared.vm.uuid, remote=remote, message=message))
+
+    def _warn_of(self, message: str, remote: str) -> None:
+        self.warn(message, remote=remote)
 
     @contextmanager
     def _phase(self, name: str) -> Iterator[None]:

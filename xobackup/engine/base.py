@@ -25,6 +25,7 @@ class Full(StrEnum):
     MEMORY = "memory"
     LOCK = "lock"
     REMOTE_EMPTY = "remote-empty"
+    REMOTE_LEFT = "remote-left"
     CHAIN_BROKEN = "chain-broken"
     SNAPSHOT_GONE = "snapshot-gone"
     SNAPSHOT_UNUSABLE = "snapshot-unusable"

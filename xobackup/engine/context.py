@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from xobackup.engine.fulls import FullsLimit
 from xobackup.engine.job import Job
+from xobackup.engine.placing.given import Given
 from xobackup.engine.reading.means import Means
 from xobackup.engine.world import World
 
@@ -30,3 +31,7 @@ class RunContext:
     means: Means = field(default_factory=Means)
     fulls: FullsLimit = field(default_factory=lambda: FullsLimit(None))
     """Shared by all pools of the run."""
+    given: Given = field(default_factory=Given)
+    """What VMs were given of the remotes; shared by all pools of the run."""
+    unopened: Mapping[str, str] = field(default_factory=dict)
+    """Remotes of the job that could not be opened, and why."""

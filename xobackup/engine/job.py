@@ -134,8 +134,10 @@ class Settings:
     """Switch a guest off that does not shut down in time; otherwise its VM is refused."""
     snapshot_retention: int = 0
     """Snapshots kept on the pool per VM and schedule, besides the base of the next delta."""
+    distribute: bool = False
+    """Each VM to one of the remotes (:mod:`xobackup.engine.placing`), not to all."""
     retention: int = 7
-    """Restore points kept per VM on each remote, the newest; see :attr:`rule`."""
+    """Restore points kept per VM, the newest, on each remote (or on all together); see :attr:`rule`."""
     long_term: LongTerm = field(default_factory=LongTerm)
     """What is kept besides them."""
     full_interval: int = 0
@@ -270,7 +272,7 @@ def check_job(job: Job) -> list[str]:
         problems.append("purge_snapshot_data needs NBD, but nbd is off: every backup would be a full")
     if settings.purge_snapshot_data and settings.cbt is CbtUse.OFF:
         problems.append("purge_snapshot_data needs changed block tracking, but cbt is off")
-    problems += _check_modes(settings)
+    problems += _check_modes(settings) + _check_spread(job)
     if not job.name.strip():
         problems.append("it has no name")
     if not job.pools:
@@ -288,6 +290,12 @@ def check_job(job: Job) -> list[str]:
     except (KeyError, IndexError, ValueError, AttributeError) as error:
         problems.append(f"snapshot_name {settings.snapshot_name!r} may only use {{job}} and {{vm}}: {error!r}")
     return problems
+
+
+def _check_spread(job: Job) -> list[str]:
+    if job.settings.distribute and len(job.remotes) < 2:
+        return [f"distribute needs at least two remotes to choose from, it has {len(job.remotes)}"]
+    return []
 
 
 def _check_modes(settings: Settings) -> list[str]:

@@ -15,6 +15,7 @@ from xobackup.engine.job import Job
 from xobackup.engine.known_remotes import recognise
 from xobackup.engine.leftovers.clean import end_tasks
 from xobackup.engine.leftovers.clean import recover as recover_pool
+from xobackup.engine.placing.given import Given
 from xobackup.engine.reading.means import means_of
 from xobackup.engine.select import Skipped, Why, select_vms
 from xobackup.engine.survey import survey
@@ -45,6 +46,7 @@ def open_all(job: Job, world: World, run_id: str, held: ExitStack, *, recover: b
     """Remotes, pools and the VMs chosen; what cannot be opened becomes a problem."""
     opened = Opened()
     repositories = opened.repositories
+    unopened: dict[str, str] = {}
     for remote in job.remotes:
         try:
             repository = world.open_repository(remote)
@@ -52,11 +54,12 @@ def open_all(job: Job, world: World, run_id: str, held: ExitStack, *, recover: b
             recognise(world, remote.name, repository, writing=recover)
             repositories[remote.name] = repository
         except (*SINK_ERRORS, EngineError) as error:
+            unopened[remote.name] = str(error)
             _problem(world, opened, f"remote {remote.name}: {error}", error, remote=remote.name)
     if job.remotes and not repositories:
         return opened
     views: list[tuple[RunContext, VmView]] = []
-    fulls = FullsLimit(job.settings.unexpected_fulls_max)
+    fulls, given = FullsLimit(job.settings.unexpected_fulls_max), Given()
     for pool in job.pools:
         try:
             session = world.connect(pool.address)
@@ -80,6 +83,8 @@ def open_all(job: Job, world: World, run_id: str, held: ExitStack, *, recover: b
             repositories=repositories,
             means=means,
             fulls=fulls,
+            given=given,
+            unopened=unopened,
         )
         opened.contexts.append(context)
         views += [(context, view) for view in seen.vm_views()]

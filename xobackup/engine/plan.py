@@ -14,6 +14,7 @@ from xobackup.engine.base import RemoteTip, Route, plan_routes
 from xobackup.engine.full.plan import ArchivePlan, archive_data, plan_archive
 from xobackup.engine.hooks.guest import guest_tag
 from xobackup.engine.job import FULL, Job
+from xobackup.engine.placing.choice import Placement
 from xobackup.engine.reading.ladder import STREAMS, Terms, told
 from xobackup.engine.select import MIGRATING, Skipped, Why, select_disks
 from xobackup.engine.space.judge import HINT, SpaceCheck, sr_shortages
@@ -57,7 +58,9 @@ class VmPlan:
     taking: TakingPlan = PLAIN
     """In which way the VM is taken."""
     remotes: tuple[str, ...] = ()
-    """Of the job."""
+    """Where it goes."""
+    placement: Placement | None = None
+    """Why there, where the job spreads its VMs over its remotes."""
     snapshot_retention: int = 0
     """Snapshots that stay on the pool for their own sake."""
     archive: ArchivePlan | None = None
@@ -114,13 +117,20 @@ class RunPlan:
 
 
 def plan_vm(
-    job: Job, vm: VmView, tips: TipsByDisk, *, terms: Terms = STREAMS, warnings: tuple[str, ...] = ()
+    job: Job,
+    vm: VmView,
+    tips: TipsByDisk,
+    *,
+    terms: Terms = STREAMS,
+    warnings: tuple[str, ...] = (),
+    remotes: tuple[str, ...] | None = None,
 ) -> VmPlan:
-    """Plan one VM from what the pool and the remotes have."""
+    """Plan one VM from what the pool and the remotes have. ``remotes``: where it goes; ``None``: all of the job."""
+    remotes = tuple(remote.name for remote in job.remotes) if remotes is None else remotes
     selection = select_disks(job.exclude_disks, vm.disks)
     if job.settings.mode == FULL and job.remotes:
         disks = tuple(DiskPlan(disk=disk, routes=()) for disk in selection.chosen)
-        archive = plan_archive(job, selection.chosen)
+        archive = plan_archive(job, selection.chosen, remotes)
     else:
         disks, archive = tuple(_disk_plan(job, disk, tips, terms) for disk in selection.chosen), None
     taking = plan_taking(job, vm, [one.name or one.uuid for one in selection.skipped])
@@ -138,7 +148,7 @@ def plan_vm(
         hint=hint,
         warnings=(*warnings, *depth_warnings(snapshotted)),
         taking=taking,
-        remotes=tuple(remote.name for remote in job.remotes),
+        remotes=remotes,
         snapshot_retention=job.settings.snapshot_retention,
         archive=archive,
     )
@@ -265,6 +275,7 @@ def vm_data(plan: VmPlan) -> dict[str, Any]:
         "estimated_bytes": plan.estimated_bytes,
         "taking": plan.taking.as_data(),
         "remotes": list(plan.remotes),
+        "placement": None if plan.placement is None else asdict(plan.placement),
         "snapshot_retention": plan.snapshot_retention,
         "archive": None if plan.archive is None else archive_data(plan.archive),
         "disks": [_disk_data(disk) for disk in plan.disks],

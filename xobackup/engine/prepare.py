@@ -9,12 +9,14 @@ from xobackup.engine.base import RemoteTip
 from xobackup.engine.cancel import CancelToken
 from xobackup.engine.context import RunContext
 from xobackup.engine.errors import ChainsUnhealthy, NoRoom, RunLocked, VmRefused, VmSkipped
+from xobackup.engine.placing.choice import Placement
+from xobackup.engine.placing.decide import Seen, decide, placed, plan_on
 from xobackup.engine.plan import MIGRATED, TipsByDisk, VmPlan, chains_of, no_disks, plan_vm
 from xobackup.engine.recover import clean_locked
 from xobackup.engine.space.check import HINT, remote_shortages, usages_of
 from xobackup.engine.space.judge import SpaceCheck
 from xobackup.engine.survey import Survey, survey
-from xobackup.engine.target import SINK_ERRORS, Target, Targets
+from xobackup.engine.target import SINK_ERRORS, History, Target, Targets
 from xobackup.engine.turns.chains import told
 from xobackup.engine.view import VmView
 from xobackup.repository.errors import LockHeld
@@ -44,20 +46,33 @@ class Preparation:
         self._kept = kept
         self.vm = vm
         self.targets = targets
+        self.placement: Placement | None = None
+        """Where the job spreads its VMs over its remotes: which one was chosen."""
+        self._newest_elsewhere_ms = 0
+
+    @property
+    def choosing(self) -> bool:
+        """It is open yet which of the remotes it will be: one that fails now costs no backup."""
+        return self._job.settings.distribute and self.placement is None
 
     def lock(self, held: ExitStack) -> None:
         """The VM's lock on every remote; one that fails drops out."""
         failures: dict[str, BaseException] = {}
+        held.callback(self._context.given.release, self.vm.uuid)
         purpose, wait_s = f"backup job {self._job.name}", self._job.settings.lock_wait_s
         for name, repository in self._context.repositories.items():
             try:
                 directory = held.enter_context(
                     repository.lock(self.vm.uuid, timeout_s=wait_s, purpose=purpose, check=self._cancel.check)
                 )
-                self.targets.add(Target(name, directory))
+                target = Target(name, directory)
+                if self._job.settings.distribute:
+                    held.callback(target.drop_empty)
+                self.targets.add(target)
             except SINK_ERRORS as error:
                 failures[name] = error
-        if not len(self.targets) and any(isinstance(error, LockHeld) for error in failures.values()):
+        busy = any(isinstance(error, LockHeld) for error in failures.values())
+        if busy and (self.choosing or not len(self.targets)):  # its chain must not leave a remote that is only busy
             told = "; ".join(str(error) for error in failures.values())
             raise RunLocked(told, hint="another backup, merge or clean works on this VM; try again when it is done")
         self.targets.drop(failures)
@@ -91,7 +106,7 @@ class Preparation:
             )
             if cleaned:
                 seen, vm = self.look()
-        plan = plan_vm(self._job, vm, tips, terms=self._context.means.terms)
+        plan = self._choose(vm, tips) if self.choosing else self.replan(vm, tips)
         skipped = no_disks(plan)
         if skipped is not None:
             raise VmSkipped(skipped.reason)
@@ -118,7 +133,37 @@ class Preparation:
             return plan
         self.targets.drop(refused)
         self.targets.require()
-        return plan_vm(self._job, vm, self.tips(vm), terms=self._context.means.terms)
+        return self.replan(vm, self.tips(vm))
+
+    def replan(self, vm: VmView, tips: TipsByDisk) -> VmPlan:
+        """The plan for the remotes that are settled."""
+        if self.placement is None:
+            return plan_vm(self._job, vm, tips, terms=self._context.means.terms)
+        return placed(plan_on(self._context, vm, tips, self.placement.remote), self.placement)
+
+    def _choose(self, vm: VmView, tips: TipsByDisk) -> VmPlan:
+        """The plan on one of the remotes; the others are set aside, still locked."""
+        found: dict[str, History] = {}
+
+        def ask(target: Target) -> None:
+            found[target.name] = target.history(self._job)
+
+        self.targets.each(ask)
+        newest = {target.name: found[target.name].newest_of_job_ms for target in self.targets}
+        problems = {name: str(error) for name, error in self.targets.failures.items()}
+        decided = decide(self._context, vm, Seen(tips=tips, newest_ms=newest, problems=problems))
+        if decided.placement is not None:
+            self.placement = decided.placement
+            elsewhere = [one for name, one in found.items() if name != decided.placement.remote]
+            self._newest_elsewhere_ms = max((one.newest_ms for one in elsewhere), default=0)
+            self.targets.choose(decided.placement.remote, [entry for one in elsewhere for entry in one.entries])
+        return decided.plan
+
+    def newest_ms(self) -> int:
+        """Timestamp of the newest restore point of the VM on any remote."""
+        newest = [self._newest_elsewhere_ms]
+        self.targets.each(lambda target: newest.append(target.newest_ms()))
+        return max(newest)
 
     def look(self) -> tuple[Survey, VmView]:
         seen = survey(self._session, self._context.pool)

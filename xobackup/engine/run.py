@@ -30,6 +30,8 @@ from xobackup.engine.journal import JsonLinesJournal, Tee, close_interrupted, jo
 from xobackup.engine.limits.told import job_throttle, limits_told
 from xobackup.engine.limits.turnstile import Turnstile
 from xobackup.engine.opening import Opened, open_all
+from xobackup.engine.placing.foresee import foresee
+from xobackup.engine.placing.given import Given
 from xobackup.engine.plan import RunPlan, VmPlan, limit_fulls, no_disks, plan_vm
 from xobackup.engine.pools.run import plan_pools, save_pools
 from xobackup.engine.report import GroupReport, PoolReport, RunReport, VmReport, outcome_of
@@ -194,9 +196,13 @@ def _plans(job: Job, opened: Opened) -> tuple[list[VmPlan], list[Skipped]]:
     """Every chosen VM's plan, as far as can be told without locks."""
     plans: list[VmPlan] = []
     skipped: list[Skipped] = []
+    given = Given()
     for context, vm in opened.vms:
-        tips, warnings = tips_of(context, vm)
-        plan = plan_vm(job, vm, tips, terms=context.means.terms, warnings=tuple(warnings))
+        if job.settings.distribute:
+            plan = foresee(replace(context, given=given), vm)
+        else:
+            tips, warnings = tips_of(context, vm)
+            plan = plan_vm(job, vm, tips, terms=context.means.terms, warnings=tuple(warnings))
         plan = replace(plan, notes=(*plan.notes, *held_notes(context, vm)))
         without = no_disks(plan)
         if without is None:

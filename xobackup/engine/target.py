@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from remotes.errors import RemoteError
@@ -49,11 +50,24 @@ def remote_tip(tip: Tip) -> RemoteTip:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """Of a VM on one remote. Times as of :func:`newest_ms`."""
+
+    newest_ms: int
+    newest_of_job_ms: int
+    """In the job's mode."""
+    entries: list[Entry]
+    """What its retention judges."""
+
+
 class Target:
     """The VM's directory on the remote called ``name``."""
 
     def __init__(self, name: str, directory: VmDirectory) -> None:
         self.name = name
+        self.elsewhere: tuple[Entry, ...] = ()
+        """What retention judges of the job's other remotes, where it spreads its VMs over them."""
         self._directory = directory
 
     def tip(self, job_id: str, live_uuid: str) -> RemoteTip:
@@ -62,7 +76,16 @@ class Target:
 
     def newest_ms(self) -> int:
         """Timestamp of the newest restore point of the VM, 0 when there is none."""
-        return max((point.timestamp_ms for point in self._directory.points().points), default=0)
+        return newest_ms(self._directory.points().points)
+
+    def history(self, job: Job) -> History:
+        """What decides whether a job's next backup goes here."""
+        points, mode = self._directory.points().points, job.settings.mode
+        return History(
+            newest_ms=newest_ms(points),
+            newest_of_job_ms=newest_ms(points, job.id, mode=mode),
+            entries=entries_of(points, job.id, job.schedule_id, mode=mode),
+        )
 
     def entries(self, job_id: str, schedule_id: str, *, mode: str = "delta") -> list[Entry]:
         """What retention judges: the restore points of one schedule of the job, fulls and deltas apart."""
@@ -73,7 +96,12 @@ class Target:
         long_term = job.settings.long_term
         if not long_term.kept:
             return []
-        return stands_for(timestamp_ms, self.entries(job.id, job.schedule_id, mode=job.settings.mode), long_term)
+        own = self.entries(job.id, job.schedule_id, mode=job.settings.mode)
+        return stands_for(timestamp_ms, [*own, *self.elsewhere], long_term)
+
+    def drop_empty(self) -> None:
+        """Leave no trace of the VM where it has nothing."""
+        self._directory.drop_empty()
 
     def held(self, ids: Collection[str]) -> dict[str, Held]:
         """Which of these restore points a lock keeps."""
@@ -152,6 +180,12 @@ class Target:
         return self._directory.merge(progress, cancel=cancel, begin=begin)
 
 
+def newest_ms(points: Iterable[RestorePoint], job_id: str = "", *, mode: str = "") -> int:
+    """Timestamp of the newest, of a job and a mode when given; 0 when there is none."""
+    chosen = (point for point in points if job_id in ("", point.job_id) and mode in ("", point.mode))
+    return max((point.timestamp_ms for point in chosen), default=0)
+
+
 class Targets:
     """The remotes that are still with us. One that fails drops out; when none is left the VM fails."""
 
@@ -163,6 +197,14 @@ class Targets:
         self._tell = tell
         self._targets: dict[str, Target] = {}
         self.failures: dict[str, BaseException] = {}
+        self.aside: dict[str, Target] = {}
+        """Remotes that are locked too, but get nothing: another was chosen."""
+
+    def choose(self, name: str, elsewhere: Iterable[Entry]) -> None:
+        """Only this one from now on; ``elsewhere``: what retention judges of the others."""
+        self.aside |= {other: target for other, target in self._targets.items() if other != name}
+        self._targets = {name: self._targets[name]}
+        self._targets[name].elsewhere = tuple(elsewhere)
 
     def add(self, target: Target) -> None:
         self._targets[target.name] = target

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from schedules import retention
@@ -13,6 +13,7 @@ from xobackup.engine.cancel import CancelToken
 from xobackup.engine.held import held_told
 from xobackup.engine.job import FULL
 from xobackup.engine.limits.turnstile import Turnstile, srs_of
+from xobackup.engine.placing.counting import judge_over_all
 from xobackup.engine.prune import Group, groups_of, judge
 from xobackup.engine.removal import remove_snapshot
 from xobackup.engine.taking.taken import vdis_of
@@ -82,11 +83,18 @@ def _remove(context: RunContext, group: Group) -> None:
 
 
 def expire_points(
-    context: RunContext, vm: VmView, target: Target, cancel: CancelToken, warn: Callable[[str], None]
+    context: RunContext,
+    vm: VmView,
+    target: Target,
+    cancel: CancelToken,
+    warn: Callable[[str], None],
+    *,
+    elsewhere: Iterable[retention.Entry] = (),
 ) -> int:
-    """Apply retention to one remote and reclaim its disks; returns the blocks that were merged."""
+    """Apply retention to one remote and reclaim its disks; returns the blocks that were merged. ``elsewhere``: points
+    on other remotes that count too."""
     world, job = context.world, context.job
-    verdicts = _verdicts(context, vm, target)
+    verdicts = _verdicts(context, vm, target, list(elsewhere))
     old = retention.expired(verdicts)
     if old:
         target.delete_points([entry.id for entry in old])
@@ -100,13 +108,15 @@ def expire_points(
     return merge_target(context, vm, target, cancel, warn)
 
 
-def _verdicts(context: RunContext, vm: VmView, target: Target) -> list[retention.Verdict]:
+def _verdicts(
+    context: RunContext, vm: VmView, target: Target, elsewhere: Sequence[retention.Entry]
+) -> list[retention.Verdict]:
     """What retention keeps, and what a lock keeps besides, and what must stay with that; the latter two are told."""
     job, now_ms = context.job, round(context.world.clock.now_s() * 1000)
     entries = target.entries(job.id, job.schedule_id, mode=job.settings.mode)
 
     def judge(pins: Mapping[str, str]) -> tuple[list[retention.Verdict], list[str]]:
-        verdicts = retention.judge(entries, job.settings.rule, now_ms=now_ms, pins=pins)
+        verdicts = judge_over_all(entries, elsewhere, job.settings.rule, now_ms=now_ms, pins=pins)
         return verdicts, [entry.id for entry in retention.expired(verdicts)]
 
     verdicts, old = judge({})

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from remotes.contract import Remote
-from remotes.errors import NotFound
+from remotes.errors import NotFound, RemoteError
 from vhd.codec import Codec
 from xobackup.clock import Clock
 from xobackup.repository.adaptive import AdaptiveZstd
@@ -18,7 +19,7 @@ from xobackup.repository.clean import plan_clean
 from xobackup.repository.cleaning import CleanReport, apply_clean
 from xobackup.repository.codecs import CODECS, ZstdCodec
 from xobackup.repository.digest_store import DigestStore
-from xobackup.repository.errors import Locked, PointNotFound, Refused
+from xobackup.repository.errors import Locked, LockLost, PointNotFound, Refused
 from xobackup.repository.findings import CleanFinding
 from xobackup.repository.images.notes import delete_image, forget_image, note_image
 from xobackup.repository.images.publish import publish_image
@@ -179,6 +180,13 @@ class VmDirectory:
         """Publish the full backup that ``draft`` describes; its image is finished. ``size`` and ``xva`` are taken
         from it. Raises :class:`Refused` or :class:`BadMetadata`, before anything changed."""
         return publish_image(self._remote, self.vm, draft, image, check=self.lock.check)
+
+    def drop_empty(self) -> None:
+        """Remove the directory that the lock made, if nothing was put there."""
+        if self._remote.capabilities.hierarchical:
+            with contextlib.suppress(RemoteError, LockLost):
+                self.lock.check()
+                self._remote.remove_directory(vm_directory(self.vm))
 
     def free_bytes(self) -> int | None:
         """Space left on the storage, where it knows."""

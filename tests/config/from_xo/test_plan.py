@@ -143,6 +143,16 @@ def test_consistent_groups(tmp_path: Path) -> None:
     assert section.consistent is not None and section.consistent.tag is None
 
 
+def test_backups_that_are_distributed_stay_so_where_there_is_a_choice(tmp_path: Path) -> None:
+    section, told = one_job(tmp_path, {"distributeBackups": True})
+    assert not section.distribute and any("no choice between remotes" in text for text in told)
+    value = whole_export()
+    value["jobs"][0]["settings"][""]["distributeBackups"] = True
+    jobs = loaded(planned(value), tmp_path).jobs
+    assert jobs["Nightly-prod-daily"].distribute and len(jobs["Nightly-prod-daily"].remotes) == 2
+    assert not jobs["Smart"].distribute
+
+
 @pytest.mark.parametrize(("theirs", "ours"), [("", "none"), ("native", "gzip"), ("zstd", "zstd")])
 def test_compression_of_fulls(tmp_path: Path, theirs: str, ours: str) -> None:
     section, _ = one_job(tmp_path, {"offlineBackup": True}, mode="full", compression=theirs)
@@ -171,7 +181,6 @@ def test_the_long_term(tmp_path: Path) -> None:
             "daily: expected retention and settings, found 3",
         ),
         ({"longTermRetention": {"daily": {"retention": -1}}, "timezone": "UTC"}, {}, "from 1 to 100000, found -1"),
-        ({"distributeBackups": True}, {}, "distributeBackups: not supported yet"),
         ({}, {"mode": "weekly"}, 'mode: expected "full" or "delta"'),
         ({}, {"remotes": {"id": "gone"}}, "none of its remotes could be translated"),
         ({}, {"remotes": {}}, "remotes: expected ids"),

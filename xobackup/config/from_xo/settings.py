@@ -213,7 +213,9 @@ def _timezone(draft: Draft, name: str, value: Any) -> None:
 
 def _distribute(draft: Draft, name: str, value: Any) -> None:
     if value is True:
-        draft.refused.append(f"{name}: not supported yet; every VM would be written whole to every remote")
+        draft.values["distribute"] = True
+    elif value is not False:
+        draft.differs(f"{name} = {_shown(value)}: expected true or false")
 
 
 _NOT_ENFORCED = "not enforced by Xen Orchestra either; every wait of xobackup's has its own bound"

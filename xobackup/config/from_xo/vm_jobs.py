@@ -34,7 +34,7 @@ def translate_vm_job(work: Work) -> None:
     refused = _own_settings(work)
     fixed: dict[str, Any] = {"mode": mode} | _compression(work, mode)
     for schedule in work.schedules:
-        draft = _draft(work, schedule, mode, to_remotes=bool(remotes))
+        draft = _draft(work, schedule, mode, remotes=len(remotes))
         if refused or draft.refused:
             work.refuse(schedule, [*refused, *draft.refused])
             continue
@@ -51,11 +51,14 @@ def translate_vm_job(work: Work) -> None:
                 work.add(schedule, values, draft, pool=pool if len(chosen) > 1 else "")
 
 
-def _draft(work: Work, schedule: XoSchedule, mode: str, *, to_remotes: bool) -> Draft:
+def _draft(work: Work, schedule: XoSchedule, mode: str, *, remotes: int) -> Draft:
     draft = Draft(mode=mode, given=work.given(schedule))
     translate_settings(draft)
-    if not to_remotes or "retention" not in draft.values:
+    if not remotes or "retention" not in draft.values:
         _without_remotes(work, draft)
+        remotes = 0
+    if remotes < 2 and draft.values.pop("distribute", False):
+        draft.note("distributeBackups: there is no choice between remotes")
     work.drafts.append((schedule, draft))
     return draft
 

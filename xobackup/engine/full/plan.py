@@ -26,13 +26,13 @@ class ArchivePlan:
     reason: str
 
 
-def plan_archive(job: Job, disks: Iterable[DiskView]) -> ArchivePlan:
-    """The archive of a VM with these disks."""
+def plan_archive(job: Job, disks: Iterable[DiskView], remotes: tuple[str, ...]) -> ArchivePlan:
+    """The archive of a VM with these disks, for ``remotes``."""
     compression = job.settings.compression
     packed = "not compressed" if compression == "none" else f"compressed by the host ({compression})"
     return ArchivePlan(
         compression=compression,
-        remotes=tuple(remote.name for remote in job.remotes),
+        remotes=remotes,
         bound_bytes=stream_bound(disks, compression),
         reason=f"the job makes full backups, {packed}",
     )

@@ -18,7 +18,7 @@ from xobackup.engine.cancel import CancelToken
 from xobackup.engine.context import RunContext
 from xobackup.engine.errors import VmRefused
 from xobackup.engine.limits.turnstile import Turnstile, srs_of
-from xobackup.engine.plan import VmPlan, plan_vm
+from xobackup.engine.plan import VmPlan
 from xobackup.engine.prepare import Preparation
 from xobackup.engine.taking.dropping import drop_taken
 from xobackup.engine.taking.marks import reset_marks
@@ -139,7 +139,7 @@ class Taking:
         if set(taken.vdis) == planned:
             return plan
         _, vm = self._prepared.look()
-        again = plan_vm(self._context.job, vm, self._prepared.tips(vm), terms=self._context.means.terms)
+        again = self._prepared.replan(vm, self._prepared.tips(vm))
         disks = tuple(disk for disk in again.disks if disk.disk.vdi_uuid in taken.vdis)
         missing = set(taken.vdis) - {disk.disk.vdi_uuid for disk in disks}
         if missing or not disks:
@@ -158,9 +158,7 @@ class Taking:
     def moment(self) -> datetime:
         """Now, in whole seconds, and later than every restore point there is: names must grow."""
         clock = self._context.world.clock
-        newest: list[int] = []
-        self._prepared.targets.each(lambda target: newest.append(target.newest_ms()))
-        newest_s = max(newest, default=0) // 1000
+        newest_s = self._prepared.newest_ms() // 1000
         behind_s = newest_s + 1 - clock.now_s()
         if behind_s > CLOCK_BEHIND_MAX_S:
             message = f"its newest restore point is of {utc(newest_s):%Y-%m-%d %H:%M:%S} UTC, which is in the future"
