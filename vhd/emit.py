@@ -42,6 +42,39 @@ if TYPE_CHECKING:
     from vhd.block import BlockBuffer, BufferPool, Disk
 
 
+class VhdFrame:
+    """What surrounds the blocks of a stream: :attr:`head` before them, :attr:`footer` after them.
+
+    For who has blocks pushed at him; the blocks ``indexes`` must follow in that order, each bitmap and data.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        size_bytes: int,
+        indexes: Sequence[int],
+        uuid: uuids.UUID,
+        timestamp: int,
+        parent: ParentLink | None = None,
+    ) -> None:
+        """``parent``: of type 4."""
+        if size_bytes > SIZE_MAX_BYTES:
+            raise Unsupported(name, f"a VHD of {size_bytes} bytes (at most {SIZE_MAX_BYTES})")
+        kind = DiskType.DYNAMIC if parent is None else DiskType.DIFFERENCING
+        footer = new_footer(size_bytes=size_bytes, disk_type=kind, uuid=uuid, timestamp=timestamp)
+        header = new_header(blocks_of(size_bytes), parent)
+        bat = Bat.empty(header.table_entries)
+        table = bat.pack()
+        self.footer = footer.pack()
+        sector = (header.table_offset + len(table)) // SECTOR_BYTES
+        for index in indexes:
+            bat[index] = sector
+            sector += STORED_BLOCK_SECTORS
+        self.head = self.footer + header.pack() + locator_sector(parent) + bat.pack()
+        self.length_bytes = len(self.head) + len(indexes) * STORED_BLOCK_BYTES + FOOTER_BYTES
+
+
 class VhdEmitter:
     """The stream of one disk."""
 
@@ -55,35 +88,29 @@ class VhdEmitter:
         parent: ParentLink | None = None,
     ) -> None:
         """``indexes``: the blocks to emit, ascending (default: all the disk has). ``parent``: emit type 4."""
-        size_bytes = disk.virtual_size_bytes
-        if size_bytes > SIZE_MAX_BYTES:
-            raise Unsupported(disk.name, f"a VHD of {size_bytes} bytes (at most {SIZE_MAX_BYTES})")
         self.disk = disk
         self.indexes = disk.block_indexes() if indexes is None else list(indexes)
         self._differencing = parent is not None
-        kind = DiskType.DYNAMIC if parent is None else DiskType.DIFFERENCING
-        footer = new_footer(size_bytes=size_bytes, disk_type=kind, uuid=uuid, timestamp=timestamp)
-        header = new_header(blocks_of(size_bytes), parent)
-        bat = Bat.empty(header.table_entries)
-        table = bat.pack()
-        self._footer = footer.pack()
-        sector = (header.table_offset + len(table)) // SECTOR_BYTES
-        for index in self.indexes:
-            bat[index] = sector
-            sector += STORED_BLOCK_SECTORS
-        self._head = self._footer + header.pack() + locator_sector(parent) + bat.pack()
-        self.length_bytes = len(self._head) + len(self.indexes) * STORED_BLOCK_BYTES + FOOTER_BYTES
+        self._frame = VhdFrame(
+            name=disk.name,
+            size_bytes=disk.virtual_size_bytes,
+            indexes=self.indexes,
+            uuid=uuid,
+            timestamp=timestamp,
+            parent=parent,
+        )
+        self.length_bytes = self._frame.length_bytes
 
     def chunks(self, pool: BufferPool) -> Iterator[memoryview]:
         """The stream in pieces, each valid until the next is asked for. Holds one buffer of ``pool``."""
-        yield memoryview(self._head)
+        yield memoryview(self._frame.head)
         buffer = pool.acquire()
         try:
             for index in self.indexes:
                 yield self._block(index, buffer)
         finally:
             pool.release(buffer)
-        yield memoryview(self._footer)
+        yield memoryview(self._frame.footer)
 
     def _block(self, index: int, buffer: BlockBuffer) -> memoryview:
         bitmap = self.disk.read_block(index, buffer)

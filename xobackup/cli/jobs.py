@@ -95,6 +95,9 @@ def job_of(configuration: Configuration, name: str, *, with_secrets: bool = True
             ),
         ),
         remotes=tuple(remote_target(configuration, remote, with_secrets=with_secrets) for remote in section.remotes),
+        targets=tuple(
+            one for target in section.replicate_to for one in sr_targets(configuration, target, with_secrets)
+        ),
         selector=engine.Selector(
             include=tuple(_vm_rule(rule) for rule in section.vms.include),
             exclude=tuple(_vm_rule(rule) for rule in section.vms.exclude),
@@ -197,6 +200,27 @@ def _lock(remote: RemoteSection) -> LockRule | None:
     return LockRule(mode=section.mode, days=section.days, chain_days=section.chain_days)
 
 
+def sr_targets(configuration: Configuration, name: str, with_secrets: bool) -> list[engine.SrTarget]:
+    """The target called ``name``: one for each of its SRs, unless it distributes replicas over them."""
+    from xobackup.engine import job as engine
+
+    section = configuration.targets[name]
+    pool = engine.PoolTarget(
+        name=section.pool, address=pool_address(configuration, section.pool, with_secret=with_secrets)
+    )
+    one = engine.SrTarget(
+        name=name,
+        pool=pool,
+        srs=section.all_srs,
+        vm_name=section.name,
+        new_macs=section.new_macs,
+        networks={key: network or None for key, network in section.networks.items()},
+    )
+    if len(one.srs) == 1 or section.placement == "distributed":
+        return [one]
+    return [replace(one, name=f"{name}:{sr}", srs=(sr,)) for sr in one.srs]
+
+
 def _encryption(remote: RemoteSection, name: str) -> Encryption | None:
     from xobackup.config.secrets import resolve
     from xobackup.engine.storage import Encryption
@@ -272,6 +296,7 @@ def _settings(configuration: Configuration, section: JobSection) -> engine.Setti
         distribute=section.distribute,
         retention=section.retention,
         long_term=section.keep.long_term(),
+        replica_retention=section.replica_retention,
         full_interval=section.full_interval,
         unexpected_fulls_max=section.unexpected_fulls_max,
         vms_max=section.vms_max,

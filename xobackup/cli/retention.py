@@ -111,7 +111,7 @@ def _verdicts(
     from schedules.retention import judge
     from xobackup.cli import repositories
     from xobackup.clock import SystemClock
-    from xobackup.engine.target import entries_of
+    from xobackup.engine.directory_target import entries_of
 
     now_ms = round(SystemClock().now_s() * 1000)
     names = {target.name for target in job.remotes}

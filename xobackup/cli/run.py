@@ -40,7 +40,7 @@ def run(options: JobOptions) -> None:
         with watching(output) as watch:
             report = run_job(job, watched_world(watch, configuration.state_directory, limits=limits))
             ends.append(_end_of(job, report, watch))
-        show_report(output, report, remotes=len(job.remotes))
+        show_report(output, report, remotes=len(job.destinations))
         if watch.cancel.cancelled:
             break
     if options.vm and not any(end.vms for end in ends) and all(end.code is Exit.OK for end in ends):

@@ -47,9 +47,13 @@ class JobSection(Section):
     """Retention counts by it."""
     pool: str
     remotes: tuple[str, ...] = ()
-    """None: the job only keeps snapshots on the pool (``snapshot_retention``)."""
+    """None: the job only keeps snapshots on the pool (``snapshot_retention``), or replicas (``replicate_to``)."""
     distribute: bool = False
     """Each VM to one of them, by free space, instead of every VM to all of them; retention counts over all."""
+    replicate_to: tuple[str, ...] = ()
+    """Targets where replicas of the VMs are kept."""
+    replica_retention: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """Restore points kept per replica; as ``retention`` when absent."""
     vms: VmSelection
     disks: DiskSelection = DiskSelection()
     mode: Literal["delta", "full"] = "delta"
@@ -162,10 +166,19 @@ class JobSection(Section):
             raise ValueError(
                 "snapshot_retention keeps snapshots, purge_snapshot_data destroys their data: choose one"
             )
-        if not self.remotes and not self.snapshot_retention:
-            raise ValueError("remotes: name at least one, or set snapshot_retention for snapshots on the pool alone")
         if self.distribute and len(self.remotes) < 2:
             raise ValueError(f"distribute: needs at least two remotes to choose from, found {len(self.remotes)}")
+        if not self.remotes and not self.replicate_to and not self.snapshot_retention:
+            raise ValueError(
+                "remotes: name at least one, or a target in replicate_to, or set snapshot_retention for snapshots on "
+                "the pool alone"
+            )
+        if self.replica_retention is not None and not self.replicate_to:
+            raise ValueError("replica_retention: only with replicate_to")
+        if self.distribute and self.replicate_to:
+            raise ValueError(
+                "distribute spreads over remotes: make the replicas (replicate_to) in a job of their own"
+            )
         if not self.remotes and self.pool_metadata:
             raise ValueError("pool_metadata: the database of a pool needs a remote")
         return self
@@ -174,6 +187,11 @@ class JobSection(Section):
     @classmethod
     def _distinct(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return _distinct(value, "remote")
+
+    @field_validator("replicate_to")
+    @classmethod
+    def _distinct_targets(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return _distinct(value, "target")
 
     @field_validator("timezone")
     @classmethod

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import uuid as uuids
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from xobackup.config.jobs import JobSection, MetadataSection
 from xobackup.config.limits import LimitsSection
 from xobackup.config.places import PoolSection, RemoteSection
 from xobackup.config.section import Section
+from xobackup.config.targets import TargetSection
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -29,6 +31,8 @@ class Configuration(Section):
     """Of everything that one process does."""
     pools: dict[str, PoolSection] = Field(default_factory=dict)
     remotes: dict[str, RemoteSection] = Field(default_factory=dict)
+    targets: dict[str, TargetSection] = Field(default_factory=dict)
+    """SRs that keep replicas."""
     jobs: dict[str, JobSection] = Field(default_factory=dict)
     """Those that back up VMs."""
     metadata_jobs: dict[str, MetadataSection] = Field(default_factory=dict)
@@ -60,7 +64,7 @@ class Configuration(Section):
                 found.setdefault(job.id, []).append(name)
         return found
 
-    @field_validator("pools", "remotes", "jobs", "metadata_jobs")
+    @field_validator("pools", "remotes", "targets", "jobs", "metadata_jobs")
     @classmethod
     def _names(cls, value: dict[str, object]) -> dict[str, object]:
         for name in value:
@@ -79,6 +83,16 @@ class Configuration(Section):
                 for remote in job.remotes
                 if remote not in self.remotes
             )
+            missing.extend(
+                f"jobs.{name}.replicate_to: there is no target {target!r} ({_known(self.targets)})"
+                for target in job.replicate_to
+                if target not in self.targets
+            )
+        for name, target in self.targets.items():
+            if target.pool not in self.pools:
+                missing.append(f"targets.{name}.pool: there is no pool {target.pool!r} ({_known(self.pools)})")
+            if name in self.remotes:
+                missing.append(f"targets.{name}: a remote has the same name; reports could not tell them apart")
         for name, metadata in self.metadata_jobs.items():
             for kind, named, known in (
                 ("pool", metadata.pools, self.pools),
@@ -109,5 +123,5 @@ def _same_ids(configuration: Configuration) -> list[str]:
     return problems
 
 
-def _known(names: dict[str, PoolSection] | dict[str, RemoteSection]) -> str:
+def _known(names: Mapping[str, object]) -> str:
     return "known: " + (", ".join(sorted(names)) or "none")

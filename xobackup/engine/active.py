@@ -20,6 +20,7 @@ BACKUP = "backup"
 RESTORE = "restore"
 RESTORE_DISK = "restore-disk"
 POOL_BACKUP = "pool-backup"
+REPLICATE = "replicate"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +34,8 @@ class Active:
     vm_uuid: str
     since_s: float
     kind: str = BACKUP
-    """With :data:`POOL_BACKUP` ``vm_uuid`` is the pool's, with :data:`RESTORE_DISK` that of the VDI being filled."""
+    """With :data:`POOL_BACKUP` ``vm_uuid`` is the pool's, with :data:`RESTORE_DISK` that of the VDI being filled,
+    with :data:`REPLICATE` one that is made up of the VM and the target."""
 
 
 def _locked(path: Path) -> int:

@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypedDict
+from typing import Any, Self, TypedDict
 
 from xobackup.engine import events
 from xobackup.engine.active import Active
@@ -42,13 +42,10 @@ from xobackup.engine.taking.attempt import Taking
 from xobackup.engine.taking.migration import migration_blocked
 from xobackup.engine.taking.taken import Taken
 from xobackup.engine.taking.way import method_used
-from xobackup.engine.target import SINK_ERRORS, Target, Targets
+from xobackup.engine.target import SINK_ERRORS, Published, Target, Targets
 from xobackup.engine.tidy import remove_served_snapshots
 from xobackup.engine.view import SrView, VmView
 from xobackup.xapi.errors import XapiError
-
-if TYPE_CHECKING:
-    from xobackup.repository.metadata import RestorePoint
 
 
 class Parts(TypedDict):
@@ -87,7 +84,7 @@ class VmBackup:
         self._dropped = False
         self.mode = self._job.settings.mode
         self.done = Done()
-        self._targets = Targets(f"vm {vm.name}", self._dropped_out, needed=bool(self._job.remotes))
+        self._targets = Targets(f"vm {vm.name}", self._dropped_out, needed=bool(self._job.destinations))
         parts: Parts = {"targets": self._targets, "cancel": self._cancel, "warn": self._warn_of}
         self._prepared = Preparation(context, vm, **parts, kept=taken.ref if taken is not None else "")
         self._taking = Taking(
@@ -101,7 +98,7 @@ class VmBackup:
         self._freezing = Freezing(context, self.facts, cancel=self._cancel, warn=self.warn, results=self.done.hooks)
         self._way: DeltaBackup | FullBackup | SnapshotsOnly = (
             SnapshotsOnly(self._session, self._cancel)
-            if not self._job.remotes
+            if not self._job.destinations
             else FullBackup(context, self.done.exported, **parts)
             if self.mode == FULL
             else DeltaBackup(context, self.done, **parts)
@@ -154,6 +151,7 @@ class VmBackup:
             self._prepared.lock(self._held)
             vm_ref = self._prepared.vm.ref
             self._held.enter_context(touching(self._world.active_directory, self._session, active, vm_ref))
+            self._prepared.alone()
             self._targets.each(self._prepared.finish_interrupted)
             seen, self._plan = self._prepared.plan()
         self._live_record = dict(seen.records["VM"][self._prepared.vm.ref])
@@ -278,7 +276,7 @@ class VmBackup:
             self._dropped = True
             self._taking.drop(self._taken)
 
-    def _published(self, target: Target, point: RestorePoint) -> None:
+    def _published(self, target: Target, point: Published) -> None:
         self.done.points[target.name] = point.id
         event = events.PointPublished(
             vm=self._prepared.vm.uuid, remote=target.name, point=point.id, size_bytes=point.size
@@ -295,7 +293,7 @@ class VmBackup:
             ends = {
                 target.name: [found[target.name].snapshot_uuid for found in tips.values()] for target in self._targets
             }
-            missed = {remote.name for remote in self._job.remotes if remote.name not in self._targets}
+            missed = {name for name in self._job.destinations if name not in self._targets}
             if self._prepared.placement is not None:
                 missed = set()  # the chain is where this point went, and continues there
             self.done.snapshots = remove_served_snapshots(self._context, vm, ends, missed=missed, warn=self.warn)

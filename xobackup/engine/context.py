@@ -13,6 +13,7 @@ from xobackup.engine.reading.means import Means
 from xobackup.engine.world import World
 
 if TYPE_CHECKING:
+    from xobackup.engine.replication.site import ReplicaSite
     from xobackup.repository.repository import Repository
     from xobackup.xapi.session import Session
 
@@ -28,6 +29,8 @@ class RunContext:
     pool: str
     pool_uuid: str
     repositories: Mapping[str, Repository]
+    sites: Mapping[str, ReplicaSite] = field(default_factory=dict)
+    """Targets for replicas that could be opened, by name."""
     means: Means = field(default_factory=Means)
     fulls: FullsLimit = field(default_factory=lambda: FullsLimit(None))
     """Shared by all pools of the run."""

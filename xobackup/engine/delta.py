@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from xobackup.engine.done import Done
     from xobackup.engine.plan import VmPlan
     from xobackup.engine.taking.taken import Taken
-    from xobackup.engine.target import Target, Targets
+    from xobackup.engine.target import Published, Target, Targets
     from xobackup.engine.view import VmView
-    from xobackup.repository.metadata import RestorePoint
 
 
 class DeltaBackup:
@@ -66,13 +65,14 @@ class DeltaBackup:
         if taken.memory is not None:
             self._targets.each(lambda target: target.note_memory(job.id, taken.memory_uuid))
             shared.targets = self._targets.by_name()
-            disks = (*disks, memory_plan(taken.memory, list(shared.targets), self._context.means.terms))
+            takers = [name for name, target in shared.targets.items() if target.takes_memory]
+            disks = (*disks, memory_plan(taken.memory, takers, self._context.means.terms))
         Transfer(shared).run(disks, taken, disks_max=settings.disks_max, buffers=settings.buffers_per_disk)
         self._targets.drop(shared.outcome.dropped)
         self._targets.require()
 
     def publish(
-        self, taken: Taken, live_record: dict[str, Any], published: Callable[[Target, RestorePoint], None]
+        self, taken: Taken, live_record: dict[str, Any], published: Callable[[Target, Published], None]
     ) -> None:
         """A restore point on every remote that has all disks; then the snapshot is marked as a base."""
         job, session = self._context.job, self._context.session

@@ -27,6 +27,7 @@ from xobackup.engine.reading.ladder import Ladder, Via, below, told
 from xobackup.engine.reading.means import Means
 from xobackup.engine.reading.source import Flow, Source, Subject, closed
 from xobackup.engine.reading.trouble import STEPPING, trouble_of
+from xobackup.engine.replication.writer import Expecting
 from xobackup.engine.target import SINK_ERRORS
 from xobackup.engine.transferred import DiskDone, Transferred, Way, abort
 from xobackup.engine.world import World
@@ -35,9 +36,8 @@ from xobackup.xapi.nbd.errors import NbdCancelled
 
 if TYPE_CHECKING:
     from xobackup.engine.limits.turnstile import Turnstile
-    from xobackup.engine.target import Target
+    from xobackup.engine.target import DiskWriter, Target
     from xobackup.repository.base_disk import BaseDisk
-    from xobackup.repository.writer import DiskWriter
     from xobackup.xapi.session import Session
 
 
@@ -239,6 +239,9 @@ class DiskTransfer:
             with opened, source.opened(lambda: self._parents(writers, opened)) as flow:
                 opened.callback(self._tell, flow)  # damage is told of even if this rung fails later
                 self._meter.begin("transfer", total_bytes=flow.total_bytes)
+                for writer in writers.values():
+                    if isinstance(writer, Expecting):
+                        writer.expect(flow.indexes)
                 pool = BufferPool(flow.buffers or self._buffers)
                 blocks = flow.blocks(pool)
                 with closed(blocks):
@@ -273,7 +276,8 @@ class DiskTransfer:
         for remote, writer in writers.items():
             try:
                 parents[remote] = parent = writer.open_base()
-                opened.callback(parent.close)
+                if parent is not None:
+                    opened.callback(parent.close)
             except SINK_ERRORS as error:
                 parents[remote] = None
                 self._shared.warn(f"the disk to continue cannot be read, blocks come from elsewhere: {error}", remote)

@@ -9,6 +9,7 @@
     ├── HookFailed          a hook failed that may stop what it belongs to
     ├── RunLocked           another run works on the same VM or the same job
     ├── AllSinksFailed      every target of a transfer failed; carries each one's error
+    ├── TargetFailed        a pool that is replicated to is in the way; it drops out like a remote
     ├── TransferMismatch    what arrived is not what was announced (size, kind of stream)
     ├── BadArchive          the archive of a VM that the pool sent is not whole
     ├── NoRoom              a remote has not enough space for what is to come
@@ -90,6 +91,15 @@ class RunLocked(EngineError):
     """Somebody else works there."""
 
     transient = True
+
+
+class TargetFailed(EngineError):
+    """The target called ``name`` cannot take a replica now, because of ``error``."""
+
+    def __init__(self, name: str, error: BaseException) -> None:
+        self.name = name
+        self.transient = bool(getattr(error, "transient", False))
+        super().__init__(str(error) or type(error).__name__, hint=getattr(error, "hint", "") or "")
 
 
 class TransferMismatch(EngineError):

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from schedules.retention import Entry, expired, judge
-from xobackup.engine.target import SINK_ERRORS, entries_of
+from xobackup.engine.directory_target import entries_of
+from xobackup.engine.target import SINK_ERRORS
 from xobackup.repository.protection import Held, until_text
 
 if TYPE_CHECKING:

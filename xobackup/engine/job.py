@@ -30,6 +30,7 @@ MODES = (DELTA, FULL, METADATA)
 SNAPSHOTS = ("disk", "memory", "offline")
 COMPRESSIONS = ("zstd", "gzip", "none")
 DEFAULT_SNAPSHOT_NAME = "[xobackup {job}] {vm}"
+DEFAULT_REPLICA_NAME = "{vm} [{job} replica]"
 
 
 def job_id_of(name: str) -> str:
@@ -57,6 +58,22 @@ class RemoteTarget:
     name: str
     url: str = field(repr=False)
     storage: Storage = field(default_factory=Storage)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SrTarget:
+    """SRs of a pool that keep replicas."""
+
+    name: str
+    pool: PoolTarget
+    srs: tuple[str, ...]
+    """By uuid or name. With several, a VM's replica is on one of them: that with the most room when it is made."""
+    vm_name: str = DEFAULT_REPLICA_NAME
+    """Fields: ``{job}``, ``{vm}``."""
+    new_macs: bool = False
+    """Give NICs addresses of their own, so that a replica can run beside its VM."""
+    networks: Mapping[str, str | None] = field(default_factory=dict)
+    """See :func:`xobackup.engine.replication.records.nics`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +157,8 @@ class Settings:
     """Restore points kept per VM, the newest, on each remote (or on all together); see :attr:`rule`."""
     long_term: LongTerm = field(default_factory=LongTerm)
     """What is kept besides them."""
+    replica_retention: int | None = None
+    """The newest kept of each replica; ``None``: as on remotes."""
     full_interval: int = 0
     """Every n-th backup of a disk is a full (1: each); 0 = deltas for ever."""
     unexpected_fulls_max: int | None = None
@@ -219,6 +238,8 @@ class Job:
     name: str
     pools: tuple[PoolTarget, ...]
     remotes: tuple[RemoteTarget, ...]
+    targets: tuple[SrTarget, ...] = ()
+    """Where replicas are kept."""
     selector: Selector = Selector()
     exclude_disks: tuple[DiskRule, ...] = ()
     """Besides those with ``[NOBAK]`` in their name."""
@@ -231,6 +252,11 @@ class Job:
     siblings: Siblings = Siblings()
     id: str = ""
     schedule_id: str = ""
+
+    @property
+    def destinations(self) -> tuple[str, ...]:
+        """Names of everything that its backups go to: remotes, then targets."""
+        return (*(remote.name for remote in self.remotes), *(target.name for target in self.targets))
 
     @property
     def selects_vms(self) -> bool:
@@ -257,6 +283,7 @@ def check_job(job: Job) -> list[str]:
         "bases_max": settings.bases_max,
         "nbd_connections": settings.nbd_connections,
         "pool_metadata_retention": settings.pool_metadata_retention,
+        "replica_retention": 1 if settings.replica_retention is None else settings.replica_retention,
     }
     if job.consistent is not None:
         at_least_one["snapshots_max"] = job.consistent.snapshots_max
@@ -277,11 +304,11 @@ def check_job(job: Job) -> list[str]:
         problems.append("it has no name")
     if not job.pools:
         problems.append("it has no pool")
-    if not job.remotes and not settings.snapshot_retention:
-        problems.append("it has no remote, and keeps no snapshots (snapshot_retention)")
+    if not job.destinations and not settings.snapshot_retention:
+        problems.append("it has no remote, no target for replicas, and keeps no snapshots (snapshot_retention)")
     if not job.remotes and job.saves_pools:
         problems.append("the database of a pool needs a remote")
-    for what, names in (("pool", [p.name for p in job.pools]), ("remote", [r.name for r in job.remotes])):
+    for what, names in (("pool", [p.name for p in job.pools]), ("remote or target", list(job.destinations))):
         problems += [f"{what} {name!r} is named twice" for name in sorted({n for n in names if names.count(n) > 1})]
     if settings.buffers_per_disk < 2:
         problems.append(f"buffers_per_disk must be at least 2, got {settings.buffers_per_disk}")

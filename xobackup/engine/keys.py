@@ -42,6 +42,15 @@ KEPT = "xobackup:kept"
 DISKLESS = "xobackup:diskless"
 """Ours, on a snapshot: it had no disks from the start; others without any were being removed."""
 
+REPLICA = "xobackup:replica"
+"""Ours, on a replica and its restore points: the job and the VM it is of (``<job id> <vm uuid>``)."""
+
+POINT = "xobackup:point"
+"""Ours, on a restore point of a replica: its own uuid. Written last; a copy that somebody makes of it has another."""
+
+LIVE = "xobackup:disk"
+"""Ours, on a replica's disk: uuid of the live disk it is of."""
+
 RESET = (*RESET_KEYS, RUN, REMOTES, KEPT, DISKLESS)
 """Removed from a live VM and its disks before a snapshot copies them, and from what was restored."""
 
@@ -132,8 +141,11 @@ __all__ = [
     "EXPORTED",
     "JOB",
     "KEPT",
+    "LIVE",
+    "POINT",
     "QCOW2_FIX",
     "REMOTES",
+    "REPLICA",
     "RESET",
     "RUN",
     "SCHEDULE",

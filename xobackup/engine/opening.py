@@ -17,6 +17,7 @@ from xobackup.engine.leftovers.clean import end_tasks
 from xobackup.engine.leftovers.clean import recover as recover_pool
 from xobackup.engine.placing.given import Given
 from xobackup.engine.reading.means import means_of
+from xobackup.engine.replication.site import ReplicaSite, open_site
 from xobackup.engine.select import Skipped, Why, select_vms
 from xobackup.engine.survey import survey
 from xobackup.engine.target import SINK_ERRORS
@@ -56,7 +57,8 @@ def open_all(job: Job, world: World, run_id: str, held: ExitStack, *, recover: b
         except (*SINK_ERRORS, EngineError) as error:
             unopened[remote.name] = str(error)
             _problem(world, opened, f"remote {remote.name}: {error}", error, remote=remote.name)
-    if job.remotes and not repositories:
+    sites = _open_sites(job, world, run_id, held, opened, recover=recover)
+    if job.destinations and not repositories and not sites:
         return opened
     views: list[tuple[RunContext, VmView]] = []
     fulls, given = FullsLimit(job.settings.unexpected_fulls_max), Given()
@@ -81,6 +83,7 @@ def open_all(job: Job, world: World, run_id: str, held: ExitStack, *, recover: b
             pool=pool.name,
             pool_uuid=seen.pool_uuid,
             repositories=repositories,
+            sites=sites,
             means=means,
             fulls=fulls,
             given=given,
@@ -92,6 +95,26 @@ def open_all(job: Job, world: World, run_id: str, held: ExitStack, *, recover: b
     if job.selects_vms:
         _choose(job, world, opened, views)
     return opened
+
+
+def _open_sites(
+    job: Job, world: World, run_id: str, held: ExitStack, opened: Opened, *, recover: bool
+) -> dict[str, ReplicaSite]:
+    """The targets for replicas; what dead runs left there is taken back."""
+    sites: dict[str, ReplicaSite] = {}
+    for target in job.targets:
+        try:
+            session = world.connect(target.pool.address)
+            held.callback(session.close)
+            if recover:
+                held.callback(end_tasks, session, run_id)
+            pool_uuid = next((str(one["uuid"]) for one in session.records("pool").values()), "")
+            if recover:
+                recover_pool(world, session, pool_uuid)
+            sites[target.name] = open_site(target, session, pool_uuid)
+        except (XapiError, EngineError) as error:
+            _problem(world, opened, f"target {target.name}: {error}", error, remote=target.name)
+    return sites
 
 
 def _choose(job: Job, world: World, opened: Opened, views: Sequence[tuple[RunContext, VmView]]) -> None:

@@ -126,9 +126,9 @@ def plan_vm(
     remotes: tuple[str, ...] | None = None,
 ) -> VmPlan:
     """Plan one VM from what the pool and the remotes have. ``remotes``: where it goes; ``None``: all of the job."""
-    remotes = tuple(remote.name for remote in job.remotes) if remotes is None else remotes
+    remotes = job.destinations if remotes is None else remotes
     selection = select_disks(job.exclude_disks, vm.disks)
-    if job.settings.mode == FULL and job.remotes:
+    if job.settings.mode == FULL and job.destinations:
         disks = tuple(DiskPlan(disk=disk, routes=()) for disk in selection.chosen)
         archive = plan_archive(job, selection.chosen, remotes)
     else:

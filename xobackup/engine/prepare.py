@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
+from typing import TYPE_CHECKING
 
 from xobackup.engine.base import RemoteTip
 from xobackup.engine.cancel import CancelToken
 from xobackup.engine.context import RunContext
+from xobackup.engine.directory_target import DirectoryTarget, History
 from xobackup.engine.errors import ChainsUnhealthy, NoRoom, RunLocked, VmRefused, VmSkipped
+from xobackup.engine.leftovers.claim import claims_of, pool_time_s
 from xobackup.engine.placing.choice import Placement
 from xobackup.engine.placing.decide import Seen, decide, placed, plan_on
 from xobackup.engine.plan import MIGRATED, TipsByDisk, VmPlan, chains_of, no_disks, plan_vm
 from xobackup.engine.recover import clean_locked
+from xobackup.engine.replication.target import replica_target
 from xobackup.engine.space.check import HINT, remote_shortages, usages_of
 from xobackup.engine.space.judge import SpaceCheck
 from xobackup.engine.survey import Survey, survey
-from xobackup.engine.target import SINK_ERRORS, History, Target, Targets
+from xobackup.engine.target import SINK_ERRORS, Target, Targets
 from xobackup.engine.turns.chains import told
 from xobackup.engine.view import VmView
 from xobackup.repository.errors import LockHeld
 from xobackup.repository.withholding import HELD
+
+if TYPE_CHECKING:
+    from xobackup.engine.replication.site import ReplicaSite
 
 
 class Preparation:
@@ -65,7 +72,7 @@ class Preparation:
                 directory = held.enter_context(
                     repository.lock(self.vm.uuid, timeout_s=wait_s, purpose=purpose, check=self._cancel.check)
                 )
-                target = Target(name, directory)
+                target = DirectoryTarget(name, directory)
                 if self._job.settings.distribute:
                     held.callback(target.drop_empty)
                 self.targets.add(target)
@@ -76,7 +83,23 @@ class Preparation:
             told = "; ".join(str(error) for error in failures.values())
             raise RunLocked(told, hint="another backup, merge or clean works on this VM; try again when it is done")
         self.targets.drop(failures)
+        for site in self._context.sites.values():
+            self.targets.add(held.enter_context(self._replica(site)))
         self.targets.require()
+
+    def _replica(self, site: ReplicaSite) -> AbstractContextManager[Target]:
+        return replica_target(self._context, site, lambda: self.vm, self._cancel, self._warn)
+
+    def alone(self) -> None:
+        """Without a remote there is no lock: the claims on the VM tell whether another run of the job is at work."""
+        if self._job.remotes or not self._job.targets:
+            return
+        now_s = pool_time_s(self._session)
+        for run_id, claimed in claims_of(self._session.call("VM.get_other_config", self.vm.ref)).items():
+            if run_id != self._context.run_id and claimed.job_id == self._job.id and claimed.is_fresh(now_s):
+                raise RunLocked(
+                    f"another run of the job ({run_id}) works on this VM", hint="try again when it is done"
+                )
 
     def finish_interrupted(self, target: Target) -> None:
         """Interrupted merges and parts of disks on one remote; merges that wait only if the job merges at all."""
@@ -89,7 +112,7 @@ class Preparation:
         """Look at pool and remotes, and decide. Raises when there is nothing to do, or the VM cannot be backed up."""
         seen, vm = self.look()
         tips = self.tips(vm)
-        if self._job.remotes and len(self.targets) == len(self._job.remotes):
+        if self._job.destinations and len(self.targets) == len(self._job.destinations):
             published: dict[str, list[str]] = {}
             for found in tips.values():
                 for name, tip in found.items():
@@ -122,7 +145,8 @@ class Preparation:
     def _with_room(self, vm: VmView, plan: VmPlan) -> VmPlan:
         """The plan without remotes that lack the room, if the job refuses them; else they are told of."""
         settings = self._job.settings
-        usages = usages_of(self._context.repositories, [target.name for target in self.targets])
+        names = [target.name for target in self.targets if target.name in self._context.repositories]
+        usages = usages_of(self._context.repositories, names)
         refused: dict[str, BaseException] = {}
         for name, shortage in remote_shortages([plan], usages, settings).items():
             if shortage.refusable and settings.space_check is SpaceCheck.REFUSE:
@@ -178,7 +202,7 @@ class Preparation:
         found: dict[str, dict[str, RemoteTip]] = {}
 
         def ask(target: Target) -> None:
-            found[target.name] = {disk.vdi_uuid: target.tip(self._job.id, disk.vdi_uuid) for disk in vm.disks}
+            found[target.name] = target.tips(self._job.id, vm)
 
         self.targets.each(ask)
         return {

@@ -42,7 +42,7 @@ def purge(
 ) -> None:
     """The snapshot's data, where only its change log will be needed. Failing here costs space, not backups."""
     journal, moment = context.world.journal, taken.datetime_key
-    remotes = [remote.name for remote in context.job.remotes]
+    remotes = context.job.destinations
     reason = keep_reason(disks=taken.vdis, done=done, remotes=remotes, published=published)
     if reason:
         journal.write(events.SnapshotDataKept(vm=vm.uuid, snapshot=moment, reason=reason))

@@ -208,7 +208,7 @@ class _Planner:
             sr_ref=sr_ref,
             sr_name=str(self._site.srs[sr_ref].get("name_label", "")),
             vdi=vdi_record(disk, vdi, sr_ref=sr_ref, run_id=self._run_id),
-            vbd=vbd_record(disk, next((vbd for vbd in vbds if vbd.get("VDI") == disk.vdi_ref), {})),
+            vbd=vbd_record(disk.userdevice, next((vbd for vbd in vbds if vbd.get("VDI") == disk.vdi_ref), {})),
         )
 
     def _sr(self, disk: PointDisk, wanted: str, before: str) -> str:

@@ -126,10 +126,10 @@ def vdi_record(disk: PointDisk, vdi: Record, *, sr_ref: str, run_id: str) -> Rec
     }
 
 
-def vbd_record(disk: PointDisk, vbd: Record) -> Record:
+def vbd_record(userdevice: str | None, vbd: Record) -> Record:
     """What ``VBD.create`` takes, but for its VM and VDI."""
     return {
-        "userdevice": disk.userdevice or "autodetect",
+        "userdevice": userdevice or "autodetect",
         "bootable": bool(vbd.get("bootable", False)),
         "mode": vbd.get("mode", "RW"),
         "type": "Disk",

@@ -12,9 +12,8 @@ if TYPE_CHECKING:
     from xobackup.engine.cancel import CancelToken
     from xobackup.engine.plan import VmPlan
     from xobackup.engine.taking.taken import Taken
-    from xobackup.engine.target import Target
+    from xobackup.engine.target import Published, Target
     from xobackup.engine.view import VmView
-    from xobackup.repository.metadata import RestorePoint
     from xobackup.xapi.session import Session
 
 
@@ -31,7 +30,7 @@ class SnapshotsOnly:
         """There is nowhere to export to."""
 
     def publish(
-        self, taken: Taken, live_record: dict[str, Any], published: Callable[[Target, RestorePoint], None]
+        self, taken: Taken, live_record: dict[str, Any], published: Callable[[Target, Published], None]
     ) -> None:
         """Let the snapshot stay."""
         self._cancel.check()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from schedules import retention
@@ -47,7 +48,7 @@ def remove_served_snapshots(
         last = next((group for group in groups if any(remote in disk.remotes for disk in group.disks)), None)
         known[remote] = [disk.vdi_uuid for disk in last.disks] if last else []
     settings = context.job.settings
-    needs_bases = (bool(context.job.remotes) and settings.mode != FULL) or context.job.siblings.need_bases
+    needs_bases = (bool(context.job.destinations) and settings.mode != FULL) or context.job.siblings.need_bases
     verdicts = judge(
         groups,
         tips=known,
@@ -114,9 +115,10 @@ def _verdicts(
     """What retention keeps, and what a lock keeps besides, and what must stay with that; the latter two are told."""
     job, now_ms = context.job, round(context.world.clock.now_s() * 1000)
     entries = target.entries(job.id, job.schedule_id, mode=job.settings.mode)
+    rule = replace(job.settings.rule, newest=target.keep or job.settings.rule.newest)
 
     def judge(pins: Mapping[str, str]) -> tuple[list[retention.Verdict], list[str]]:
-        verdicts = judge_over_all(entries, elsewhere, job.settings.rule, now_ms=now_ms, pins=pins)
+        verdicts = judge_over_all(entries, elsewhere, rule, now_ms=now_ms, pins=pins)
         return verdicts, [entry.id for entry in retention.expired(verdicts)]
 
     verdicts, old = judge({})

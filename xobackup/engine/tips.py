@@ -5,8 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from xobackup.engine.base import RemoteTip
-from xobackup.engine.target import SINK_ERRORS, remote_tip
+from xobackup.engine.directory_target import remote_tip
+from xobackup.engine.replication.base import tips as replica_tips
+from xobackup.engine.replication.points import find_points
+from xobackup.engine.target import SINK_ERRORS
 from xobackup.engine.view import VmView
+from xobackup.xapi.errors import XapiError
 
 if TYPE_CHECKING:
     from xobackup.engine.context import RunContext
@@ -24,6 +28,14 @@ def tips_of(context: RunContext, vm: VmView) -> tuple[dict[str, dict[str, Remote
             warnings.append(f"remote {name}: {error}")
             continue
         for live, tip in found.items():
+            tips[live][name] = tip
+    for name, site in context.sites.items():
+        try:
+            points = find_points(site.look(), job_id=context.job.id, vm_uuid=vm.uuid, srs=site.sr_uuids)
+        except XapiError as error:
+            warnings.append(f"target {name}: {error}")
+            continue
+        for live, tip in replica_tips(points, vm.disks, srs=site.sr_uuids).items():
             tips[live][name] = tip
     return tips, warnings
 

@@ -11,7 +11,8 @@ from xobackup.engine.reading.ladder import Via
 from xobackup.engine.target import SINK_ERRORS
 
 if TYPE_CHECKING:
-    from xobackup.repository.writer import DiskResult, DiskWriter
+    from xobackup.engine.target import DiskWriter
+    from xobackup.repository.writer import DiskResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

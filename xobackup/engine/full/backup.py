@@ -15,9 +15,8 @@ if TYPE_CHECKING:
     from xobackup.engine.context import RunContext
     from xobackup.engine.plan import VmPlan
     from xobackup.engine.taking.taken import Taken
-    from xobackup.engine.target import Target, Targets
+    from xobackup.engine.target import Published, Target, Targets
     from xobackup.engine.view import VmView
-    from xobackup.repository.metadata import RestorePoint
 
 
 class FullBackup:
@@ -69,7 +68,7 @@ class FullBackup:
         self._targets.require()
 
     def publish(
-        self, taken: Taken, live_record: dict[str, Any], published: Callable[[Target, RestorePoint], None]
+        self, taken: Taken, live_record: dict[str, Any], published: Callable[[Target, Published], None]
     ) -> None:
         """A restore point on every remote that has the image."""
 

@@ -17,6 +17,7 @@ from xobackup.engine.leftovers.claim import pool_time_s
 from xobackup.engine.leftovers.find import ENDED, find
 from xobackup.engine.leftovers.judge import Fate, Kind, Leftover, Seen
 from xobackup.engine.removal import destroy_vdi, detach_from_control_domains, remove_snapshot
+from xobackup.engine.replication.settle import take_back
 from xobackup.engine.taking.owed import StartFailed, StillGoingDown, mark_of, settle
 from xobackup.engine.taking.taken import vdis_of
 from xobackup.xapi.errors import NotFound, XapiError, XapiFailure
@@ -174,6 +175,10 @@ def _block(session: Session, one: Leftover) -> None:
         session.call("VM.update_allowed_operations", one.ref)
 
 
+def _replica(session: Session, one: Leftover) -> None:
+    take_back(session, one.run_id)
+
+
 def _mark(session: Session, one: Leftover) -> None:
     with contextlib.suppress(NotFound):
         if one.key != keys.RUN:
@@ -198,5 +203,6 @@ REMOVERS: Mapping[Kind, Callable[[Session, Leftover], None]] = {
     Kind.VM: _vm,
     Kind.VDI: _vdi,
     Kind.BLOCK: _block,
+    Kind.REPLICA: _replica,
     Kind.MARK: _mark,
 }

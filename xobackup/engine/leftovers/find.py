@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from xobackup.engine import keys
 from xobackup.engine.active import RESTORE
 from xobackup.engine.leftovers.judge import Fate, Judge, Kind, Leftover, Record, Seen, map_of, named, text_of
+from xobackup.engine.replication.settle import unfinished_run
 from xobackup.engine.restore_records import IMPORTING
 from xobackup.engine.taking.owed import mark_of
 
@@ -101,6 +102,8 @@ def _snapshots(judge: Judge) -> Iterator[Leftover]:
         if not vm.get("is_a_snapshot"):
             continue
         config = map_of(vm, "other_config")
+        if keys.COPY_OF in config:
+            continue  # a restore point of a replica, or one that comes to rest with it
         job_id, run_id = keys.whose_temporary(text_of(vm, "name_label"))
         live = text_of(vm, "snapshot_of")
         if run_id:
@@ -125,6 +128,28 @@ def _snapshots(judge: Judge) -> Iterator[Leftover]:
             run_id=run_id,
             job_id=job_id,
             age_s=judge.age_s(vm.get("snapshot_time")),
+            fate=fate,
+            reason=reason,
+        )
+
+
+def _replicas(judge: Judge) -> Iterator[Leftover]:
+    """Replicas that a run has begun to write to, or to make."""
+    for ref, vm in judge.seen.vms.items():
+        run_id = unfinished_run(vm)
+        if not run_id:
+            continue
+        marked = keys.RUN in map_of(vm, "other_config")
+        fate, reason = judge.fate(run_id, ref, ended=Fate.REMOVE if marked else Fate.OPERATOR)
+        if fate is Fate.REMOVE and vm.get("power_state") != "Halted":
+            fate, reason = Fate.OPERATOR, f"its run was interrupted, but somebody made it {vm.get('power_state')}"
+        yield Leftover(
+            kind=Kind.REPLICA,
+            ref=ref,
+            uuid=text_of(vm, "uuid"),
+            what=f"replication into VM {named(vm)}",
+            vm_uuid=text_of(vm, "uuid"),
+            run_id=run_id,
             fate=fate,
             reason=reason,
         )
@@ -270,6 +295,7 @@ FINDERS: tuple[Callable[[Judge], Iterator[Leftover]], ...] = (
     _tasks,
     _attachments,
     _snapshots,
+    _replicas,
     _vdis,
     _vms,
     _blocks,

@@ -24,6 +24,8 @@ class Kind(StrEnum):
     VM = "vm"
     VDI = "vdi"
     BLOCK = "block"
+    REPLICA = "replica"
+    """A replica that a run did not finish."""
     MARK = "mark"
 
 

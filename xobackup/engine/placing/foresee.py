@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from xobackup.engine.directory_target import newest_ms
 from xobackup.engine.placing.decide import Seen, decide
-from xobackup.engine.target import SINK_ERRORS, newest_ms
+from xobackup.engine.target import SINK_ERRORS
 from xobackup.engine.tips import tips_of
 
 if TYPE_CHECKING:

@@ -42,9 +42,8 @@ class NbdFull:
     def opened(self, parents: Parents) -> Iterator[Flow]:
         indexes = self._indexes
         blocks = -(-self._subject.virtual_size_bytes // BLOCK_BYTES) if indexes is None else len(indexes)
-        with self._reading.flow(
-            lambda disk, pool: disk.blocks(pool, indexes=indexes), total_bytes=blocks * BLOCK_BYTES
-        ) as flow:
+        every = range(blocks) if indexes is None else indexes
+        with self._reading.flow(lambda disk, pool: disk.blocks(pool, indexes=indexes), indexes=every) as flow:
             problems = flow.notes
             flow.notes = lambda: [*self._notes, *problems()]
             yield flow

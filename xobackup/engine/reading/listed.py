@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from vhd.block import BLOCK_BYTES, BufferPool
+from vhd.block import BufferPool
 from vhd.qcow2.stream import Qcow2Stream
 from xobackup.engine.errors import TransferMismatch
 from xobackup.engine.reading.nbd import NbdReading
@@ -71,6 +71,6 @@ class Listed:
         indexes = self._indexes
         with self._reading.flow(
             lambda disk, pool: disk.blocks(pool, indexes=indexes, skip_zeros=False),
-            total_bytes=len(indexes) * BLOCK_BYTES,
+            indexes=indexes,
         ) as flow:
             yield flow

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from vhd.block import Block, BufferPool
+from vhd.block import BLOCK_BYTES, Block, BufferPool
 from xobackup.engine.reading.source import Flow, Subject, timed_blocks
 from xobackup.xapi.nbd.disk import NbdDisk
 from xobackup.xapi.nbd.options import NbdOptions
@@ -38,15 +38,18 @@ class NbdReading:
                 yield disk, options
 
     @contextmanager
-    def flow(self, read: ReadBlocks, *, total_bytes: int) -> Iterator[Flow]:
+    def flow(self, read: ReadBlocks, *, indexes: Sequence[int]) -> Iterator[Flow]:
         """What ``read`` gives, as a flow. With nothing to read nobody connects."""
-        if not total_bytes:
-            yield Flow(total_bytes=0, blocks=lambda pool: iter(()), finish=_nothing, received_bytes=lambda: 0)
+        if not indexes:
+            yield Flow(
+                total_bytes=0, indexes=(), blocks=lambda pool: iter(()), finish=_nothing, received_bytes=lambda: 0
+            )
             return
         with self.disk() as (disk, options):
             yield Flow(
                 buffers=options.buffers_wanted,
-                total_bytes=total_bytes,
+                total_bytes=len(indexes) * BLOCK_BYTES,
+                indexes=indexes,
                 blocks=lambda pool: timed_blocks(read(disk, pool), pool, self._subject.meter),
                 finish=_nothing,  # every block was answered for as it came
                 received_bytes=lambda: disk.stats.received_bytes,

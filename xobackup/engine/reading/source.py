@@ -7,7 +7,7 @@ nothing has been written when the answer is no; :meth:`Source.opened` reads.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -54,6 +54,8 @@ class Flow:
 
     total_bytes: int
     """Of the blocks to come; an upper bound where zeros are left out."""
+    indexes: Sequence[int]
+    """Blocks that may come, ascending. Those left out on the way are zeros, or as in the base."""
     blocks: Callable[[BufferPool], Iterator[Block]]
     finish: Callable[[], None]
     """To call after the last block: raises unless all of it was right."""

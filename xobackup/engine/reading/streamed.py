@@ -36,8 +36,15 @@ class Streamed:
     @contextmanager
     def opened(self, parents: Parents) -> Iterator[Flow]:
         with begun_stream(self._subject, delta=self._delta) as (stream, export):
-            total = len(stream.block_indexes()) * BLOCK_BYTES
-            yield Flow(total_bytes=total, blocks=stream.blocks, finish=export.finish, received_bytes=lambda: total)
+            indexes = stream.block_indexes()
+            total = len(indexes) * BLOCK_BYTES
+            yield Flow(
+                total_bytes=total,
+                indexes=indexes,
+                blocks=stream.blocks,
+                finish=export.finish,
+                received_bytes=lambda: total,
+            )
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from vhd.block import BLOCK_BYTES, Block, BufferPool
+from vhd.block import Block, BufferPool
 from xobackup.engine.errors import EngineError
 from xobackup.engine.reading.completing import Completer
 from xobackup.engine.reading.nbd import NbdReading
@@ -64,7 +64,7 @@ class Tracked:
             yield from completer.completed(disk.changed(pool, precise, precise=True), pool, failed)
             yield from disk.blocks(pool, indexes=sorted(failed), skip_zeros=False)
 
-        with self._reading.flow(read, total_bytes=len(indexes) * BLOCK_BYTES) as flow:
+        with self._reading.flow(read, indexes=indexes) as flow:
             problems = flow.notes
             flow.notes = lambda: [*_unsure(unsure), *problems()]
             flow.warnings = completer.warnings

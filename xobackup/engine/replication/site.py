@@ -1,0 +1,87 @@
+"""The pool and the SRs that a target of a job means, opened and looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from xobackup.engine.errors import UsageError
+from xobackup.engine.replication.points import CLASSES, Records, ReplicaPoint
+from xobackup.engine.restore_plan import Site as Offer
+from xobackup.engine.restore_plan import named
+
+if TYPE_CHECKING:
+    from xobackup.engine.job import SrTarget
+    from xobackup.xapi.session import Session
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Storage:
+    """An SR of a target."""
+
+    ref: str
+    uuid: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaSite:
+    """A target, opened. ``srs``: in the order of the configuration."""
+
+    target: SrTarget
+    session: Session
+    pool_uuid: str
+    srs: tuple[Storage, ...]
+    networks: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    pifs: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.target.name
+
+    @property
+    def sr_uuids(self) -> Collection[str]:
+        return {sr.uuid for sr in self.srs}
+
+    @property
+    def offer(self) -> Offer:
+        """Its networks, for finding those of a VM."""
+        return Offer(default_sr="", srs={}, networks=self.networks, pifs=self.pifs)
+
+    def look(self) -> Records:
+        """The pool's VMs, disks and SRs now."""
+        return {cls: self.session.records(cls) for cls in CLASSES}
+
+
+def open_site(target: SrTarget, session: Session, pool_uuid: str) -> ReplicaSite:
+    """Find the SRs. Raises :class:`UsageError` for one that is not there or cannot take disks."""
+    records = session.records("SR")
+    found: list[Storage] = []
+    for wanted in target.srs:
+        ref = named("SR", wanted, records)
+        if records[ref].get("content_type") == "iso":
+            raise UsageError(f"SR {wanted!r} holds ISO images, it cannot take replicas", hint="name another")
+        found.append(Storage(ref=ref, uuid=str(records[ref]["uuid"]), name=str(records[ref].get("name_label", ""))))
+    return ReplicaSite(
+        target=target,
+        session=session,
+        pool_uuid=pool_uuid,
+        srs=tuple(found),
+        networks=session.records("network"),
+        pifs=session.records("PIF"),
+    )
+
+
+def choose_sr(srs: Sequence[Storage], records: Records, points: Sequence[ReplicaPoint]) -> Storage:
+    """The SR of a VM's replica: where it is already, else the one with the most room. Pure."""
+    for point in points:
+        for sr in srs:
+            if point.usable and {disk.sr_uuid for disk in point.disks} <= {sr.uuid} and point.sr_uuid == sr.uuid:
+                return sr
+    return max(srs, key=lambda sr: free_bytes(records["SR"].get(sr.ref, {})))
+
+
+def free_bytes(sr: Mapping[str, Any]) -> int:
+    """As of the pool's last scan."""
+    return int(sr.get("physical_size") or 0) - int(sr.get("physical_utilisation") or 0)

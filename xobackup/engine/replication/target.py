@@ -1,0 +1,354 @@
+"""A VM's replica as a target of its backup."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn
+from uuid import NAMESPACE_URL, uuid5
+
+from schedules.retention import Entry
+from xobackup.clock import utc
+from xobackup.engine import keys
+from xobackup.engine.active import REPLICATE, Active
+from xobackup.engine.directory_target import History
+from xobackup.engine.errors import TargetFailed, UsageError
+from xobackup.engine.leftovers.claim import touching
+from xobackup.engine.removal import remove_snapshot
+from xobackup.engine.replication.base import Onto, Way, base_point, tips, way_to
+from xobackup.engine.replication.machine import Machine
+from xobackup.engine.replication.marks import disk_marks, point_name, vm_marks
+from xobackup.engine.replication.points import ReplicaPoint, find_points
+from xobackup.engine.replication.probe import changed_blocks
+from xobackup.engine.replication.settle import take_back
+from xobackup.engine.replication.site import ReplicaSite, Storage, choose_sr
+from xobackup.engine.replication.writer import ReplicaWriter, reaching
+from xobackup.engine.restore_records import clean_config
+from xobackup.engine.taking.taken import vdis_of
+from xobackup.repository.merging import MergeReport
+from xobackup.xapi.errors import NotFound, XapiError
+from xobackup.xapi.values import is_null, parse_time
+
+if TYPE_CHECKING:
+    from xobackup.engine.base import RemoteTip
+    from xobackup.engine.cancel import CancelToken
+    from xobackup.engine.context import RunContext
+    from xobackup.engine.job import Job
+    from xobackup.engine.replication.points import Records
+    from xobackup.engine.target import Published
+    from xobackup.engine.view import VmView
+    from xobackup.repository.images.writer import ImageResult, ImageWriter
+    from xobackup.repository.merging import MergeProgress
+    from xobackup.repository.protection import Held
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedPoint:
+    """A restore point of a replica, as reports name it."""
+
+    id: str
+    size: int
+
+
+@contextmanager
+def replica_target(
+    context: RunContext,
+    site: ReplicaSite,
+    source: Callable[[], VmView],
+    cancel: CancelToken,
+    warn: Callable[[str, str], None],
+) -> Iterator[ReplicaTarget]:
+    """The replica of a VM while inside; ``source``: the VM as last seen. What is not published is taken back."""
+    target = ReplicaTarget(context, site, source, cancel, warn)
+    try:
+        yield target
+    finally:
+        target.close()
+
+
+class ReplicaTarget:
+    """Satisfies :class:`xobackup.engine.target.Target`. Nothing is touched before the first disk begins."""
+
+    takes_memory = False
+    elsewhere: tuple[Entry, ...] = ()
+
+    def __init__(
+        self,
+        context: RunContext,
+        site: ReplicaSite,
+        source: Callable[[], VmView],
+        cancel: CancelToken,
+        warn: Callable[[str, str], None],
+    ) -> None:
+        self.name = site.name
+        self.keep = context.job.settings.replica_retention
+        self._context = context
+        self._site = site
+        self._session = site.session
+        self._source = source
+        self._cancel = cancel
+        self._warn = warn
+        self._held = ExitStack()
+        self._lock = threading.Lock()
+        self._machine: Machine | None = None
+
+    # -- what is there
+
+    def tips(self, job_id: str, vm: VmView) -> dict[str, RemoteTip]:
+        points, _ = self._look()
+        return tips(points, vm.disks, srs=self._site.sr_uuids)
+
+    def newest_ms(self) -> int:
+        points, _ = self._look()
+        return max((point.timestamp_ms for point in points), default=0)
+
+    def entries(self, job_id: str, schedule_id: str, *, mode: str = "delta") -> list[Entry]:
+        points, _ = self._look()
+        return [Entry(id=one.id, timestamp_ms=one.timestamp_ms) for one in points if one.schedule_id == schedule_id]
+
+    def free_bytes(self) -> int | None:
+        return None
+
+    def _look(self) -> tuple[list[ReplicaPoint], Records]:
+        """Restore points of the VM by this job, newest first."""
+        with reaching(self.name):
+            records = self._site.look()
+        found = find_points(
+            records, job_id=self._context.job.id, vm_uuid=self._source().uuid, srs=self._site.sr_uuids
+        )
+        return found, records
+
+    # -- writing
+
+    def begin_disk(
+        self,
+        job_id: str,
+        live_uuid: str,
+        *,
+        timestamp_ms: int,
+        snapshot_uuid: str,
+        virtual_size_bytes: int,
+        base_uuid: str,
+    ) -> ReplicaWriter:
+        """A delta to ``base_uuid`` goes onto what was proven to hold that."""
+        disk = next(one for one in self._source().disks if one.vdi_uuid == live_uuid)
+        with reaching(self.name), self._lock:
+            machine = self._begun()
+            vdi_ref = machine.disk(disk.name, size_bytes=virtual_size_bytes, base_uuid=base_uuid)
+        return ReplicaWriter(
+            self._context.world,
+            self._session,
+            target=self.name,
+            vdi_ref=vdi_ref,
+            name=disk.name or live_uuid,
+            snapshot_uuid=snapshot_uuid,
+            virtual_size_bytes=virtual_size_bytes,
+            base_uuid=base_uuid,
+            run_id=self._context.run_id,
+            cancel=self._cancel,
+        )
+
+    def _begun(self) -> Machine:
+        """The replica, begun once: the decision onto what is written."""
+        if self._machine is not None:
+            return self._machine
+        points, records = self._look()
+        vm = self._source()
+        base = base_point(points, vm.disks)
+        way = self._way(base, points, records, vm)
+        if way.reason:
+            self._warn(f"a new replica is made from restore point {base.id if base else ''}: {way.reason}", self.name)
+        self._machine = self._make(base, way, choose_sr(self._site.srs, records, points), vm)
+        return self._machine
+
+    def _make(self, base: ReplicaPoint | None, way: Way, sr: Storage, vm: VmView) -> Machine:
+        context = self._context
+        active = Active(
+            run_id=context.run_id,
+            job_id=context.job.id,
+            job=context.job.name,
+            pool_uuid=self._site.pool_uuid,
+            vm_uuid=str(uuid5(NAMESPACE_URL, f"{vm.uuid} {self.name}")),
+            since_s=context.world.clock.now_s(),
+            kind=REPLICATE,
+        )
+        claim = self._held.enter_context(touching(context.world.active_directory, self._session, active))
+        self._held.callback(self._settle)
+        machine = Machine(
+            session=self._session,
+            site=self._site,
+            sr=sr,
+            job=context.job,
+            run_id=context.run_id,
+            source=context.session.record("VM", vm.ref),
+            way=way,
+            base=base,
+            claim=claim,
+            warn=lambda message: self._warn(message, self.name),
+        )
+        machine.begin()
+        return machine
+
+    def _way(self, base: ReplicaPoint | None, points: list[ReplicaPoint], records: Records, vm: VmView) -> Way:
+        """By records first, then by asking the storage whether the replica is still what its restore point is."""
+        known = {snapshot.vdi_uuid for disk in vm.disks for snapshot in disk.snapshots}
+        replica = records["VM"].get(base.replica_ref) if base is not None else None
+        attached = {str(vbd["VDI"]) for vbd in records["VBD"].values() if base and vbd.get("VM") == base.replica_ref}
+        way = way_to(
+            base,
+            points,
+            replica,
+            needed=known,
+            attached=attached,
+            started_s=self._started_s(replica),
+        )
+        if base is None or way.onto is not Onto.SAME:
+            return way
+        for disk in base.disks:
+            if disk.content_key not in known:
+                continue
+            told = self._differs(disk.active_ref, disk.ref)
+            if told:
+                name = replica.get("name_label") if replica else ""
+                return Way(onto=Onto.CLONE, reason=f"replica {name} stays as it is: {told}")
+        return way
+
+    def _started_s(self, replica: dict[str, Any] | None) -> float | None:
+        if replica is None or is_null(replica.get("metrics")):
+            return None
+        try:
+            started = parse_time(self._session.call("VM_metrics.get_start_time", replica["metrics"]))
+        except NotFound:
+            return None
+        return started.timestamp() if started else None
+
+    def _differs(self, vdi_ref: str, point_ref: str) -> str:
+        """Why a disk is not known to be as its restore point; ``""``: it is."""
+        run_id, cancel = self._context.run_id, self._cancel
+        changed = changed_blocks(self._session, vdi_ref, point_ref, run_id=run_id, cancel=cancel)
+        if changed is None:
+            return "the pool does not tell whether it was changed"
+        return f"{changed} blocks of a disk were changed after its restore point" if changed else ""
+
+    # -- publishing
+
+    def publish(self, draft: dict[str, Any]) -> PublishedPoint:
+        """The restore point counts once it names itself; afterwards the replica is brought to rest."""
+        with reaching(self.name):
+            with self._lock:
+                machine = self._begun()
+            machine.describe(draft, draft["vhds"])
+            moment = utc(draft["timestamp"] / 1000)
+            marks = vm_marks(
+                self._context.job,
+                self._source().uuid,
+                sr_uuid=machine.sr.uuid,
+                snapshot_uuid=str(draft["vmSnapshot"].get("uuid", "")),
+                moment=moment,
+            )
+            self._mark(machine, draft, marks)
+            vm = str(draft["vm"].get("name_label", ""))
+            point = str(
+                self._session.call_async("VM.snapshot", machine.ref, point_name(self._context.job, vm, moment))
+            )
+            published = self._count(machine, point)
+        self.close()
+        return published
+
+    def _mark(self, machine: Machine, draft: dict[str, Any], marks: dict[str, str]) -> None:
+        session, run = self._session, {keys.RUN: self._context.run_id}
+        for snapshot_ref, vdi_ref in draft["vhds"].items():
+            vdi = draft["vdis"][snapshot_ref]
+            own = disk_marks(marks, content_key=str(vdi["uuid"]), live_uuid=vdi.get("$snapshot_of$uuid", ""))
+            config = {**clean_config(vdi.get("other_config")), **own, **run}
+            session.call("VDI.set_other_config", vdi_ref, config)
+            session.call("VDI.set_name_label", vdi_ref, vdi.get("name_label", ""))
+        vm = draft["vm"]
+        config = clean_config(vm.get("other_config"))
+        if self._site.target.new_macs:
+            config.pop("mac_seed", None)
+        config = {**config, **marks, **run, **machine.claim.now()}
+        session.call("VM.set_other_config", machine.ref, config)
+        told = f"{vm.get('name_description', '')} -- last replication: {marks[keys.DATETIME]}"
+        session.call("VM.set_name_description", machine.ref, told)
+
+    def _count(self, machine: Machine, point: str) -> PublishedPoint:
+        session = self._session
+        session.call("VM.set_is_a_template", point, False)
+        record = session.record("VM", point)
+        uuid, config = str(record["uuid"]), keys.without_claims(record["other_config"])
+        session.call("VM.set_other_config", point, {**config, keys.POINT: uuid})
+        found = next(one for one in find_points(self._site.look()) if one.ref == point)
+        return PublishedPoint(id=found.id, size=sum(disk.used_bytes for disk in found.disks))
+
+    def close(self) -> None:
+        """Bring the replica to rest: as published, or as it was before."""
+        self._held.close()
+        self._machine = None
+
+    def _settle(self) -> None:
+        try:
+            take_back(self._session, self._context.run_id)
+        except XapiError as error:
+            self._warn(f"the replica is brought to rest by the next start: {error}", self.name)
+
+    # -- retention
+
+    def delete_points(self, ids: Iterable[str]) -> list[str]:
+        """Remove restore points; the replica stays."""
+        wanted, (points, _) = set(ids), self._look()
+        gone: list[str] = []
+        with reaching(self.name):
+            for point in points:
+                if point.id in wanted:
+                    self._session.call("VM.remove_from_blocked_operations", point.ref, "destroy")
+                    remove_snapshot(self._session, point.ref, vdis_of(self._session, point.ref))
+                    gone.append(point.id)
+        return gone
+
+    def merge(
+        self,
+        progress: Callable[[MergeProgress], None] | None = None,
+        *,
+        cancel: Callable[[], None] | None = None,
+        begin: bool = True,
+    ) -> MergeReport:
+        """The pool coalesces by itself."""
+        return MergeReport()
+
+    # -- what replicas do not have
+
+    def history(self, job: Job) -> History:
+        """Replicas take no part in choosing a remote."""
+        return History(newest_ms=0, newest_of_job_ms=0, entries=[])
+
+    def stands_for(self, job: Job, timestamp_ms: int) -> list[str]:
+        """Retention reads it from the times."""
+        return []
+
+    def held(self, ids: Collection[str]) -> dict[str, Held]:
+        return {}
+
+    def not_locked(self, point: Published) -> str:
+        return ""
+
+    def needed(self, ids: Collection[str]) -> set[str]:
+        return set()
+
+    def note_memory(self, job_id: str, vdi_uuid: str) -> None:
+        """A replica has none."""
+
+    def last_image_bytes(self, job_id: str) -> int | None:
+        return None
+
+    def begin_image(self, *, timestamp_ms: int, bound_bytes: int | None = None) -> ImageWriter:
+        self._no_images()
+
+    def publish_image(self, draft: dict[str, Any], image: ImageResult) -> PublishedPoint:
+        self._no_images()
+
+    def _no_images(self) -> NoReturn:
+        error = UsageError("it keeps replicas, not archives")
+        raise TargetFailed(self.name, error)

@@ -1,0 +1,175 @@
+"""One disk of a replica being filled: a VHD stream into its VDI, whatever the order in which the blocks come.
+
+Like a remote's writer (:class:`~xobackup.repository.writer.DiskWriter`), but it is told beforehand which blocks may
+come, because an import has to announce its exact length. Without any block nothing is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from uuid import UUID
+
+from vhd.emit import VhdFrame
+from vhd.layout import ParentLink
+from vhd.timestamps import to_vhd
+from xobackup.engine import keys
+from xobackup.engine.errors import Cancelled, TargetFailed, UsageError
+from xobackup.engine.replication.inorder import InOrder
+from xobackup.repository.writer import DiskResult
+from xobackup.xapi.errors import TransferCancelled, XapiError
+from xobackup.xapi.transfer import open_import
+
+if TYPE_CHECKING:
+    from vhd.block import Block
+    from xobackup.engine.cancel import CancelToken
+    from xobackup.engine.world import World
+    from xobackup.xapi.session import Session
+    from xobackup.xapi.transfer import Import
+
+BLOCK_STORED = (2 << 20) + 512
+
+
+@runtime_checkable
+class Expecting(Protocol):
+    """A writer that has to know which blocks may come, before the first one does."""
+
+    def expect(self, indexes: Sequence[int]) -> None: ...
+
+
+@contextmanager
+def reaching(target: str) -> Iterator[None]:
+    """Whatever the pool of a target says no to makes that target drop out, and nobody else."""
+    try:
+        yield
+    except (XapiError, UsageError) as error:
+        raise TargetFailed(target, error) from error
+
+
+class ReplicaWriter:
+    """See the module's head. ``base_uuid``: the snapshot that the blocks are a delta to; ``""``: all there is."""
+
+    def __init__(
+        self,
+        world: World,
+        session: Session,
+        *,
+        target: str,
+        vdi_ref: str,
+        name: str,
+        snapshot_uuid: str,
+        virtual_size_bytes: int,
+        base_uuid: str,
+        run_id: str,
+        cancel: CancelToken,
+    ) -> None:
+        self.vdi_ref = vdi_ref
+        self._world = world
+        self._session = session
+        self._target = target
+        self._name = name
+        self._snapshot_uuid = snapshot_uuid
+        self._size = virtual_size_bytes
+        self._base_uuid = base_uuid
+        self._run_id = run_id
+        self._cancel = cancel
+        self._indexes: Sequence[int] = ()
+        self._order: InOrder | None = None
+        self._import: Import | None = None
+        self._frame: VhdFrame | None = None
+        self._held = ExitStack()
+
+    def open_base(self) -> None:
+        """A replica's disk cannot be asked for single blocks."""
+
+    def expect(self, indexes: Sequence[int]) -> None:
+        """These blocks may come; to call once, before the first."""
+        self._indexes = indexes
+        self._order = InOrder(indexes, self._send)
+
+    def write_block(self, block: Block) -> None:
+        assert self._order is not None
+        with self._own_errors():
+            self._order.put(block)
+
+    def finish(self) -> DiskResult:
+        """Returns when the pool says that all of it arrived."""
+        order = self._order
+        with self._own_errors():
+            if order is not None and self._indexes:
+                order.end()
+                self._end()
+                if order.late:
+                    self._begin(order.late)
+                    for bitmap, data in order.late_blocks():
+                        self._send(bitmap, data)
+                    self._end()
+        self._close()
+        return DiskResult(
+            path=self.vdi_ref,
+            size=len(self._indexes) * BLOCK_STORED,
+            differencing=bool(self._base_uuid),
+            uuid=self._snapshot_uuid,
+            virtual_size_bytes=self._size,
+        )
+
+    def abort(self) -> None:
+        """Stop it; what was written is the target's to take back."""
+        self._close()
+
+    def _close(self) -> None:
+        self._held.close()
+        self._import = None
+        if self._order is not None:
+            self._order.close()
+
+    def _send(self, bitmap: memoryview | bytes, data: memoryview) -> None:
+        if self._import is None:
+            self._begin(self._indexes)
+        assert self._import is not None
+        self._import.write(bitmap)
+        self._import.write(data)
+
+    def _begin(self, indexes: Sequence[int]) -> None:
+        self._cancel.check()
+        parent = ParentLink(name=f"{self._base_uuid}.vhd", uuid=UUID(self._base_uuid)) if self._base_uuid else None
+        self._frame = frame = VhdFrame(
+            name=self._name,
+            size_bytes=self._size,
+            indexes=indexes,
+            uuid=UUID(self._snapshot_uuid),
+            timestamp=to_vhd(self._world.clock.now_s()),
+            parent=parent,
+        )
+        self._import = self._held.enter_context(
+            open_import(
+                self._session,
+                self.vdi_ref,
+                length_bytes=frame.length_bytes,
+                task_label=keys.task_label(self._run_id, f"replication of {self._name}"),
+                should_stop=lambda: self._cancel.cancelled,
+            )
+        )
+        self._held.enter_context(self._cancel.waking(self._import.cancel))
+        self._import.write(frame.head)
+
+    def _end(self) -> None:
+        assert self._import is not None
+        assert self._frame is not None
+        self._import.write(self._frame.footer)
+        self._import.finish()
+        self._held.close()
+        self._import = None
+
+    @contextmanager
+    def _own_errors(self) -> Iterator[None]:
+        try:
+            with reaching(self._target):
+                yield
+        except TargetFailed as error:
+            if isinstance(error.__cause__, TransferCancelled):
+                self._cancel.check()
+            raise
+        except Cancelled:
+            raise
