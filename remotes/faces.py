@@ -13,6 +13,7 @@ Probing             guessing                            the capabilities are wha
 Metered             nothing; it tells what was used     nothing is told
 Remarking           nothing; it tells what to know      nothing is told
 Protecting          nothing; it tells what is locked    nothing is
+Rewinding           nothing; it shows what was there    there is no past
 Relocking           nothing; it locks for longer        nothing is done
 ==================  ==================================  ================================================
 """
@@ -22,6 +23,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Literal, Protocol, runtime_checkable
 
 from remotes import errors, names
@@ -174,6 +176,74 @@ def relock(remote: Remote, locked: Sequence[str]) -> None:
     """Lock files for longer, where objects are locked as they are put."""
     if isinstance(remote, Relocking):
         remote.relock(locked)
+
+
+class Since(StrEnum):
+    """What has become of a file since then."""
+
+    SAME = "same"
+    HIDDEN = "hidden"
+    """It is not there any more; the storage still has it."""
+    REPLACED = "replaced"
+    """Something else has its name."""
+
+
+class Past(Remote, Protocol):
+    """A remote as it was: it can be read."""
+
+    def since(self, name: str) -> Since:
+        """What has become of a file that was there then."""
+        ...
+
+    def bring_back(self, name: str) -> None:
+        """Give a hidden file its name again, durably; :class:`~remotes.errors.AlreadyExists` if it is taken."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Once:
+    """One version of a file. Times are Unix seconds by the storage's clock."""
+
+    name: str
+    """Base name."""
+    size_bytes: int
+    written_s: float
+    gone_s: float | None
+    """When it was deleted or replaced; ``None``: it is there."""
+    replaced: bool = False
+    """Something else took its place; otherwise it was deleted."""
+    locked_until_s: float | None = None
+
+
+@runtime_checkable
+class Rewinding(Protocol):
+    """The storage keeps what is deleted or replaced."""
+
+    def as_of(self, time_s: float) -> Past:
+        """The remote as it was at ``time_s``, Unix time by the storage's clock. Shares the connection of this one."""
+        ...
+
+    def versions(self, directory: str, pattern: str) -> Sequence[Once]:
+        """Every version of the files directly in ``directory`` whose base name fits the regular expression, oldest
+        first."""
+        ...
+
+    def ever(self, directory: str) -> Sequence[str]:
+        """Base names of the directories directly in ``directory`` below which anything is, or was."""
+        ...
+
+
+def as_of(remote: Remote, time_s: float) -> Past:
+    """The remote as it was. :class:`~remotes.errors.NotSupported` where the storage has no past."""
+    return rewinding(remote).as_of(time_s)
+
+
+def rewinding(remote: Remote) -> Rewinding:
+    """The remote's past. :class:`~remotes.errors.NotSupported` where the storage has none."""
+    if not isinstance(remote, Rewinding):
+        problem = "only a bucket that keeps old versions has a past: this storage knows what is there now"
+        raise errors.NotSupported(remote.url, "", problem)
+    return remote
 
 
 def protection(remote: Remote, name: str) -> Protection | None:

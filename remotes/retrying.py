@@ -185,6 +185,15 @@ class RetryingRemote:
     def relock(self, names: Sequence[str]) -> None:
         self._retrier.call(lambda: faces.relock(self.inner, names))
 
+    def as_of(self, time_s: float) -> faces.Past:
+        return faces.as_of(self.inner, time_s)
+
+    def versions(self, directory: str, pattern: str) -> Sequence[faces.Once]:
+        return self._retrier.call(lambda: faces.rewinding(self.inner).versions(directory, pattern))
+
+    def ever(self, directory: str) -> Sequence[str]:
+        return self._retrier.call(lambda: faces.rewinding(self.inner).ever(directory))
+
     def remarks(self) -> Sequence[faces.Remark]:
         return self._retrier.call(lambda: faces.remarks(self.inner))
 

@@ -17,7 +17,7 @@ def copy_object(locker: Locker, keys: Keys, old: str, new: str) -> None:
     requester = locker.requester
     source = {"Bucket": requester.bucket, "Key": keys.key(old)}
     try:
-        _copy_whole(locker, keys, old, new, source)
+        locker.copy(new, error_name=old, Key=keys.key(new), CopySource=source)
         locker.ensure(new, keys.key(new))
     except errors.Unavailable as error:
         if not any(code in error.problem for code in _TOO_LONG):
@@ -26,15 +26,6 @@ def copy_object(locker: Locker, keys: Keys, old: str, new: str) -> None:
         if size <= WHOLE_BYTES_MAX:
             raise
         _copy_in_parts(locker, keys, old, new, size)
-
-
-def _copy_whole(locker: Locker, keys: Keys, old: str, new: str, source: dict[str, str]) -> None:
-    try:
-        locker.call("copy_object", old, locks=new, Key=keys.key(new), CopySource=source)
-    except errors.Unavailable as error:
-        if "ObjectLockHeaders" not in error.problem:  # wants a proof of a body that there is not
-            raise
-        locker.requester.call("copy_object", old, Key=keys.key(new), CopySource=source)
 
 
 def _copy_in_parts(locker: Locker, keys: Keys, old: str, new: str, size: int) -> None:

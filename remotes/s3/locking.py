@@ -79,6 +79,16 @@ class Locker:
                 error.hint = _DENIED
             raise
 
+    def copy(self, name: str, *, error_name: str = "", **parameters: Any) -> None:
+        """``copy_object`` to ``name``, locked as it should be; ``error_name``: what errors name instead."""
+        named = error_name or name
+        try:
+            self.call("copy_object", named, locks=name, **parameters)
+        except errors.Unavailable as error:
+            if "ObjectLockHeaders" not in error.problem:  # wants a proof of a body that there is not
+                raise
+            self.requester.call("copy_object", named, **parameters)
+
     def ensure(self, name: str, key: str, head: Mapping[str, Any] | None = None) -> None:
         """Lock what was just made under ``name``, unless it is. ``head``: the answer to ``head_object``, if asked."""
         terms = self.terms(name)

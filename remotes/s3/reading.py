@@ -14,15 +14,15 @@ from remotes.s3.requester import Requester
 class _Fetch:
     """The bytes ``start`` to the end of ``view`` of one object, on their way."""
 
-    def __init__(self, requester: Requester, key: str, name: str) -> None:
+    def __init__(self, requester: Requester, key: str, name: str, version: str = "") -> None:
         self._requester = requester
-        self._key = key
+        self._what = {"Key": key, **({"VersionId": version} if version else {})}
         self._name = name
         self.etag = ""
 
     def begin(self, limit_bytes: int | None) -> tuple[Any, int]:
         """Ask for the whole object: its body and its length."""
-        answer = self._requester.once("get_object", self._name, Key=self._key)
+        answer = self._requester.once("get_object", self._name, **self._what)
         size = int(answer["ContentLength"])
         self.etag = str(answer.get("ETag") or "")
         if limit_bytes is not None and size > limit_bytes:
@@ -34,7 +34,7 @@ class _Fetch:
         """Ask for a range: its body."""
         only = {"IfMatch": self.etag} if self.etag else {}
         answer = self._requester.once(
-            "get_object", self._name, Key=self._key, Range=f"bytes={start}-{end - 1}", **only
+            "get_object", self._name, **self._what, Range=f"bytes={start}-{end - 1}", **only
         )
         if int(answer["ContentLength"]) != end - start:  # rclone calls a part 200, not 206
             answer["Body"].close()
@@ -62,9 +62,9 @@ class _Fetch:
         return done
 
 
-def get_object(requester: Requester, keys: Keys, name: str, limit_bytes: int | None) -> bytes:
-    """The whole object, of one version."""
-    fetch = _Fetch(requester, keys.key(name), name)
+def get_object(requester: Requester, keys: Keys, name: str, limit_bytes: int | None, *, version: str = "") -> bytes:
+    """The whole object, of one version: the newest, or the one given."""
+    fetch = _Fetch(requester, keys.key(name), name, version)
     content = bytearray()
     done = 0
 
@@ -93,11 +93,13 @@ class S3File:
     Who reads on where he stopped gets one long answer of the store instead of a request for every piece.
     """
 
-    def __init__(self, requester: Requester, keys: Keys, name: str) -> None:
+    def __init__(self, requester: Requester, keys: Keys, name: str, *, version: str = "") -> None:
         self._requester = requester
         self._key = keys.key(name)
         self._name = name
-        found = requester.call("head_object", name, Key=self._key)
+        self._version = version
+        only: dict[str, Any] = {"VersionId": version} if version else {}
+        found = requester.call("head_object", name, Key=self._key, **only)
         self._size = int(found["ContentLength"])
         self._etag = str(found.get("ETag") or "")
         self._lock = threading.Lock()
@@ -170,7 +172,7 @@ class S3File:
         self._requester.persist(go_on)
 
     def _fetch(self) -> _Fetch:
-        fetch = _Fetch(self._requester, self._key, self._name)
+        fetch = _Fetch(self._requester, self._key, self._name, self._version)
         fetch.etag = self._etag
         return fetch
 

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from remotes import errors, names
 from remotes.clock import Clock
 from remotes.contract import Buffer, Capabilities, Entry, Kind, Usage, WritableFile
-from remotes.faces import Protection, Remark, Traffic
+from remotes.faces import Once, Protection, Remark, Traffic
 from remotes.retrying import RetryPolicy
 from remotes.s3.address import S3Address
 from remotes.s3.client import make_client
@@ -25,10 +25,12 @@ from remotes.s3.copying import copy_object
 from remotes.s3.deleting import BATCH, Deleter, Form
 from remotes.s3.keys import Keys
 from remotes.s3.locking import BucketLock, Locker, ObjectLock, bucket_lock, protection_of, require_lock
+from remotes.s3.past import S3Past, require_versions
 from remotes.s3.reading import S3File, get_object
 from remotes.s3.remarks import remarks_of
 from remotes.s3.requester import HASTY, PATIENT, Requester
 from remotes.s3.uploading import S3Upload, abort_upload, unfinished
+from remotes.s3.versions import pages, versions_in
 
 
 class S3Remote:
@@ -118,6 +120,20 @@ class S3Remote:
                 mode = "COMPLIANCE" if found.mode == "compliance" else mode  # it cannot become less strict
             retention = {"Mode": mode, "RetainUntilDate": until}
             self._requester.call("put_object_retention", name, Key=self._keys.key(name), Retention=retention)
+
+    def as_of(self, time_s: float) -> S3Past:
+        require_versions(self._requester)
+        return S3Past(self._locker, self._keys, time_s=time_s, url=self.url, parallel=self.address.parallel)
+
+    def versions(self, directory: str, pattern: str) -> Sequence[Once]:
+        require_versions(self._requester)
+        return list(versions_in(self._requester, self._keys, directory, pattern))
+
+    def ever(self, directory: str) -> Sequence[str]:
+        require_versions(self._requester)
+        below = self._keys.below(directory)
+        found = pages(self._requester, directory, prefix=below, delimiter="/")
+        return sorted({each[len(below) : -1] for page in found for each in page.directories} - {""})
 
     def _lock_of_bucket(self) -> BucketLock:
         if self._bucket_lock is None:

@@ -7,11 +7,15 @@ mark is the latest: what may have been there is shown rather than hidden.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from remotes import errors
+from remotes.faces import Once
+from remotes.s3.keys import Keys
+from remotes.s3.locking import protection_of
 from remotes.s3.requester import Requester
 
 PAGES_MAX = 20
@@ -71,12 +75,12 @@ def pages(requester: Requester, name: str, *, prefix: str, delimiter: str = "") 
             more.pop("VersionIdMarker", None)
 
 
-def history(versions: list[Version]) -> list[Version]:
+def history(versions: Sequence[Version]) -> list[Version]:
     """The versions of one key, newest first."""
     return sorted(versions, key=lambda one: (one.latest, one.modified_s, not one.deleted), reverse=True)
 
 
-def as_of(versions: list[Version], time_s: float) -> Version | None:
+def as_of(versions: Sequence[Version], time_s: float) -> Version | None:
     """What one key was at ``time_s``; ``None``: nothing, or deleted."""
     found = next((one for one in history(versions) if one.modified_s <= time_s), None)
     return None if found is None or found.deleted else found
@@ -94,6 +98,42 @@ def count_hidden(requester: Requester, prefix: str) -> Hidden:
             more = True
             break
     return Hidden(old=old, old_bytes=old_bytes, markers=markers, more=more)
+
+
+def versions_in(requester: Requester, keys: Keys, directory: str, pattern: str) -> Iterator[Once]:
+    """See :meth:`remotes.faces.Rewinding.versions`; each that may be locked is asked."""
+    below, fits = keys.below(directory), re.compile(pattern)
+    by_name: dict[str, list[Version]] = {}
+    for page in pages(requester, directory, prefix=below, delimiter="/"):
+        for version in page.versions:
+            if fits.fullmatch(base := version.key[len(below) :]):
+                by_name.setdefault(base, []).append(version)
+    for base in sorted(by_name):
+        newer: Version | None = None
+        told: list[Once] = []
+        for version in history(by_name[base]):
+            if not version.deleted:
+                told.append(
+                    Once(
+                        name=base,
+                        size_bytes=version.size_bytes,
+                        written_s=version.modified_s,
+                        gone_s=newer.modified_s if newer is not None else None,
+                        replaced=newer is not None and not newer.deleted,
+                        locked_until_s=_locked_until_s(requester, version),
+                    )
+                )
+            newer = version
+        yield from reversed(told)
+
+
+def _locked_until_s(requester: Requester, version: Version) -> float | None:
+    try:
+        head = requester.call("head_object", version.key, Key=version.key, VersionId=version.id)
+    except errors.NotFound:
+        return None  # expired since it was listed
+    found = protection_of(head)
+    return None if found is None else found.until_s
 
 
 def _version(found: dict[str, Any], *, deleted: bool) -> Version:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from xobackup.cli import groups
-from xobackup.cli.options import LOCK_WAIT_S, ConfigOption, JsonOption, RemoteOption, VmOption
+from xobackup.cli import groups, past
+from xobackup.cli.options import LOCK_WAIT_S, AsOfOption, ConfigOption, JsonOption, RemoteOption, VmOption
 from xobackup.cli.output import Output, size_text
 from xobackup.cli.problems import tell_problems
 
@@ -15,22 +15,29 @@ if TYPE_CHECKING:
     from xobackup.repository.findings import Problem
     from xobackup.repository.metadata import PointDisk, RestorePoint
 
-app = typer.Typer(no_args_is_help=True, help="List, show and delete restore points.")
+app = typer.Typer(no_args_is_help=True, help="List, show, delete and bring back restore points.")
+past.register(app)
 
 VmArgument = Annotated[str, typer.Argument(metavar="VM", help="A VM: its uuid or its name.")]
 
 
 @app.command("list")
 def list_(
-    remote: RemoteOption = None, vm: VmOption = None, config: ConfigOption = None, as_json: JsonOption = False
+    remote: RemoteOption = None,
+    vm: VmOption = None,
+    as_of: AsOfOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """The VMs that have backups, on one remote or on all configured ones."""
     from xobackup.cli import repositories
 
     output = Output(as_json=as_json)
     problems: list[Problem] = []
-    for name, repository, vms in repositories.each(config, remote, vm):
+    for name, repository, vms in repositories.each(config, remote, vm, as_of=as_of):
         listings = [(uuid, repository.points(uuid)) for uuid in vms]
+        if as_of is not None:  # a directory of another time
+            listings = [(uuid, listing) for uuid, listing in listings if listing.points]
         problems.extend(problem for _, listing in listings for problem in listing.problems)
         listings.sort(key=lambda one: (one[1].points[-1].vm_name if one[1].points else "", one[0]))
         for uuid, listing in listings:
@@ -45,7 +52,11 @@ def list_(
 
 @app.command()
 def show(
-    vm: VmArgument, remote: RemoteOption = None, config: ConfigOption = None, as_json: JsonOption = False
+    vm: VmArgument,
+    remote: RemoteOption = None,
+    as_of: AsOfOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """The restore points of one VM and their disks."""
     from xobackup.cli import repositories
@@ -53,7 +64,7 @@ def show(
 
     output = Output(as_json=as_json)
     problems: list[Problem] = []
-    for name, repository, (uuid,) in repositories.each(config, remote, vm):
+    for name, repository, (uuid,) in repositories.each(config, remote, vm, as_of=as_of):
         listing = repository.points(uuid)
         problems.extend(listing.problems)
         title = f"{listing.points[-1].vm_name if listing.points else vm} ({uuid}) on {name}"

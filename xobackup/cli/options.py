@@ -37,6 +37,14 @@ OnlyVmsOption = Annotated[
     typer.Option("--vm", help="Only this VM of the job: its uuid or its exact name; may be repeated."),
 ]
 FullOption = Annotated[bool, typer.Option("--full", help="Read every disk whole this time, no deltas.")]
+AsOfOption = Annotated[
+    str | None,
+    typer.Option(
+        "--as-of",
+        metavar="TIME",
+        help="As it was then, from old versions a bucket keeps: 2026-11-26T03:00 (UTC), or with an offset.",
+    ),
+]
 VmOption = Annotated[str | None, typer.Option("--vm", help="Only this VM: its uuid or its name.")]
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xobackup.cli.errors import NoSuchVm, NotThere
+from xobackup.cli.errors import NoSuchVm, NotThere, Outcome
+from xobackup.cli.exits import Exit
 from xobackup.cli.options import read_configuration
 
 if TYPE_CHECKING:
@@ -19,8 +21,28 @@ if TYPE_CHECKING:
 LATEST = "latest"
 
 
-def remote_targets(config: Path | None, given: str | None) -> list[RemoteTarget]:
-    """The remote ``given`` by name or URL, all configured ones when none is."""
+def remote_targets(config: Path | None, given: str | None, *, as_of: str | None = None) -> list[RemoteTarget]:
+    """The remote ``given`` by name or URL, all configured ones when none is; ``as_of``: as they were then."""
+    targets = _targets(config, given)
+    if as_of is None:
+        return targets
+    time_s = moment_s(as_of)
+    return [replace(target, storage=replace(target.storage, as_of_s=time_s)) for target in targets]
+
+
+def moment_s(text: str) -> float:
+    """A time as a person writes it (ISO 8601; UTC unless it has an offset), or as restore points are named."""
+    from datetime import UTC, datetime
+
+    try:
+        found = datetime.fromisoformat(text.strip())
+    except ValueError:
+        problem = f"--as-of: expected a time like 2026-11-26T03:00 (UTC) or 2026-11-26T03:00+01:00, found {text!r}"
+        raise Outcome(Exit.USAGE, problem) from None
+    return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).timestamp()
+
+
+def _targets(config: Path | None, given: str | None) -> list[RemoteTarget]:
     from remotes.url import parse_url
     from xobackup.cli.jobs import remote_target
     from xobackup.config.errors import ConfigError
@@ -49,7 +71,9 @@ def opened(target: RemoteTarget) -> Iterator[Repository]:
         repository.remote.close()
 
 
-def each(config: Path | None, remote: str | None, vm: str | None) -> Iterator[tuple[str, Repository, list[str]]]:
+def each(
+    config: Path | None, remote: str | None, vm: str | None, *, as_of: str | None = None
+) -> Iterator[tuple[str, Repository, list[str]]]:
     """Every repository meant, opened while it is its turn, with its name and the VMs meant in it.
 
     A VM that is named has to be in one of them, not in all. A repository that cannot be opened does not keep the
@@ -59,7 +83,7 @@ def each(config: Path | None, remote: str | None, vm: str | None) -> Iterator[tu
 
     missing: list[NotThere] = []
     failed: list[RemoteError] = []
-    targets = remote_targets(config, remote)
+    targets = remote_targets(config, remote, as_of=as_of)
     for target in targets:
         with contextlib.ExitStack() as stack:
             try:

@@ -11,7 +11,7 @@ from xobackup.cli import repositories
 from xobackup.cli.coverage import show_coverage
 from xobackup.cli.errors import NotThere, Outcome
 from xobackup.cli.exits import Exit
-from xobackup.cli.options import ConfigOption, JsonOption, RemoteOption, VmOption
+from xobackup.cli.options import AsOfOption, ConfigOption, JsonOption, RemoteOption, VmOption
 from xobackup.cli.output import Output, count_text, size_text
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def verify(
     coverage: Annotated[
         bool, typer.Option("--coverage", help="Read nothing; tell how much was verified, and how long ago.")
     ] = False,
+    as_of: AsOfOption = None,
     days: Annotated[float, typer.Option("--days", min=0, help="What --coverage counts as recent.")] = 30.0,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -53,7 +54,7 @@ def verify(
     from xobackup.repository.verify import VerifyOptions, VerifyReport
 
     if coverage:
-        show_coverage(Output(as_json=as_json), repositories.each(config, remote, vm), days)
+        show_coverage(Output(as_json=as_json), repositories.each(config, remote, vm, as_of=as_of), days)
         return
     chosen = _slice(slice_, percent)
     if point and vm is None:
@@ -62,10 +63,10 @@ def verify(
     output = Output(as_json=as_json)
     total = VerifyReport()
     with watching(output) as watch:
-        for name, repository, vms in repositories.each(config, remote, vm):
+        for name, repository, vms in repositories.each(config, remote, vm, as_of=as_of):
             for uuid in vms:
-                if not (latest and not repository.points(uuid).points):
-                    asked = VerifyOptions(fraction=percent / 100, seed=seed, slice=chosen, remember=True)
+                if not ((latest or as_of) and not repository.points(uuid).points):
+                    asked = VerifyOptions(fraction=percent / 100, seed=seed, slice=chosen, remember=as_of is None)
                     total.add(_verify_vm(watch, name, repository, uuid, wanted, asked))
     _show(output, total)
 

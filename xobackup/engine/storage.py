@@ -14,6 +14,7 @@ from xobackup.repository.lock_rule import IMMUTABLE, LockRule
 
 if TYPE_CHECKING:
     from remotes.contract import Remote
+    from remotes.faces import Past
     from remotes.s3.locking import ObjectLock
     from xobackup.clock import Clock
     from xobackup.engine.job import RemoteTarget
@@ -48,6 +49,8 @@ class Storage:
     """Of zstd: a number, or ``auto``."""
     encryption: Encryption | None = None
     lock: LockRule | None = None
+    as_of_s: float | None = None
+    """To be read as it was at that time (Unix seconds)."""
 
 
 def open_repository(target: RemoteTarget, *, clock: Clock) -> Repository:
@@ -120,7 +123,22 @@ def open_plain_remote(target: RemoteTarget) -> Remote:
     from remotes.retrying import RetryingRemote
     from remotes.url import open_remote
 
+    if target.storage.as_of_s is not None:
+        return RetryingRemote(open_past(target, target.storage.as_of_s, locks=False))
     return RetryingRemote(open_remote(target.url, lock=_object_lock(target.storage.lock)))
+
+
+def open_past(target: RemoteTarget, time_s: float, *, locks: bool = True) -> Past:
+    """The remote of ``target`` as its storage had it at ``time_s``. ``locks``: what is brought back is locked."""
+    from remotes import faces
+    from remotes.url import open_remote
+
+    opened = open_remote(target.url, lock=_object_lock(target.storage.lock) if locks else None)
+    try:
+        return faces.as_of(opened, time_s)
+    except BaseException:
+        opened.close()
+        raise
 
 
 def _object_lock(rule: LockRule | None) -> ObjectLock | None:

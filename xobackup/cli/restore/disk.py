@@ -12,7 +12,7 @@ import typer
 
 from xobackup.cli.errors import NotThere, Outcome
 from xobackup.cli.exits import Exit
-from xobackup.cli.options import ConfigOption, JsonOption, read_configuration
+from xobackup.cli.options import AsOfOption, ConfigOption, JsonOption, read_configuration
 from xobackup.cli.output import Output, size_text
 from xobackup.cli.restore.options import CheckOption, FromOption, PointArgument, VmArgument, checked_text, found
 
@@ -53,6 +53,7 @@ def restore(
     vdi: VdiOption = None,
     pool: PoolOption = None,
     check: CheckOption = True,
+    as_of: AsOfOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -64,7 +65,10 @@ def restore(
     target.refuse(as_json=as_json)
     output = Output(as_json=as_json)
     state = read_configuration(config).state_directory if vdi else Path()
-    with world_of(output, state) as world, found(config, remote, vm, point) as (repository, restore_point, _):
+    with (
+        world_of(output, state) as world,
+        found(config, remote, vm, point, as_of=as_of) as (repository, restore_point, _),
+    ):
         whole = with_disks(repository, restore_point)
         chosen = _disk(whole, disk)
         written = _write(world, repository, whole, chosen, target, config=config, check=check)

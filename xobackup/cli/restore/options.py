@@ -25,11 +25,13 @@ CheckOption = Annotated[bool, typer.Option("--check/--no-check", help="Compare e
 
 
 @contextlib.contextmanager
-def found(config: Path | None, remote: str, vm: str, point: str) -> Iterator[tuple[Repository, RestorePoint, str]]:
+def found(
+    config: Path | None, remote: str, vm: str, point: str, *, as_of: str | None = None
+) -> Iterator[tuple[Repository, RestorePoint, str]]:
     """The repository ``remote`` names while it is open, the restore point meant in it, and the remote's name."""
     from xobackup.cli import repositories
 
-    (target,) = repositories.remote_targets(config, remote)
+    (target,) = repositories.remote_targets(config, remote, as_of=as_of)
     with repositories.opened(target) as repository:
         uuid = repositories.find_vm(repository, vm)
         yield repository, repositories.find_point(repository, uuid, point), target.name

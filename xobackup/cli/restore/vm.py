@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xobackup.cli.options import ConfigOption, JsonOption, read_configuration
+from xobackup.cli.options import AsOfOption, ConfigOption, JsonOption, read_configuration
 from xobackup.cli.output import Output, size_text
 from xobackup.cli.restore.options import (
     CheckOption,
@@ -65,6 +65,7 @@ def restore(
     start: StartOption = False,
     dry_run: DryRunOption = False,
     check: CheckOption = True,
+    as_of: AsOfOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -89,7 +90,7 @@ def restore(
     )
     with (
         world_of(output, configuration.state_directory, limits=process_limits(configuration)) as world,
-        found(config, remote, vm, point) as (repository, restore_point, remote_name),
+        found(config, remote, vm, point, as_of=as_of) as (repository, restore_point, remote_name),
         contextlib.closing(world.connect(pool_address(configuration, pool))) as session,
     ):
         whole = with_disks(repository, restore_point)

@@ -10,7 +10,7 @@ import typer
 
 from xobackup.cli.errors import NotThere, Outcome
 from xobackup.cli.exits import Exit
-from xobackup.cli.options import ConfigOption, JsonOption
+from xobackup.cli.options import AsOfOption, ConfigOption, JsonOption
 from xobackup.cli.output import Output, size_text
 from xobackup.cli.restore.options import CheckOption, FromOption, PointArgument, VmArgument, archive_text, found
 
@@ -32,6 +32,7 @@ def restore(
     point: PointArgument = "latest",
     force: ForceOption = False,
     check: CheckOption = True,
+    as_of: AsOfOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -47,7 +48,7 @@ def restore(
     if not to_pipe and output_path.exists() and not force:
         raise NotThere(f"{output_path}: it exists already", hint="give another name, or --force to replace it")
     output = Output(as_json=as_json)
-    with world_of(output, Path()) as world, found(config, remote, vm, point) as (repository, chosen, _):
+    with world_of(output, Path()) as world, found(config, remote, vm, point, as_of=as_of) as (repository, chosen, _):
         if chosen.xva is None:
             raise NotThere(
                 f"restore point {chosen.id} is no full backup: it has no archive", hint="see `restore disk`"
