@@ -88,7 +88,7 @@ def test_a_bug_of_ours_leaves_a_traceback_to_attach(monkeypatch: pytest.MonkeyPa
     from xobackup.cli import repositories
 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(repositories, "each", lambda *_: 1 / 0)
+    monkeypatch.setattr(repositories, "each", lambda *_, **__: 1 / 0)
     result = shared.xobackup("backups", "list", code=1)
     assert result.err.startswith("error: internal error: ZeroDivisionError")
     (crash,) = tmp_path.glob("xobackup-crash-*.txt")
