@@ -10,7 +10,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from xobackup.engine.limits.bandwidth import BadWindow, Window, parse_window, zone_of
+from schedules.windows import BadWindow
+from xobackup.engine.limits.bandwidth import Window, parse_window, zone_of
 
 MIB = 1 << 20
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}

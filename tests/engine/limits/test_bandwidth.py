@@ -4,18 +4,15 @@ from datetime import UTC, datetime
 
 import pytest
 
+from schedules.windows import BadWindow, days_text, parse_days, span_text
 from xobackup.clock import FakeClock
 from xobackup.engine.cancel import CancelToken
 from xobackup.engine.errors import Cancelled
 from xobackup.engine.limits.bandwidth import (
     MIB,
-    BadWindow,
     Timetable,
-    days_text,
     limit_text,
-    parse_days,
     parse_window,
-    window_text,
     zone_of,
 )
 from xobackup.engine.throttle import Throttle
@@ -64,7 +61,7 @@ def test_the_first_window_that_holds_counts() -> None:
 def test_days_are_read_and_told() -> None:
     assert parse_days("fri-mon") == {4, 5, 6, 0} and parse_days("Sat, sun") == {5, 6} and len(parse_days("")) == 7
     assert days_text({0, 1, 2, 3, 4}) == "mon-fri" and days_text({5, 6, 1}) == "tue, sat, sun"
-    assert window_text(NIGHT) == "from 22:00 to 06:00 on fri"
+    assert span_text(NIGHT) == "from 22:00 to 06:00 on fri"
     table = Timetable(rate_bytes_s=None, windows=(OFFICE,), zone="UTC")
     assert limit_text(table.at(at("2026-01-05T08:00"))) == "50 MiB/s from 08:00 to 18:00 on mon-fri"
     assert limit_text(table.at(at("2026-01-05T07:00"))) == "no limit"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from schedules.windows import span_text
 from xobackup.engine import events
-from xobackup.engine.limits.bandwidth import Limit, Timetable, limit_text, rate_text, window_text
+from xobackup.engine.limits.bandwidth import Limit, Timetable, limit_text, rate_text
 from xobackup.engine.limits.settings import Limits
 from xobackup.engine.throttle import Throttle
 
@@ -66,7 +67,7 @@ def _bandwidth(what: str, table: Timetable, now_s: float) -> str:
         return ""
     if not table.windows:
         return f"{what}: {rate_text(table.rate_bytes_s)}"
-    windows = [f"{rate_text(window.rate_bytes_s)} {window_text(window)}" for window in table.windows]
+    windows = [f"{rate_text(window.rate_bytes_s)} {span_text(window)}" for window in table.windows]
     zone = f" ({table.zone})" if table.zone else ""
     other = f"otherwise {rate_text(table.rate_bytes_s)}"
     return f"{what}: {', '.join(windows)}{zone}, {other}; now {limit_text(table.at(now_s))}"
