@@ -13,18 +13,16 @@ to the clock.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from itertools import islice
 
 from schedules.calendar import Calendar, Fire
 
 ON_TIME = timedelta(minutes=2)
 """What is found due within that long was not missed."""
-LOOK_BACK = timedelta(days=366)
-"""After a longer absence only the last year's times are counted."""
-COUNT_MAX = 10_000
+WINDOW_WAIT = timedelta(days=8)
+"""What is due may wait that long for its window."""
 
 
 class Missed(StrEnum):
@@ -82,7 +80,7 @@ def due(
         since = settled.get(schedule.name)
         if since is None or not schedule.enabled:
             continue
-        one = _due(schedule, max(since, now - LOOK_BACK), now, (paused or {}).get(schedule.name, ""))
+        one = _due(schedule, since, now, (paused or {}).get(schedule.name, ""))
         if one is not None:
             found.append((-schedule.priority, one.fire.at, one))
     return [one for _, _, one in sorted(found, key=lambda item: (item[0], item[1], item[2].schedule))]
@@ -91,14 +89,17 @@ def due(
 def _due(schedule: Schedule, since: datetime, now: datetime, paused: str) -> Due | None:
     """Everything that should have started by now, as one."""
     fires: list[Fire] = []
-    for fire in islice(schedule.calendar.after(since), COUNT_MAX):
-        if fire.nominal > now:
+    horizon = _horizon(schedule, now)
+    for fire in schedule.calendar.after(max(since, horizon)):
+        if fire.at > now:  # waits for its window or by its jitter; what comes after it waits with it
             break
-        if fire.at > now:
-            break  # waits for its window or by its jitter; what comes after it waits with it
         fires.append(fire)
     if not fires:
-        return None
+        first = next(schedule.calendar.after(since), None) if since < horizon else None
+        if first is None or first.nominal > horizon:
+            return None
+        told = f"missed: it was due at {_shown(first.at)}, longer ago than {timedelta(seconds=schedule.missed_max_s)}"
+        return _told(schedule, False, replace(first, nominal=horizon), 1, told)
     last = fires[-1]
     late = now - last.at
     several = f"{len(fires)} times in one" if len(fires) > 1 else ""
@@ -123,11 +124,14 @@ def next_start(schedule: Schedule, settled: datetime | None, now: datetime) -> F
     """When it starts next, as far as can be told."""
     if not schedule.enabled:
         return None
-    since = now if settled is None else max(settled, now - LOOK_BACK)
-    for fire in islice(schedule.calendar.after(since), COUNT_MAX):
-        if fire.at >= now:
-            return fire
-    return None
+    since = now if settled is None else max(settled, _horizon(schedule, now))
+    return next((fire for fire in schedule.calendar.after(since) if fire.at >= now), None)
+
+
+def _horizon(schedule: Schedule, now: datetime) -> datetime:
+    """What was due before is too old to be run."""
+    patience = timedelta(seconds=schedule.missed_max_s + schedule.calendar.jitter_s) + ON_TIME
+    return now - max(patience, timedelta(days=1)) - (WINDOW_WAIT if schedule.calendar.window else timedelta(0))
 
 
 def _shown(moment: datetime) -> str:

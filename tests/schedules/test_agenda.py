@@ -53,6 +53,21 @@ def test_what_was_missed_too_long_ago_is_skipped() -> None:
     assert not one.start and one.reason.endswith("longer ago than 1:00:00")
 
 
+def test_after_a_year_away_the_newest_time_counts() -> None:
+    minutely = Schedule(calendar=Calendar(name="m", timing=Every(interval="1m")))
+    one = only(due([minutely], {"m": at("2025-11-27T00:00")}, at("2026-11-27T09:30:10")))
+    assert one.start and one.settled == at("2026-11-27T09:30")
+
+
+def test_what_was_due_long_ago_is_told_once_and_not_run() -> None:
+    yearly, now = Schedule(calendar=Calendar(name="y", timing=Cron(expression="@yearly"))), at("2026-11-27T00:00")
+    one = only(due([yearly], {"y": at("2025-06-01T00:00")}, now))
+    assert (
+        not one.start and one.reason == "missed: it was due at 2026-01-01 00:00 UTC, longer ago than 1 day, 0:00:00"
+    )
+    assert due([yearly], {"y": one.settled}, now) == []
+
+
 def test_a_clock_that_goes_back_starts_nothing_again() -> None:
     assert due([HOURLY], {"hourly": at("2026-11-27T11:00")}, at("2026-11-27T08:00")) == []
 

@@ -23,6 +23,8 @@ from xobackup.cli import (
     repair,
     restore,
     retention,
+    schedules,
+    serve,
     simpool,
     verify,
 )
@@ -40,7 +42,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for module in (demo, simpool, doctor, plan, run_command, verify, repair, merge, clean, import_from_xo):
+for module in (demo, simpool, doctor, plan, run_command, verify, repair, merge, clean, serve, import_from_xo):
     module.register(app)
 for name, group in (
     ("backups", backups.app),
@@ -49,6 +51,7 @@ for name, group in (
     ("remote", remote.app),
     ("restore", restore.app),
     ("retention", retention.app),
+    ("schedules", schedules.app),
 ):
     app.add_typer(group, name=name)
 

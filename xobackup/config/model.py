@@ -17,6 +17,7 @@ from pydantic import Field, field_validator, model_validator
 from xobackup.config.jobs import JobSection, MetadataSection
 from xobackup.config.limits import LimitsSection
 from xobackup.config.places import PoolSection, RemoteSection
+from xobackup.config.schedules import ScheduleSection, ServiceSection
 from xobackup.config.section import Section
 from xobackup.config.targets import TargetSection
 
@@ -35,6 +36,10 @@ class Configuration(Section):
     """SRs that keep replicas."""
     jobs: dict[str, JobSection] = Field(default_factory=dict)
     """Those that back up VMs."""
+    schedules: dict[str, ScheduleSection] = Field(default_factory=dict)
+    """When jobs run."""
+    service: ServiceSection = ServiceSection()
+    """Of what runs them."""
     metadata_jobs: dict[str, MetadataSection] = Field(default_factory=dict)
     """Those tables of ``jobs`` that say ``mode = "metadata"``. Not a key of the file."""
 
@@ -64,7 +69,7 @@ class Configuration(Section):
                 found.setdefault(job.id, []).append(name)
         return found
 
-    @field_validator("pools", "remotes", "targets", "jobs", "metadata_jobs")
+    @field_validator("pools", "remotes", "targets", "jobs", "schedules", "metadata_jobs")
     @classmethod
     def _names(cls, value: dict[str, object]) -> dict[str, object]:
         for name in value:
@@ -103,10 +108,35 @@ class Configuration(Section):
                     for one in named
                     if one not in known
                 )
+        missing.extend(_schedule_references(self))
         missing.extend(_same_ids(self))
         if missing:
             raise ValueError("; ".join(missing))
         return self
+
+
+def _schedule_references(configuration: Configuration) -> list[str]:
+    """Jobs that there are, no schedule that waits for itself."""
+    names, schedules = configuration.job_names, configuration.schedules
+    problems: list[str] = []
+    for name, section in schedules.items():
+        known = f"known: {', '.join(sorted(names)) or 'none'}"
+        problems += [
+            f"schedules.{name}.jobs: there is no job {job!r} ({known})" for job in section.jobs if job not in names
+        ]
+        behind, seen = section.after, {name}
+        while behind is not None:
+            if behind not in schedules:
+                if behind == section.after:
+                    others = f"known: {', '.join(sorted(schedules))}"
+                    problems.append(f"schedules.{name}.after: there is no schedule {behind!r} ({others})")
+                break
+            if behind in seen:
+                problems.append(f"schedules.{name}.after: it would wait for itself")
+                break
+            seen.add(behind)
+            behind = schedules[behind].after
+    return problems
 
 
 def _same_ids(configuration: Configuration) -> list[str]:

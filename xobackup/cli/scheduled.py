@@ -1,0 +1,82 @@
+"""From ``[schedules.NAME]`` to what the service follows, and to the jobs that one of them runs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from xobackup.config.model import Configuration
+    from xobackup.engine import job as engine
+    from xobackup.service.service import Plan
+
+
+def plan_of(configuration: Configuration) -> Plan:
+    """All schedules of the configuration."""
+    from xobackup.service.service import Follower, Plan
+
+    timed = {name: section for name, section in configuration.schedules.items() if section.after is None}
+    followers = {
+        name: Follower(
+            after=section.after,
+            only_ok=section.after_outcome == "ok",
+            enabled=section.enabled,
+            priority=section.priority,
+        )
+        for name, section in configuration.schedules.items()
+        if section.after is not None
+    }
+    stopping = {name for name, section in timed.items() if section.window and section.window.at_end == "stop"}
+    return Plan(
+        schedules={name: section.schedule(name) for name, section in timed.items()},
+        followers=followers,
+        stop_at_end=frozenset(stopping),
+        runs_max=configuration.service.runs_max,
+        stop_wait_s=configuration.service.stop_wait_s,
+    )
+
+
+def jobs_of_schedule(configuration: Configuration, name: str) -> list[engine.Job]:
+    """The jobs of a schedule, in its order, with its own settings."""
+    from xobackup.cli.jobs import job_of
+    from xobackup.engine.job import schedule_id_of
+
+    section = configuration.schedules[name]
+    jobs = []
+    for job_name in section.jobs:
+        job = job_of(configuration, job_name)
+        settings = job.settings
+        if section.full:
+            settings = replace(settings, full_interval=1)
+        if section.retention is not None:
+            settings = replace(settings, retention=section.retention)
+        if section.keep is not None:
+            settings = replace(settings, long_term=section.keep.long_term())
+        own = section.retention is not None or section.keep is not None
+        schedule_id = str(
+            section.schedule_id or (schedule_id_of(f"{name} of {job_name}") if own else job.schedule_id)
+        )
+        jobs.append(replace(job, settings=settings, schedule_id=schedule_id))
+    return jobs
+
+
+def differences(old: Configuration, new: Configuration) -> list[str]:
+    """What another configuration changes, as lines, by table."""
+    lines: list[str] = []
+    for kind in ("pools", "remotes", "targets", "jobs", "metadata_jobs", "schedules"):
+        before, after = getattr(old, kind), getattr(new, kind)
+        shown = "jobs" if kind == "metadata_jobs" else kind
+        lines += [f"+ {shown}.{name}" for name in after if name not in before]
+        lines += [f"- {shown}.{name}" for name in before if name not in after]
+        for name in after:
+            if name in before and after[name] != before[name]:
+                keys = [key for key in type(after[name]).model_fields if _differs(before[name], after[name], key)]
+                lines.append(f"~ {shown}.{name}: {', '.join(keys) or 'another kind'}")
+    for key in ("limits", "service", "state_directory"):
+        if getattr(old, key) != getattr(new, key):
+            lines.append(f"~ {key}")
+    return lines
+
+
+def _differs(before: object, after: object, key: str) -> bool:
+    return getattr(before, key, None) != getattr(after, key, None)
