@@ -14,6 +14,7 @@ Metered             nothing; it tells what was used     nothing is told
 Remarking           nothing; it tells what to know      nothing is told
 Protecting          nothing; it tells what is locked    nothing is
 Rewinding           nothing; it shows what was there    there is no past
+Freezing            nothing; it makes files immutable   nothing can be
 Relocking           nothing; it locks for longer        nothing is done
 ==================  ==================================  ================================================
 """
@@ -176,6 +177,15 @@ def relock(remote: Remote, locked: Sequence[str]) -> None:
     """Lock files for longer, where objects are locked as they are put."""
     if isinstance(remote, Relocking):
         remote.relock(locked)
+
+
+@runtime_checkable
+class Freezing(Protocol):
+    """Files can be made immutable from here."""
+
+    def freeze(self, name: str, frozen: bool) -> bool:
+        """Set or lift the immutable flag of a file, or of a directory alone; whether that changed anything."""
+        ...
 
 
 class Since(StrEnum):

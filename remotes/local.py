@@ -15,14 +15,16 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from remotes import errors, names, posix
+from remotes import errors, immutable, names, posix
 from remotes.contract import Buffer, Capabilities, Entry, Kind, Usage
+from remotes.faces import Protection
 from remotes.local_file import LocalFile
 
 DIRECTORY_MODE = 0o700
 FILE_MODE = 0o666
 """Before the umask."""
 
+HELD_HINT = "whoever set the flag lifts it in time; at once: chattr -i, as root on the machine that has the disks"
 _SILLY_RENAME = re.compile(r"\.nfs[0-9a-fA-F]{8,}")
 _READ_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 _WRITE_FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK
@@ -199,6 +201,20 @@ class LocalRemote:
             storage=f"device {device}",
         )
 
+    def protection(self, name: str) -> Protection | None:
+        names.validate(name, remote=self.url)
+        try:
+            with self._translated(name):
+                how = immutable.held_by(name, at=self._root)
+        except (errors.NotFound, errors.NotADirectory):
+            return None
+        return Protection(how=how, until_s=None, mode="immutable") if how else None
+
+    def freeze(self, name: str, frozen: bool) -> bool:
+        names.validate(name, remote=self.url)
+        with self._translated(name):
+            return immutable.set_immutable(name, frozen, at=self._root)
+
     def close(self) -> None:
         roots, self._root, self._stale = [self._root, *self._stale], -1, []
         for root in roots:
@@ -214,7 +230,20 @@ class LocalRemote:
                 self._check_root()
             if error.errno == errno.ESTALE:
                 self._renew_root()
+            if error.errno == errno.EPERM and (how := self._held_by(name)):
+                told = f"permission denied: it is held by {how} (chattr +i)"
+                raise errors.AccessDenied(self.url, name, told, hint=HELD_HINT) from error
+            if error.errno == errno.ENOTTY:
+                raise errors.NotSupported(self.url, name, "the file system has no immutable flag") from error
             raise posix.translate(error, self.url, name) from error
+
+    def _held_by(self, name: str) -> str:
+        """What keeps ``name``, or the directory it is in, from being changed."""
+        for each in (name, names.split(name)[0]):
+            with contextlib.suppress(OSError):
+                if each and (how := immutable.held_by(each, at=self._root)):
+                    return how
+        return ""
 
     def _check_root(self) -> None:
         """A name that is missing because the whole remote is gone must never read as "not found"."""

@@ -19,6 +19,7 @@ from xobackup.cli.output import Output, count_text, duration_text, size_text
 
 if TYPE_CHECKING:
     from xobackup.config.model import Configuration
+    from xobackup.repository.repository import Repository
     from xobackup.xapi.session import Session
 
 CLOCK_SKEW_MAX_S = 60
@@ -110,6 +111,18 @@ def _state_directory(path: Path) -> Verdict:
     return Verdict(subject="state directory", state="ok", message=f"{path} is writable")
 
 
+def _flags(repository: Repository, subject: str) -> Iterator[Verdict]:
+    """Whether somebody sets the immutable flags that the configuration counts on."""
+    from xobackup.clock import SystemClock
+    from xobackup.engine.held import not_frozen
+
+    free = not_frozen(repository, now_s=SystemClock().now_s())
+    if free:
+        told = f"not immutable a day after they were made: {'; '.join(free)}"
+        hint = "let `xobackup immutability apply` run on the machine that has the disks, see docs/immutability.md"
+        yield Verdict(subject=subject, state="warning", message=told, hint=hint)
+
+
 def _remote(configuration: Configuration, name: str) -> Iterator[Verdict]:
     from remotes import faces
     from xobackup.cli.jobs import remote_target
@@ -135,6 +148,7 @@ def _remote(configuration: Configuration, name: str) -> Iterator[Verdict]:
         )
         for told in remarks_on(remote_target(configuration, name)):
             yield Verdict(subject=subject, state="ok", message=told)
+        yield from _flags(repository, subject)
         faces.probe(remote)
         for remark in faces.remarks(remote):
             yield Verdict(subject=subject, state=remark.state, message=remark.message, hint=remark.hint)

@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING
 from schedules.retention import Entry, expired, judge
 from xobackup.engine.directory_target import entries_of
 from xobackup.engine.target import SINK_ERRORS
+from xobackup.repository.lock_rule import DAY_S, IMMUTABLE
 from xobackup.repository.protection import Held, until_text
 
 if TYPE_CHECKING:
     from xobackup.engine.context import RunContext
     from xobackup.engine.view import VmView
+    from xobackup.repository.repository import Repository
+
+DUE_S = DAY_S
+"""By then whoever sets flags has come by."""
 
 
 def held_told(held: Iterable[Held]) -> str:
@@ -23,6 +28,21 @@ def held_told(held: Iterable[Held]) -> str:
     how = ", ".join(dict.fromkeys(one.how for one in found))
     first, last = until_text(found[0].until_s), until_text(found[-1].until_s)
     return f"{len(found)} restore points are held by {how}: {found[0].what} {first}, {found[-1].what} {last}"
+
+
+def not_frozen(repository: Repository, *, now_s: float) -> list[str]:
+    """Restore points that should be immutable by now and are not, where somebody else sets the flags; by VM."""
+    rule = repository.options.lock
+    if rule is None or rule.mode != IMMUTABLE:
+        return []
+    told: list[str] = []
+    for vm in repository.vms():
+        ages = {point: now_s - point.timestamp_ms / 1000 for point in repository.points(vm).points}
+        due = [point for point, age_s in ages.items() if DUE_S < age_s < rule.lock_s]
+        free = sorted(point.id for point in due if point.id not in repository.held_points(due))
+        if free:
+            told.append(f"{due[-1].vm_name or vm}: {len(free)} of {len(due)} restore points, the oldest {free[0]}")
+    return told
 
 
 def held_notes(context: RunContext, vm: VmView) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from xobackup.repository.json_text import parse_object
 from xobackup.repository.layout import VM_BACKUPS, checked_uuid, is_uuid, lineage_path, point_id, vm_directory
 from xobackup.repository.lineage import Lineage, read_lineage
 from xobackup.repository.listing import PointListing, list_points
+from xobackup.repository.lock_rule import IMMUTABLE
 from xobackup.repository.locking import lock_for
 from xobackup.repository.merging import plan_merges
 from xobackup.repository.metadata import RestorePoint
@@ -47,7 +48,7 @@ class Repository:
         self.options = options or RepositoryOptions()
         if self.options.codec and self.options.codec not in CODECS:
             raise RepositoryError(f"compression: expected one of {', '.join(CODECS)}, found {self.options.codec!r}")
-        if self.options.lock is not None:
+        if self.options.lock is not None and self.options.lock.mode != IMMUTABLE:
             self.options = replace(self.options, use_cache=False)
         if not remote.capabilities.random_access:
             self.options = replace(self.options, vhd_directory=True)

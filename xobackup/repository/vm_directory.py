@@ -37,7 +37,6 @@ from xobackup.repository.layout import (
 )
 from xobackup.repository.lineage import Lineage, read_lineage
 from xobackup.repository.listing import PointListing, list_points
-from xobackup.repository.lock_rule import IMMUTABLE
 from xobackup.repository.locking import VmLock
 from xobackup.repository.memory import memory_lineages, note_memory
 from xobackup.repository.merging import MergeProgress, MergeReport, plan_merges, run_merges
@@ -121,7 +120,7 @@ class VmDirectory:
     def needed_points(self, old: Collection[str]) -> set[str]:
         """Which of the restore points ``old`` others build on, where that keeps them: on a remote that locks."""
         rule = self._options.lock
-        if not old or rule is None or rule.mode == IMMUTABLE:
+        if not old or rule is None:
             return set()
         return needed_points(self.points(), old, lambda path: read_lineage(self._workspace(path), path, CODECS))
 
