@@ -1,6 +1,7 @@
 # demo, test, check, bench, format. Everything lives in .venv, made by the first target that needs it.
 #   make test TESTS=tests/vhd ARGS="-x -n 0"      one directory, one process
 #   make demo REMOTE=s3                           the demo on an object store; REMOTE=s3://KEY:SECRET@host/bucket/dir: on yours
+#   make demo REMOTE=nfs                          on an NFS server of its own (as root); REMOTE=nfs://host/export: on yours
 #   make bench ROWS="merge chain" QUICK=1 JSON=1  some rows, small, one JSON object a line
 #   make test PYTHON=/usr/bin/python3.12          another interpreter (remove .venv first)
 

@@ -52,12 +52,18 @@ _DEPTH_MAX = 256
 _REMOVE_ATTEMPTS = 3
 _DROP_BYTES_MIN = 256 << 10
 
+SQUASHED = (
+    "root may do everything on a local file system: does the file server take root for nobody (root_squash)? "
+    "Export with no_root_squash, or give the directory there to the user that it takes root for"
+)
 DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 def translate(error: OSError, remote: str, name: str) -> errors.RemoteError:
     """The remote's error for one of the operating system."""
     code = error.errno or 0
+    if code == errno.EACCES and os.geteuid() == 0:
+        return errors.AccessDenied(remote, name, hint=SQUASHED)
     if code in _BY_ERRNO:
         return _BY_ERRNO[code](remote, name)
     if code == errno.EDQUOT:

@@ -242,6 +242,13 @@ def test_an_error_of_the_system_becomes_the_remotes(code: int, wanted: type, tra
     assert "a/b" in str(found)
 
 
+def test_root_that_is_denied_hears_of_squashing(monkeypatch: pytest.MonkeyPatch) -> None:
+    for user, hinted in ((0, True), (1000, False)):
+        monkeypatch.setattr(os, "geteuid", lambda user=user: user)
+        found = posix.translate(OSError(errno.EACCES, "denied"), "file:///r", "a")
+        assert isinstance(found, errors.AccessDenied) and ("root_squash" in str(found.hint)) is hinted
+
+
 def test_nothing_is_deleted_through_a_link(remote: LocalRemote, tmp_path_factory: pytest.TempPathFactory) -> None:
     outside = tmp_path_factory.mktemp("outside")
     (outside / "precious").write_bytes(b"kept")

@@ -5,7 +5,6 @@ Prints one line per claim that held; the first that does not ends it.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import socket
@@ -20,7 +19,7 @@ from typing import Any
 
 from remotes.conformance import PROMISES, run_promise, scratch_of
 from remotes.contract import Remote
-from remotes.errors import NoSpace, RemoteError
+from remotes.errors import AccessDenied, NoSpace, RemoteError
 from remotes.mounted import MountedRemote
 from remotes.mounts import mounted_at
 from remotes.retrying import RetryingRemote, RetryPolicy
@@ -29,6 +28,7 @@ from remotes.watched import WatchedRemote
 from vhd.lineage import open_chain
 from vhd.merge.progress import MergeOptions
 from vhd.merge.run import apply_merge, resume_merge
+from xobackup.cli.demo.ganesha import Ganesha
 from xobackup.simpool import SimPool
 from xotest.lab import SMALL, Lab
 from xotest.pictures import flat_of, flatten
@@ -58,47 +58,10 @@ HERE = (
 """The promises that another file system may break; all of them would take minutes under emulation."""
 HOME = Path("/run/ganesha")
 EXPORT = Path("/run/export")
-CONFIGURATION = f"""
-NFS_CORE_PARAM {{ NFS_Port = {PORT}; MNT_Port = {PORT + 1}; Bind_addr = 127.0.0.1; NFS_Protocols = 4;
-  Enable_NLM = false; Enable_RQUOTA = false; Enable_UDP = false; mount_path_pseudo = true; fsid_device = true;
-  Plugins_Dir = {next(Path("/usr/lib").glob("*/ganesha"))}; }}
-NFSv4 {{ Graceless = true; Lease_Lifetime = 5; Grace_Period = 5; RecoveryRoot = {HOME}/recovery;
-  Only_Numeric_Owners = true; Minor_Versions = 0,1,2; }}
-NFS_KRB5 {{ Active_krb5 = false; }}
-EXPORT {{ Export_Id = 1; Path = {EXPORT}; Pseudo = /export; Access_Type = RW; Squash = No_Root_Squash;
-  SecType = sys,none; Protocols = 4; Transports = TCP; PrivilegedPort = false; FSAL {{ Name = VFS; }}
-  CLIENT {{ Clients = 127.0.0.1; Access_Type = RW; }} }}
-LOG {{ Default_Log_Level = EVENT; }}
-"""
 
 
 def held(claim: str) -> None:
     print(f"held: {claim} ({time.monotonic() - BEGAN_S:.0f} s)", flush=True)
-
-
-class Server:
-    """nfs-ganesha."""
-
-    pid_file = HOME / "pid"
-
-    def start(self) -> None:
-        self.pid_file.unlink(missing_ok=True)
-        subprocess.run(
-            ["ganesha.nfsd", "-f", HOME / "conf", "-L", HOME / "log", "-p", self.pid_file, "-N", "NIV_EVENT"],
-            check=True,
-        )
-        wait_for(self.listens)
-
-    def listens(self) -> bool:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", PORT), timeout=1):
-            return self.pid_file.exists() and bool(self.pid_file.read_text().strip())
-        return False
-
-    def signal(self, number: signal.Signals) -> None:
-        os.kill(int(self.pid_file.read_text()), number)
-
-    def kill(self) -> None:
-        self.signal(signal.SIGKILL)
 
 
 def wait_for(claim: Callable[[], bool], seconds: float = 30) -> None:
@@ -110,7 +73,7 @@ def wait_for(claim: Callable[[], bool], seconds: float = 30) -> None:
 
 def server_log() -> str:
     log = HOME / "log"
-    return log.read_text()[-2000:] if log.exists() else "nothing"
+    return log.read_text(errors="replace")[-2000:] if log.exists() else "nothing"
 
 
 def opened(timeout_s: int) -> WatchedRemote:
@@ -119,17 +82,15 @@ def opened(timeout_s: int) -> WatchedRemote:
     return remote
 
 
-def prepare() -> Server:
-    for directory in (HOME / "recovery", EXPORT):
-        directory.mkdir(parents=True)
+def prepare() -> Ganesha:
+    EXPORT.mkdir(parents=True)
     subprocess.run(["modprobe", "-a", "nfs", "nfsv4", "loop", "ext4"], check=True)
     image = Path("/run/export.img")
     with image.open("wb") as file:
         file.truncate(260 << 20)
     subprocess.run(["mkfs.ext4", "-q", image], check=True)
     subprocess.run(["mount", "-o", "loop", image, EXPORT], check=True)
-    (HOME / "conf").write_text(CONFIGURATION)
-    server = Server()
+    server = Ganesha(HOME, EXPORT, PORT)
     server.start()
     return server
 
@@ -143,7 +104,7 @@ def promises(remote: Remote) -> None:
     held(f"{len(HERE)} promises of the contract")
 
 
-def backups(server: Server, remote: Remote) -> None:
+def backups(server: Ganesha, remote: Remote) -> None:
     """Runs past retention, the server killed and started again in the middle of one."""
     with ExitStack() as stack:
         pool = stack.enter_context(SimPool.start(Path("/run/pool"), spec=SMALL))
@@ -181,7 +142,7 @@ def assert_merged(workspace: RemoteWorkspace, name: str) -> None:
     disk.close()
 
 
-def merges(server: Server, remote: Remote, impatient: Remote) -> None:
+def merges(server: Ganesha, remote: Remote, impatient: Remote) -> None:
     workspace, names = chain(remote, "one")
     apply_merge(workspace, names, CODECS)
     assert_merged(workspace, names[-1])
@@ -239,6 +200,67 @@ def full(remote: Remote) -> None:
     assert remote.list("") and not [one for one in remote.list("") if one.name.startswith(".nfs")]
 
 
+KERNEL_PORT = 20059
+NFSEXP_INSECURE_PORT, NFSEXP_ROOTSQUASH, NFSEXP_NOSUBTREECHECK, NFSEXP_FSID = 0x2, 0x4, 0x400, 0x2000
+FOR_EVER = 2**31 - 1
+
+
+def start_kernel_server() -> socket.socket:
+    """The kernel's own server of :data:`EXPORT`, told by hand what its helpers would tell it: who asks, what is
+    exported, and which directory the root is (linux/Documentation/filesystems/nfs/rpc-cache.rst). Its first ten
+    seconds are a grace period."""
+    subprocess.run(["modprobe", "nfsd"], check=True)
+    control, cache = Path("/proc/fs/nfsd"), Path("/proc/net/rpc")
+    if not (control / "threads").exists():
+        subprocess.run(["mount", "-t", "nfsd", "nfsd", control], check=True)
+    for name in ("nfsv4leasetime", "nfsv4gracetime"):
+        (control / name).write_text("10\n")
+    (cache / "auth.unix.ip" / "channel").write_text(f"nfsd 127.0.0.1 {FOR_EVER} here\n")
+    export_by_kernel()
+    (cache / "nfsd.fh" / "channel").write_text(f"here 1 \\x00000000 {FOR_EVER} {EXPORT}\n")
+    listening = socket.create_server(("127.0.0.1", KERNEL_PORT))
+    (control / "portlist").write_text(f"{listening.fileno()}\n")
+    (control / "threads").write_text("2\n")
+    return listening
+
+
+def export_by_kernel(*, more_flags: int = 0) -> None:
+    flags = NFSEXP_INSECURE_PORT | NFSEXP_NOSUBTREECHECK | NFSEXP_FSID | more_flags
+    channel = Path("/proc/net/rpc/nfsd.export/channel")
+    channel.write_text(f"here {EXPORT} {FOR_EVER} {flags} 65534 65534 0\n")
+
+
+def squashed() -> None:
+    """A server that takes root for nobody."""
+    export_by_kernel(more_flags=NFSEXP_ROOTSQUASH)
+    remote = open_remote(f"nfs://127.0.0.1:{KERNEL_PORT}:/kernel?vers=4.2&ioTimeout={PATIENT_S}")
+    try:
+        remote.put("mine", b"")
+        raise AssertionError("root was not squashed")
+    except AccessDenied as error:
+        assert "root_squash" in str(error.hint)
+        held("a server that squashes root is told, with what to do")
+    remote.close()
+
+
+def copied_by_the_server() -> None:
+    """A merge on a server that does copy by itself: every block, and none of them came over the wire."""
+    (EXPORT / "kernel").mkdir()
+    took_s = {}
+    for version in ("4.2", "4.1"):
+        remote = open_remote(f"nfs://127.0.0.1:{KERNEL_PORT}:/kernel?vers={version}&ioTimeout={PATIENT_S}")
+        workspace, names = chain(remote, f"merge-{version}")
+        before, began_s = server_copies(), time.monotonic()
+        apply_merge(workspace, names, CODECS)
+        took_s[version], copies = time.monotonic() - began_s, server_copies() - before
+        assert_merged(workspace, names[-1])
+        remote.close()
+        blocks = sum(one != "-" for one in PICTURES[1])
+        assert copies >= blocks if version == "4.2" else copies == 0, f"{version}: {copies} copies of {blocks} blocks"
+    told = f"{took_s['4.2']:.1f} s, {took_s['4.1']:.1f} s by the client"
+    held(f"a merge of {blocks} blocks, each copied by the server ({told})")
+
+
 def server_copies() -> int:
     """COPY operations the client sent, by /proc/self/mountstats."""
     lines = Path("/proc/self/mountstats").read_text().splitlines()
@@ -247,6 +269,7 @@ def server_copies() -> int:
 
 def main() -> None:
     server = prepare()
+    kernel = start_kernel_server()
     remote, impatient = opened(PATIENT_S), opened(IMPATIENT_S)
     assert isinstance(remote.inner, MountedRemote)
     point = remote.inner.path
@@ -256,10 +279,13 @@ def main() -> None:
     backups(server, remote)
     merges(server, remote, impatient)
     impatient.close()
+    copied_by_the_server()
+    squashed()
     full(remote)
     remote.close()
     assert mounted_at(point) is None
     held("unmounted when nobody needs it any more")
+    kernel.close()
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ from xobackup.cli.errors import NotThere
 from xobackup.cli.options import JsonOption
 from xobackup.cli.output import Output, duration_text
 
+RUNS = 6
+
 
 def register(app: typer.Typer) -> None:
     """Add the command and the hidden one that dies."""
@@ -27,25 +29,37 @@ def demo(
         Path | None, typer.Option("--directory", "-d", help="Work here and keep everything; must be empty.")
     ] = None,
     remote: Annotated[
-        str, typer.Option("--remote", "-r", help="local, s3 (an emulator is started), or the URL of an empty place.")
+        str,
+        typer.Option("--remote", "-r", help="local, s3 or nfs (a server is started), or an empty place's URL."),
     ] = "local",
-    runs: Annotated[int, typer.Option("--runs", min=4, max=100, help="Backups per VM.")] = 6,
+    runs: Annotated[
+        int | None, typer.Option("--runs", min=4, max=100, help=f"Backups per VM; {RUNS} unless told otherwise.")
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Another seed, another workload.")] = 0,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show every event of every run.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Start a simulated pool, back up two VMs under load past their retention, crash, recover, restore, compare."""
+    from xobackup.cli.demo.nfs import INSIDE, NFS, RUNS_INSIDE, SLOWER, demo_in_machine, kernel_can_mount
     from xobackup.cli.demo.place import repository_url
-    from xobackup.cli.demo.story import Story
+    from xobackup.cli.demo.story import GUEST_PAUSE_S, Story
 
     output = Output(as_json=as_json)
+    if remote == NFS and not kernel_can_mount():
+        if directory is not None or INSIDE in os.environ:
+            raise NotThere("this kernel has no NFS client", hint="run the demo without --directory, or elsewhere")
+        flags = [*(["--verbose"] if verbose else []), *(["--json"] if as_json else [])]
+        demo_in_machine(output, ["--runs", str(runs or RUNS_INSIDE), "--seed", str(seed), *flags])
+        return
     with _place(directory) as place, repository_url(remote, place) as url:
-        summary = Story(output, place, url, runs=runs, seed=seed, verbose=verbose).tell()
+        pause_s = GUEST_PAUSE_S * (SLOWER if INSIDE in os.environ else 1)
+        story = Story(output, place, url, runs=runs or RUNS, seed=seed, verbose=verbose, guest_pause_s=pause_s)
+        summary = story.tell()
     output.record("demo", {**summary.as_data(), "directory": str(directory) if directory else None})
     output.say("")
     for line in summary.lines():
         output.say(line)
-    kept = f"; everything is in {directory}" if directory else ""
+    kept = f"; everything is in {directory}" if directory and INSIDE not in os.environ else ""
     output.say(f"\nAll of it was as it should be, in {duration_text(summary.duration_s)}{kept}.", style="bold green")
 
 

@@ -1,4 +1,4 @@
-"""Where the demo keeps its backups: a directory of its own, a store of its own that speaks S3, or a given URL."""
+"""Where the demo keeps its backups: a directory, a store that speaks S3, an NFS server of its own, a URL given."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from xobackup.cli.demo.nfs import NFS, own_server
 from xobackup.cli.errors import NotThere
 
 LOCAL, S3 = "local", "s3"
@@ -20,12 +21,15 @@ START_S = 30.0
 
 @contextlib.contextmanager
 def repository_url(remote: str, place: Path) -> Iterator[str]:
-    """The URL of an empty repository: ``remote`` is :data:`LOCAL`, :data:`S3`, or the URL itself."""
+    """The URL of an empty repository: ``remote`` is :data:`LOCAL`, :data:`S3`, :data:`NFS`, or the URL."""
     if remote == LOCAL:
         (place / "repository").mkdir()
         yield f"file://{place / 'repository'}"
     elif remote == S3:
         with _emulator(place) as url:
+            yield url
+    elif remote == NFS:
+        with own_server(place) as url:
             yield url
     else:
         _refuse_used(remote)

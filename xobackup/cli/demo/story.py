@@ -119,13 +119,24 @@ class Truth:
 class Story:
     """See the module's head."""
 
-    def __init__(self, output: Output, place: Path, url: str, *, runs: int, seed: int, verbose: bool) -> None:
-        """``url``: of an empty repository."""
+    def __init__(
+        self,
+        output: Output,
+        place: Path,
+        url: str,
+        *,
+        runs: int,
+        seed: int,
+        verbose: bool,
+        guest_pause_s: float = GUEST_PAUSE_S,
+    ) -> None:
+        """``url``: of an empty repository; ``guest_pause_s``: between two writes of a guest."""
         self._output = output
         self._place = place
         self._runs = runs
         self._seed = seed
         self._verbose = verbose
+        self._guest_pause_s = guest_pause_s
         self._clock = SystemClock()
         self._truth = Truth()
         self._url = url
@@ -295,7 +306,7 @@ class Story:
             for number, name in enumerate(VM_NAMES):
                 workload = pool.workload(pool.vm_named(name), self._seed * 1000 + number, PROFILE)
                 workload.steps(4)
-                stack.enter_context(workload.running(GUEST_PAUSE_S))
+                stack.enter_context(workload.running(self._guest_pause_s))
             yield
 
     @contextlib.contextmanager

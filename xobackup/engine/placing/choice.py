@@ -102,7 +102,7 @@ def _why(found: Member, among: Sequence[Member]) -> str:
         return f"it does not tell its free space, {told}; {found.vms} VMs are there"
     free = f"{size_told(found.free_bytes)} free"
     if any(one.free_bytes == found.free_bytes for one in others):
-        return f"{free}, as much as anywhere, and {found.given} VMs got there in this run"
+        return f"{free}, as much as anywhere, and no more VMs of this run than elsewhere"
     return f"{free}, the most" if found.fits else f"{free}, the most, though all of it may not fit"
 
 

@@ -82,7 +82,7 @@ def placed(plan: VmPlan, placement: Placement) -> VmPlan:
         return replace(route, full=Full.REMOTE_LEFT, reason=placement.left)
 
     disks = tuple(replace(disk, routes=tuple(there(route) for route in disk.routes)) for disk in plan.disks)
-    warning = f"{placement.left}; so it goes to remote {placement.remote} ({placement.reason})"
+    warning = f"{placement.left}; so it goes to remote {placement.remote}"
     return replace(plan, placement=placement, disks=disks, warnings=(*plan.warnings, warning))
 
 
