@@ -7,7 +7,11 @@ from pathlib import Path
 import pytest
 
 from remotes.url import open_remote
+from xobackup.cli.demo.command import demo
+from xobackup.cli.demo.ganesha import can_be_exported
+from xobackup.cli.demo.machine import installed
 from xobackup.cli.demo.story import Summary
+from xobackup.cli.errors import NotThere
 from xotest.s3.stores import Store
 from xotest.site import finish, start, xobackup
 from xotest.xo_rules import assert_conformant, assert_nothing, points, vhd_util_check_chain
@@ -51,6 +55,23 @@ def test_a_directory_with_something_in_it_is_refused(tmp_path: Path) -> None:
     result = xobackup("demo", "-d", tmp_path)
     assert result.code == 2 and "is not empty" in result.err
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_a_missing_program_is_told_with_the_command_that_installs_it() -> None:
+    with pytest.raises(NotThere, match="no-such-program is missing") as caught:
+        installed("no-such-program", "nfs-common")
+    assert caught.value.hint == "apt-get install --no-install-recommends nfs-common"
+
+
+def test_only_what_can_be_exported_is_served_as_it_is(tmp_path: Path) -> None:
+    assert not can_be_exported(tmp_path / "missing") and not can_be_exported(Path("/proc"))
+
+
+def test_nfs_in_another_machine_keeps_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xobackup.cli.demo.nfs.kernel_can_mount", lambda: False)
+    with pytest.raises(NotThere, match="no NFS client") as caught:
+        demo(directory=tmp_path, remote="nfs", runs=None, seed=0, verbose=False, as_json=False)
+    assert "without --directory" in str(caught.value.hint)
 
 
 @pytest.mark.slow
