@@ -22,6 +22,7 @@ from xobackup.cli import (
     plan,
     remote,
     repair,
+    replicas,
     restore,
     retention,
     schedules,
@@ -43,7 +44,20 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for module in (demo, simpool, doctor, plan, run_command, verify, repair, merge, clean, serve, import_from_xo):
+for module in (
+    demo,
+    simpool,
+    doctor,
+    plan,
+    run_command,
+    verify,
+    repair,
+    merge,
+    clean,
+    replicas,
+    serve,
+    import_from_xo,
+):
     module.register(app)
 for name, group in (
     ("backups", backups.app),

@@ -74,7 +74,7 @@ class TwoPools:
         """Every restore point reads back as its VM was."""
         for point in self.points():
             images = self.expected[point.uuid]
-            assert {disk.live_uuid for disk in point.disks} == set(images)
+            assert {disk.live_uuid for disk in point.disks} == set(images), (point, images)
             for disk in point.disks:
                 found = self.other.disk_sha256(disk.ref)
                 assert found == images[disk.live_uuid], f"{point.id} {disk.userdevice} differs"

@@ -17,7 +17,7 @@ from xobackup.engine.leftovers.claim import pool_time_s
 from xobackup.engine.leftovers.find import ENDED, find
 from xobackup.engine.leftovers.judge import Fate, Kind, Leftover, Seen
 from xobackup.engine.removal import destroy_vdi, detach_from_control_domains, remove_snapshot
-from xobackup.engine.replication.settle import take_back
+from xobackup.engine.replication.settle import take_back_all
 from xobackup.engine.taking.owed import StartFailed, StillGoingDown, mark_of, settle
 from xobackup.engine.taking.taken import vdis_of
 from xobackup.xapi.errors import NotFound, XapiError, XapiFailure
@@ -176,7 +176,7 @@ def _block(session: Session, one: Leftover) -> None:
 
 
 def _replica(session: Session, one: Leftover) -> None:
-    take_back(session, one.run_id)
+    take_back_all(session, one.run_id)
 
 
 def _mark(session: Session, one: Leftover) -> None:

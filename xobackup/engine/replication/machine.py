@@ -55,6 +55,9 @@ class Machine:
     claim: Claim
     warn: Callable[[str], None]
     ref: str = ""
+    begun: bool = False
+    made: list[str] = field(default_factory=list)
+    """New disks (references)."""
     clones: dict[str, str] = field(default_factory=dict)
     """Disks of a clone of the restore point, by content key."""
 
@@ -70,6 +73,7 @@ class Machine:
             self._clone()
         else:
             self._create()
+        self.begun = True
 
     def _create(self) -> None:
         session = self.session
@@ -141,7 +145,9 @@ class Machine:
             "xenstore_data": {},
             "sm_config": {},
         }
-        return str(self.session.call_async("VDI.create", record))
+        ref = str(self.session.call_async("VDI.create", record))
+        self.made.append(ref)
+        return ref
 
     def describe(self, draft: Mapping[str, Any], disks: Mapping[str, str]) -> None:
         """Give it what the VM has. ``draft``: as for a restore point on a remote; ``disks``: its VDIs (references),

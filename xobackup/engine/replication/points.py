@@ -17,6 +17,8 @@ from xobackup.xapi.values import is_null, parse_time
 
 Records = Mapping[str, Mapping[str, dict[str, Any]]]
 """By class and reference: ``VM``, ``VBD``, ``VDI`` and ``SR`` of a pool."""
+EXPIRED = "expired"
+"""What :data:`keys.POINT` says of a restore point that is being removed."""
 CLASSES = ("VM", "VBD", "VDI", "SR")
 
 
@@ -85,6 +87,16 @@ def find_points(
         if _counts(vm, config, records["VM"]):
             found.append(_point(ref, vm, config, records, disks_of.get(ref, [])))
     return sorted(found, key=lambda point: (point.timestamp_ms, point.uuid), reverse=True)
+
+
+def expired_snapshots(vms: Mapping[str, Mapping[str, Any]], replica: str) -> list[str]:
+    """Snapshots (references) of a replica (:data:`keys.REPLICA`) whose removal was begun."""
+    found: list[str] = []
+    for ref, vm in vms.items():
+        config = vm.get("other_config") or {}
+        if vm.get("is_a_snapshot") and config.get(keys.POINT) == EXPIRED and config.get(keys.REPLICA) == replica:
+            found.append(ref)
+    return found
 
 
 def _counts(vm: Mapping[str, Any], config: Mapping[str, str], vms: Mapping[str, Any]) -> bool:

@@ -7,6 +7,7 @@ from what is on the pool alone, so that a failed run, and the next start after a
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from xobackup.engine import keys
@@ -32,19 +33,33 @@ def unfinished_run(vm: dict[str, Any]) -> str:
     return keys.whose_temporary(str(vm.get("name_label", "")))[1]
 
 
-def take_back(session: Session, run_id: str) -> list[str]:
-    """Bring every replica of that run to rest; returns what was done, in words."""
+def take_back_all(session: Session, run_id: str) -> list[str]:
+    """Bring every replica of a run that is over to rest; returns what was done, in words."""
+    records = session.records("VM")
+    refs = [ref for ref, vm in records.items() if unfinished_run(vm) == run_id]
+    loose = [
+        ref
+        for ref, vdi in session.records("VDI").items()
+        if (vdi.get("other_config") or {}).get(keys.RUN) == run_id and not vdi.get("is_a_snapshot")
+    ]
+    return take_back(session, run_id, refs=refs, disks=loose)
+
+
+def take_back(session: Session, run_id: str, *, refs: Collection[str], disks: Collection[str]) -> list[str]:
+    """Bring these replicas of a run to rest, and remove those of ``disks`` that belong to no VM afterwards."""
     records: Records = {cls: session.records(cls) for cls in CLASSES}
     done: list[str] = []
-    for ref, vm in records["VM"].items():
+    for ref in refs:
+        vm = records["VM"].get(ref, {})
         if unfinished_run(vm) == run_id and vm.get("power_state") == "Halted":
             with contextlib.suppress(NotFound):
                 done.append(_take_back(session, ref, vm, run_id, records))
-    for ref, vdi in session.records("VDI").items():
-        ours = (vdi.get("other_config") or {}).get(keys.RUN) == run_id and not vdi.get("is_a_snapshot")
-        if ours and not _held(vdi, records):
-            destroy_vdi(session, ref)
-            done.append(f"disk {vdi.get('uuid')}, which belongs to no VM")
+    for ref in disks:
+        with contextlib.suppress(NotFound):
+            vdi = session.record("VDI", ref)
+            if (vdi.get("other_config") or {}).get(keys.RUN) == run_id and not _held(vdi, records):
+                destroy_vdi(session, ref)
+                done.append(f"disk {vdi.get('uuid')}, which belongs to no VM")
     return done
 
 

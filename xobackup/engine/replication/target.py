@@ -19,8 +19,8 @@ from xobackup.engine.leftovers.claim import touching
 from xobackup.engine.removal import remove_snapshot
 from xobackup.engine.replication.base import Onto, Way, base_point, tips, way_to
 from xobackup.engine.replication.machine import Machine
-from xobackup.engine.replication.marks import disk_marks, point_name, vm_marks
-from xobackup.engine.replication.points import ReplicaPoint, find_points
+from xobackup.engine.replication.marks import disk_marks, point_name, replica_of, vm_marks
+from xobackup.engine.replication.points import EXPIRED, ReplicaPoint, expired_snapshots, find_points
 from xobackup.engine.replication.probe import changed_blocks
 from xobackup.engine.replication.settle import take_back
 from xobackup.engine.replication.site import ReplicaSite, Storage, choose_sr
@@ -29,6 +29,7 @@ from xobackup.engine.restore_records import clean_config
 from xobackup.engine.taking.taken import vdis_of
 from xobackup.repository.merging import MergeReport
 from xobackup.xapi.errors import NotFound, XapiError
+from xobackup.xapi.other_config import set_keys
 from xobackup.xapi.values import is_null, parse_time
 
 if TYPE_CHECKING:
@@ -153,6 +154,8 @@ class ReplicaTarget:
     def _begun(self) -> Machine:
         """The replica, begun once: the decision onto what is written."""
         if self._machine is not None:
+            if not self._machine.begun:
+                raise TargetFailed(self.name, UsageError("its replica could not be begun, see its first error"))
             return self._machine
         points, records = self._look()
         vm = self._source()
@@ -160,8 +163,7 @@ class ReplicaTarget:
         way = self._way(base, points, records, vm)
         if way.reason:
             self._warn(f"a new replica is made from restore point {base.id if base else ''}: {way.reason}", self.name)
-        self._machine = self._make(base, way, choose_sr(self._site.srs, records, points), vm)
-        return self._machine
+        return self._make(base, way, choose_sr(self._site.srs, records, points), vm)
 
     def _make(self, base: ReplicaPoint | None, way: Way, sr: Storage, vm: VmView) -> Machine:
         context = self._context
@@ -176,7 +178,7 @@ class ReplicaTarget:
         )
         claim = self._held.enter_context(touching(context.world.active_directory, self._session, active))
         self._held.callback(self._settle)
-        machine = Machine(
+        self._machine = machine = Machine(
             session=self._session,
             site=self._site,
             sr=sr,
@@ -289,24 +291,33 @@ class ReplicaTarget:
         self._machine = None
 
     def _settle(self) -> None:
+        machine = self._machine
+        if machine is None or not machine.ref:
+            return
         try:
-            take_back(self._session, self._context.run_id)
+            take_back(self._session, self._context.run_id, refs=[machine.ref], disks=machine.made)
         except XapiError as error:
             self._warn(f"the replica is brought to rest by the next start: {error}", self.name)
 
     # -- retention
 
     def delete_points(self, ids: Iterable[str]) -> list[str]:
-        """Remove restore points; the replica stays."""
+        """Remove restore points; the replica stays. Each is marked first, so that one whose removal is interrupted
+        counts no more and goes later."""
         wanted, (points, _) = set(ids), self._look()
         gone: list[str] = []
         with reaching(self.name):
             for point in points:
                 if point.id in wanted:
-                    self._session.call("VM.remove_from_blocked_operations", point.ref, "destroy")
-                    remove_snapshot(self._session, point.ref, vdis_of(self._session, point.ref))
+                    replica = replica_of(self._context.job.id, self._source().uuid)
+                    set_keys(self._session, "VM", point.ref, {keys.REPLICA: replica, keys.POINT: EXPIRED})
+                    self._remove(point.ref)
                     gone.append(point.id)
         return gone
+
+    def _remove(self, ref: str) -> None:
+        self._session.call("VM.remove_from_blocked_operations", ref, "destroy")
+        remove_snapshot(self._session, ref, vdis_of(self._session, ref))
 
     def merge(
         self,
@@ -315,7 +326,11 @@ class ReplicaTarget:
         cancel: Callable[[], None] | None = None,
         begin: bool = True,
     ) -> MergeReport:
-        """The pool coalesces by itself."""
+        """The pool coalesces by itself; what is left of restore points whose removal was interrupted goes."""
+        with reaching(self.name):
+            wanted = replica_of(self._context.job.id, self._source().uuid)
+            for ref in expired_snapshots(self._session.records("VM"), wanted):
+                self._remove(ref)
         return MergeReport()
 
     # -- what replicas do not have
