@@ -19,6 +19,8 @@ HELD = (
     "a merge, the server asked to copy",
     "a stalled server is given up",
     "the merge goes on when it answers again",
+    "each copied by the server",
+    "a server that squashes root is told",
     "a full server is told",
     "unmounted when nobody needs it any more",
 )

@@ -11,7 +11,7 @@ from xobackup.cli.demo.machine import PACKAGES, VIRTIOFSD, Ended, run_in_machine
 from xotest.programs import need
 
 
-def run_in_guest(command: list[str], *, share: Path, environment: dict[str, str], timeout_s: float = 240) -> Ended:
+def run_in_guest(command: list[str], *, share: Path, environment: dict[str, str], timeout_s: float = 320) -> Ended:
     """See :func:`~xobackup.cli.demo.machine.run_in_machine`."""
     for program in PACKAGES:
         need(program)

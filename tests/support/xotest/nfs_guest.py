@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -18,7 +19,7 @@ from typing import Any
 
 from remotes.conformance import PROMISES, run_promise, scratch_of
 from remotes.contract import Remote
-from remotes.errors import NoSpace, RemoteError
+from remotes.errors import AccessDenied, NoSpace, RemoteError
 from remotes.mounted import MountedRemote
 from remotes.mounts import mounted_at
 from remotes.retrying import RetryingRemote, RetryPolicy
@@ -199,6 +200,68 @@ def full(remote: Remote) -> None:
     assert remote.list("") and not [one for one in remote.list("") if one.name.startswith(".nfs")]
 
 
+KERNEL_PORT = 20059
+NFSEXP_INSECURE_PORT, NFSEXP_ROOTSQUASH, NFSEXP_NOSUBTREECHECK, NFSEXP_FSID = 0x2, 0x4, 0x400, 0x2000
+FOR_EVER = 2**31 - 1
+
+
+def start_kernel_server() -> socket.socket:
+    """The kernel's own server of :data:`EXPORT`, told by hand what its helpers would tell it: who asks, what is
+    exported, and which directory the root is (linux/Documentation/filesystems/nfs/rpc-cache.rst). Its first ten
+    seconds are a grace period."""
+    subprocess.run(["modprobe", "nfsd"], check=True)
+    control, cache = Path("/proc/fs/nfsd"), Path("/proc/net/rpc")
+    if not (control / "threads").exists():
+        subprocess.run(["mount", "-t", "nfsd", "nfsd", control], check=True)
+    for name in ("nfsv4leasetime", "nfsv4gracetime"):
+        (control / name).write_text("10\n")
+    (control / "versions").write_text("-2 -3 +4 +4.1 +4.2\n")  # 3 would need a port mapper
+    (cache / "auth.unix.ip" / "channel").write_text(f"nfsd 127.0.0.1 {FOR_EVER} here\n")
+    export_by_kernel()
+    (cache / "nfsd.fh" / "channel").write_text(f"here 1 \\x00000000 {FOR_EVER} {EXPORT}\n")
+    listening = socket.create_server(("127.0.0.1", KERNEL_PORT))
+    (control / "portlist").write_text(f"{listening.fileno()}\n")
+    (control / "threads").write_text("2\n")
+    return listening
+
+
+def export_by_kernel(*, more_flags: int = 0) -> None:
+    flags = NFSEXP_INSECURE_PORT | NFSEXP_NOSUBTREECHECK | NFSEXP_FSID | more_flags
+    channel = Path("/proc/net/rpc/nfsd.export/channel")
+    channel.write_text(f"here {EXPORT} {FOR_EVER} {flags} 65534 65534 0\n")
+
+
+def squashed() -> None:
+    """A server that takes root for nobody."""
+    export_by_kernel(more_flags=NFSEXP_ROOTSQUASH)
+    remote = open_remote(f"nfs://127.0.0.1:{KERNEL_PORT}:/kernel?vers=4.2&ioTimeout={PATIENT_S}")
+    try:
+        remote.put("mine", b"")
+        raise AssertionError("root was not squashed")
+    except AccessDenied as error:
+        assert "root_squash" in str(error.hint)
+        held("a server that squashes root is told, with what to do")
+    remote.close()
+
+
+def copied_by_the_server() -> None:
+    """A merge on a server that does copy by itself: every block, and none of them came over the wire."""
+    (EXPORT / "kernel").mkdir()
+    took_s = {}
+    for version in ("4.2", "4.1"):
+        remote = open_remote(f"nfs://127.0.0.1:{KERNEL_PORT}:/kernel?vers={version}&ioTimeout={PATIENT_S}")
+        workspace, names = chain(remote, f"merge-{version}")
+        before, began_s = server_copies(), time.monotonic()
+        apply_merge(workspace, names, CODECS)
+        took_s[version], copies = time.monotonic() - began_s, server_copies() - before
+        assert_merged(workspace, names[-1])
+        remote.close()
+        blocks = sum(one != "-" for one in PICTURES[1])
+        assert copies >= blocks if version == "4.2" else copies == 0, f"{version}: {copies} copies of {blocks} blocks"
+    told = f"{took_s['4.2']:.1f} s, {took_s['4.1']:.1f} s by the client"
+    held(f"a merge of {blocks} blocks, each copied by the server ({told})")
+
+
 def server_copies() -> int:
     """COPY operations the client sent, by /proc/self/mountstats."""
     lines = Path("/proc/self/mountstats").read_text().splitlines()
@@ -207,6 +270,7 @@ def server_copies() -> int:
 
 def main() -> None:
     server = prepare()
+    kernel = start_kernel_server()
     remote, impatient = opened(PATIENT_S), opened(IMPATIENT_S)
     assert isinstance(remote.inner, MountedRemote)
     point = remote.inner.path
@@ -216,10 +280,13 @@ def main() -> None:
     backups(server, remote)
     merges(server, remote, impatient)
     impatient.close()
+    copied_by_the_server()
+    squashed()
     full(remote)
     remote.close()
     assert mounted_at(point) is None
     held("unmounted when nobody needs it any more")
+    kernel.close()
 
 
 if __name__ == "__main__":
