@@ -17,12 +17,19 @@ import sys
 GET_FLAGS, SET_FLAGS = 0x80086601, 0x40086602
 IMMUTABLE, APPEND_ONLY = 0x10, 0x20
 _NO_FLAGS = frozenset({errno.ENOTTY, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
+_UNSEEN = frozenset({errno.ELOOP, errno.EACCES, errno.ENXIO})
 _OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
 
 
 def held_by(path: str, *, at: int) -> str:
-    """Which flag keeps the file or directory from being changed, in words; ``""``: none. ``OSError`` as it comes."""
-    descriptor = os.open(path, _OPEN, dir_fd=at)
+    """Which flag keeps the file or directory from being changed, in words; ``""``: none, or it cannot be looked at.
+    ``OSError`` as it comes."""
+    try:
+        descriptor = os.open(path, _OPEN, dir_fd=at)
+    except OSError as error:
+        if error.errno in _UNSEEN:
+            return ""
+        raise
     try:
         mode = os.fstat(descriptor).st_mode
         if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
@@ -36,8 +43,8 @@ def held_by(path: str, *, at: int) -> str:
 
 
 def set_immutable(path: str, frozen: bool, *, at: int) -> bool:
-    """Set or clear the flag; whether that changed anything. ``OSError`` as it comes: ``ENOTTY`` where there are no
-    flags, ``EPERM`` for anybody but root."""
+    """Set or clear the flag of what is no symbolic link; whether that changed anything. ``OSError`` as it comes:
+    ``ENOTTY`` where there are no flags, ``EPERM`` for anybody but root."""
     descriptor = os.open(path, _OPEN, dir_fd=at)
     try:
         flags = _flags(descriptor)

@@ -212,8 +212,8 @@ class LocalRemote:
 
     def freeze(self, name: str, frozen: bool) -> bool:
         names.validate(name, remote=self.url)
-        with self._translated(name):
-            return immutable.set_immutable(name, frozen, at=self._root)
+        with self._translated(name), self._parent_without_links(name) as (directory, base):
+            return immutable.set_immutable(base, frozen, at=directory)
 
     def close(self) -> None:
         roots, self._root, self._stale = [self._root, *self._stale], -1, []

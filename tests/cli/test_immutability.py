@@ -44,6 +44,24 @@ def test_flags_are_set_shown_first_and_lifted_when_it_is_over(disk: Path) -> Non
     old.unlink()
 
 
+def test_links_lead_nowhere_and_keep_nothing_from_being_frozen(disk: Path, tmp_path: Path) -> None:
+    root = disk / f"xo-vm-backups/{VM}"
+    data = root / "vdis/job/disk/data"
+    data.mkdir(parents=True)
+    outside = disk / "outside"
+    outside.mkdir()
+    (outside / "header").write_bytes(b"precious")
+    (data / "20200101T000000Z.vhd").symlink_to(outside)
+    for stamp in ("20200101T000000Z", "20200102T000000Z"):
+        (root / f"{stamp}.json").write_bytes(b"x")
+    (root / "20200103T000000Z.json").symlink_to(outside / "header")
+    result = xobackup("immutability", "apply", disk, "--days", "100000")
+    assert result.code == 3 and "symbolic link" in result.err
+    (outside / "header").write_bytes(b"free")
+    with pytest.raises(PermissionError):
+        (root / "20200102T000000Z.json").write_bytes(b"y")
+
+
 def test_what_makes_no_sense_is_refused(site: Site, disk: Path) -> None:
     unknown = xobackup("immutability", "apply", disk)
     assert unknown.code == 2 and "--days" in unknown.err

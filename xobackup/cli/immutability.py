@@ -69,8 +69,10 @@ def apply(
                 opened.close()
             _tell(output, report, "would be " if dry_run else "")
             if every is None or dry_run:
-                return
+                break
             watch.cancel.sleep(clock, every)
+    if report.failed:
+        raise Outcome(Exit.SOME_FAILED, f"{count_text(len(report.failed), 'failure')}, see above")
 
 
 def _target(
@@ -97,6 +99,8 @@ def _tell(output: Output, report: FreezeReport, prefix: str) -> None:
         output.say(f"{prefix}frozen {name}")
     for name in report.lifted:
         output.say(f"{prefix}lifted {name}")
+    for told in report.failed:
+        output.note(f"failed: {told}", style="red")
     for told in report.left:
         output.note(f"left alone: {told}", style="yellow")
     frozen, lifted = count_text(len(report.frozen), "name"), count_text(len(report.lifted), "name")

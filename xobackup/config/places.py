@@ -75,7 +75,7 @@ class LockSection(Section):
 
     mode: Literal["governance", "compliance", "immutable"]
     """The first two: by the bucket (object lock). ``immutable``: by flags on files, see docs/immutability.md."""
-    days: Annotated[float, Field(gt=0, le=36_500)]
+    days: Annotated[float, Field(gt=0, le=30_000)]
     """Every restore point is protected for so long."""
     chain_days: Annotated[float, Field(ge=1, le=3_650)] = 7
     """A full begins a new chain when the last one is so old: until then what it is made of is locked for longer."""

@@ -5,6 +5,9 @@ restore point is whole from its JSON on; then everything named by its time is fr
 that is in it), the image, its checksum, the JSON last. It stays frozen for ``days + chain_days`` after the time in
 its name (:mod:`.lock_rule`): runs end chains in time, so that by then nothing that must be protected builds on it.
 
+What is frozen is reached through no symbolic link: who writes to the share from elsewhere must not lead root astray,
+nor keep the rest from being frozen.
+
 Who works on a VM (a run, a merge, Xen Orchestra) holds its lock; that VM's turn comes when the lock is free. Whatever
 stops this in between, the next time goes on. A name whose time lies more than a day ahead is left alone and told: its
 flag would not be lifted in time.
@@ -19,7 +22,7 @@ from enum import StrEnum
 
 from remotes import faces
 from remotes.contract import Kind, Remote
-from remotes.errors import NotFound
+from remotes.errors import NotFound, RemoteError
 from remotes.faces import Freezing
 from remotes.names import join
 from xobackup.clock import Clock
@@ -64,11 +67,12 @@ class Dated:
 
 @dataclass(slots=True, kw_only=True)
 class FreezeReport:
-    """What was done, by names; ``left``: what was not, and why."""
+    """What was done, by names; ``left``: what was not, and why; ``failed``: what should have been."""
 
     frozen: list[str] = field(default_factory=list)
     lifted: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
 
 
 def wanted(dated: Dated, rule: LockRule, *, now_s: float) -> tuple[Want, str]:
@@ -104,6 +108,8 @@ def apply_freezing(
                 work.do(_of_vm(remote, vm), held.check)
         except LockHeld as error:
             report.left.append(f"{error}; its turn comes next time")
+        except RemoteError as error:
+            report.failed.append(str(error))
     for schedule in _children(remote, POOL_BACKUPS):
         for pool in _children(remote, join(POOL_BACKUPS, schedule)):
             work.do(_of_pool(remote, f"{POOL_BACKUPS}/{schedule}/{pool}"), check)
@@ -128,12 +134,18 @@ class _Work:
             want, told = wanted(dated, self.rule, now_s=self.now_s)
             if told:
                 self.report.left.append(told)
-            if want is Want.FREEZE and faces.protection(self.remote, dated.names[-1]) is None:
-                for name in dated.names:  # frozen in order: were the last one, so were all
-                    _freeze(self.remote, name, self.report, dry=self.dry)
-            elif want is Want.LIFT:
-                for name in dated.names:
-                    _lift(self.remote, name, self.report, dry=self.dry)
+            try:
+                self._do(dated, want)
+            except RemoteError as error:  # somebody's symbolic link, say: it must not keep the rest from being frozen
+                self.report.failed.append(str(error))
+
+    def _do(self, dated: Dated, want: Want) -> None:
+        if want is Want.FREEZE and faces.protection(self.remote, dated.names[-1]) is None:
+            for name in dated.names:  # frozen in order: were the last one, so were all
+                _freeze(self.remote, name, self.report, dry=self.dry)
+        elif want is Want.LIFT:
+            for name in dated.names:
+                _lift(self.remote, name, self.report, dry=self.dry)
 
 
 def _freeze(remote: Remote, name: str, report: FreezeReport, *, dry: bool) -> None:

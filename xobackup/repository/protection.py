@@ -30,6 +30,8 @@ from xobackup.repository.metadata import RestorePoint
 
 IMMUTABILITY = "immutability.json"
 _LIMIT_BYTES = 4096
+_FAR_S = 250_000_000_000.0
+"""The year 9892: what lies behind is no date."""
 _DATED = re.compile(r"\d{8}T\d{6}Z", re.ASCII)
 
 
@@ -53,7 +55,7 @@ def longest(found: Iterable[Held]) -> Held | None:
 
 def until_text(until_s: float | None) -> str:
     """``until 2026-12-01 03:00 UTC``."""
-    if until_s is None:
+    if until_s is None or until_s > _FAR_S:
         return "with no end told"
     return time.strftime("until %Y-%m-%d %H:%M UTC", time.gmtime(until_s))
 
@@ -125,7 +127,7 @@ def not_locked(remote: Remote, point: RestorePoint, rule: LockRule | None, *, no
         may = "a key that may not see locks needs s3:GetObjectRetention; otherwise the store ignores them"
         return f"the store does not say that restore point {point.id} is locked: {may}"
     if found.until_s is not None and found.until_s < now_s + rule.days * DAY_S:
-        return f"restore point {point.id} is locked only {until_text(found.until_s)}, not for {rule.days:g} days"
+        return f"restore point {point.id} is locked only {until_text(found.until_s)}, not for {_days(rule.days)}"
     return ""
 
 
@@ -144,13 +146,13 @@ def chain_end(remote: Remote, vm: str, lineage: Lineage, name: str, rule: LockRu
     if not chain:
         return ""
     needed_s = now_s + rule.days * DAY_S
-    wanted = f"what is backed up now must be protected for {rule.days:g} days, {until_text(needed_s)}"
+    wanted = f"what is backed up now must be protected for {_days(rule.days)}, {until_text(needed_s)}"
     if rule.mode == IMMUTABLE:
         moment = timestamp_of(point_of_disk(chain[0].name) or "")
         ends_s = None if moment is None else moment / 1000 + rule.lock_s
         if ends_s is not None and ends_s >= needed_s:
             return ""
-        return f"the chain begins with {chain[0].name} and may grow for {rule.chain_days:g} days: {wanted}"
+        return f"the chain begins with {chain[0].name} and may grow for {_days(rule.chain_days)}: {wanted}"
     for member in chain:
         for part in _parts(member):
             found = faces.protection(remote, f"{vm_directory(vm)}/{lineage.path}/{part}")
@@ -163,6 +165,10 @@ def chain_end(remote: Remote, vm: str, lineage: Lineage, name: str, rule: LockRu
             if rule.mode == COMPLIANCE and found.mode not in ("", COMPLIANCE):
                 return f"{member.name}, which it would build on, is locked in {found.mode} mode only"
     return ""
+
+
+def _days(count: float) -> str:
+    return f"{count:g} day{'' if count == 1 else 's'}"
 
 
 def _parts(member: MemberDisk) -> tuple[str, ...]:
