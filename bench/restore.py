@@ -70,7 +70,7 @@ def _pipe_row(settings: Settings, state: str, where: Path, flat: Path, prepare: 
 
 
 def to_raw(repository: Path, out: Path) -> None:
-    from xobackup.engine.restore_disk import restore_to_file
+    from xobackup.engine.restore.files import restore_to_file
 
     world, opened, point, disk = repositories.open_point(repository)
     written = restore_to_file(world, opened, point, disk, out, replace=True)
@@ -78,7 +78,7 @@ def to_raw(repository: Path, out: Path) -> None:
 
 
 def to_pipe(repository: Path) -> None:
-    from xobackup.engine.restore_disk import restore_to_pipe
+    from xobackup.engine.restore.files import restore_to_pipe
 
     world, opened, point, disk = repositories.open_point(repository)
     with _consumer() as reader:

@@ -108,7 +108,7 @@ def ingest(url: str, count: int) -> None:
 
 def restore(url: str, out: Path) -> None:
     from xobackup.clock import SystemClock
-    from xobackup.engine.restore_disk import restore_to_file
+    from xobackup.engine.restore.files import restore_to_file
     from xobackup.engine.world import real_world
 
     with _opened(url) as repository:

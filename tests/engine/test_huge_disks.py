@@ -15,10 +15,10 @@ from vhd.qcow2 import stream
 from xobackup.engine import events
 from xobackup.engine.errors import UsageError
 from xobackup.engine.reading.ladder import CbtUse, NbdUse
-from xobackup.engine.restore_disk import Format, restore_to_file
-from xobackup.engine.restore_plan import VmRequest
-from xobackup.engine.restore_vdi import restore_to_vdi
-from xobackup.engine.restore_vm import plan_restore, restore_vm
+from xobackup.engine.restore.files import Format, restore_to_file
+from xobackup.engine.restore.plan import VmRequest
+from xobackup.engine.restore.vdi import restore_to_vdi
+from xobackup.engine.restore.vm import plan_restore, restore_vm
 from xobackup.engine.run import plan_job
 from xobackup.simpool import DiskSpec, PoolSpec, SimPool, SrSpec, VmSpec
 from xotest.lab import Lab, only, sparse_sha256

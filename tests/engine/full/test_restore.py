@@ -16,10 +16,10 @@ from xobackup.engine.cancel import CancelToken
 from xobackup.engine.errors import Cancelled, IntegrityError, UsageError
 from xobackup.engine.full.described import with_disks
 from xobackup.engine.full.extract import extract_to_file, extract_to_pipe
-from xobackup.engine.restore_disk import Format, restore_to_file, restore_to_pipe
-from xobackup.engine.restore_plan import RESTORED_TAG, VmRequest
-from xobackup.engine.restore_vdi import restore_to_vdi
-from xobackup.engine.restore_vm import Restored, plan_restore, restore_vm
+from xobackup.engine.restore.files import Format, restore_to_file, restore_to_pipe
+from xobackup.engine.restore.plan import RESTORED_TAG, VmRequest
+from xobackup.engine.restore.vdi import restore_to_vdi
+from xobackup.engine.restore.vm import Restored, plan_restore, restore_vm
 from xobackup.repository.metadata import RestorePoint
 from xobackup.simpool import SimPool
 from xobackup.xapi.errors import XapiError

@@ -13,7 +13,7 @@ from xobackup.engine.leftovers.claim import STALE_S, claims_of, text_of
 from xobackup.engine.leftovers.clean import REMOVERS
 from xobackup.engine.leftovers.find import FINDERS, find
 from xobackup.engine.leftovers.judge import Fate, Kind, Leftover, Seen
-from xobackup.engine.restore_records import IMPORTING
+from xobackup.engine.restore.records import IMPORTING
 from xobackup.xapi.values import format_time
 
 NOW_S = 1_800_000_000.0

@@ -19,9 +19,9 @@ import pytest
 
 from xobackup.engine import events
 from xobackup.engine.full.described import with_disks
-from xobackup.engine.restore_plan import VmRequest
-from xobackup.engine.restore_vdi import restore_to_vdi
-from xobackup.engine.restore_vm import plan_restore, restore_vm
+from xobackup.engine.restore.plan import VmRequest
+from xobackup.engine.restore.vdi import restore_to_vdi
+from xobackup.engine.restore.vm import plan_restore, restore_vm
 from xobackup.simpool import DiskSpec, PoolSpec, SimPool, VmSpec
 from xobackup.xapi.session import Session
 from xotest.killed import let_the_lock_go_stale

@@ -15,7 +15,7 @@ from remotes.retrying import RetryingRemote
 from remotes.url import open_remote
 from xobackup.clock import SystemClock
 from xobackup.engine import events
-from xobackup.engine.restore_disk import restore_to_file
+from xobackup.engine.restore.files import restore_to_file
 from xobackup.engine.run import run_job
 from xobackup.simpool import DiskSpec, PoolSpec, SimPool, VmSpec
 from xotest.lab import MIB, SMALL, Lab, only

@@ -6,8 +6,8 @@ import pytest
 
 from xobackup.engine.full.described import with_disks
 from xobackup.engine.job import FULL
-from xobackup.engine.restore_plan import VmRequest
-from xobackup.engine.restore_vm import Restored, plan_restore, restore_vm
+from xobackup.engine.restore.plan import VmRequest
+from xobackup.engine.restore.vm import Restored, plan_restore, restore_vm
 from xotest.lab import Lab, only
 
 Make = Callable[..., Lab]

@@ -13,8 +13,8 @@ from remotes.memory import MemoryRemote
 from xobackup.engine.full.described import with_disks
 from xobackup.engine.job import FULL
 from xobackup.engine.report import RunReport
-from xobackup.engine.restore_plan import VmRequest
-from xobackup.engine.restore_vm import Restored, plan_restore, restore_vm
+from xobackup.engine.restore.plan import VmRequest
+from xobackup.engine.restore.vm import Restored, plan_restore, restore_vm
 from xobackup.engine.run import run_job
 from xobackup.engine.taking.way import MEMORY_TAG
 from xobackup.repository.memory import noted_memory

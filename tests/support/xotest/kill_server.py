@@ -23,8 +23,8 @@ from remotes.local import LocalRemote
 from xobackup.clock import FakeClock
 from xobackup.engine.full.described import with_disks
 from xobackup.engine.job import Job, PoolTarget, RemoteTarget, Selector, Settings, VmRule
-from xobackup.engine.restore_plan import VmRequest
-from xobackup.engine.restore_vm import plan_restore, restore_vm
+from xobackup.engine.restore.plan import VmRequest
+from xobackup.engine.restore.vm import plan_restore, restore_vm
 from xobackup.engine.run import run_job
 from xobackup.engine.world import World, real_world
 from xobackup.repository.repository import Repository

@@ -21,9 +21,9 @@ from xobackup.cli.live import world_of
 from xobackup.cli.output import Output, duration_text, size_text
 from xobackup.clock import SystemClock
 from xobackup.engine.job import Job, PoolTarget, RemoteTarget, Selector, Settings, VmRule
-from xobackup.engine.restore_disk import Format, restore_to_file
-from xobackup.engine.restore_plan import VmRequest
-from xobackup.engine.restore_vm import plan_restore, restore_vm
+from xobackup.engine.restore.files import Format, restore_to_file
+from xobackup.engine.restore.plan import VmRequest
+from xobackup.engine.restore.vm import plan_restore, restore_vm
 from xobackup.engine.run import run_job
 from xobackup.engine.storage import open_repository
 from xobackup.engine.world import real_world

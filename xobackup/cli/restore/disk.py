@@ -17,7 +17,7 @@ from xobackup.cli.output import Output, size_text
 from xobackup.cli.restore.options import CheckOption, FromOption, PointArgument, VmArgument, checked_text, found
 
 if TYPE_CHECKING:
-    from xobackup.engine.restore_disk import Format, Written
+    from xobackup.engine.restore.files import Format, Written
     from xobackup.engine.world import World
     from xobackup.repository.metadata import PointDisk, RestorePoint
     from xobackup.repository.repository import Repository
@@ -143,7 +143,7 @@ def _write(
     config: Path | None,
     check: bool,
 ) -> Written:
-    from xobackup.engine.restore_disk import restore_to_file, restore_to_pipe
+    from xobackup.engine.restore.files import restore_to_file, restore_to_pipe
 
     if target.vdi is not None and target.pool is not None:
         return _write_vdi(world, repository, point, disk, target.vdi, target.pool, config=config, check=check)
@@ -171,7 +171,7 @@ def _write_vdi(
     check: bool,
 ) -> Written:
     from xobackup.cli.jobs import pool_address
-    from xobackup.engine.restore_vdi import restore_to_vdi
+    from xobackup.engine.restore.vdi import restore_to_vdi
 
     address = pool_address(read_configuration(config), pool)
     with contextlib.closing(world.connect(address)) as session:
@@ -192,7 +192,7 @@ def _disk(point: RestorePoint, wanted: str) -> PointDisk:
 
 
 def _format(path: Path, given: str | None) -> Format:
-    from xobackup.engine.restore_disk import Format
+    from xobackup.engine.restore.files import Format
 
     text = given or {".vhd": "vhd", ".qcow2": "qcow2"}.get(path.suffix.lower(), "raw")
     if text not in tuple(Format):

@@ -21,8 +21,8 @@ from xobackup.cli.restore.options import (
 )
 
 if TYPE_CHECKING:
-    from xobackup.engine.restore_plan import RestorePlan
-    from xobackup.engine.restore_vm import Restored
+    from xobackup.engine.restore.plan import RestorePlan
+    from xobackup.engine.restore.vm import Restored
 
 PoolOption = Annotated[str, typer.Option("--pool", "-p", help="The pool to restore to.")]
 NameOption = Annotated[str | None, typer.Option("--name", help="The new VM's name.", show_default="NAME (POINT)")]
@@ -74,8 +74,8 @@ def restore(
     from xobackup.cli.limits import process_limits
     from xobackup.cli.live import world_of
     from xobackup.engine.full.described import with_disks
-    from xobackup.engine.restore_plan import VmRequest
-    from xobackup.engine.restore_vm import plan_restore, restore_vm
+    from xobackup.engine.restore.plan import VmRequest
+    from xobackup.engine.restore.vm import plan_restore, restore_vm
 
     output = Output(as_json=as_json)
     configuration = read_configuration(config)

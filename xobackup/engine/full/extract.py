@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from xobackup.engine.errors import IntegrityError, UsageError
 from xobackup.engine.full.restore_vm import pieces_of
-from xobackup.engine.restore_disk import published
+from xobackup.engine.restore.files import published
 from xobackup.repository.images.reading import ImageReader
 
 if TYPE_CHECKING:

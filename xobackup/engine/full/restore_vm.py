@@ -18,7 +18,7 @@ from xobackup.engine import keys
 from xobackup.engine.cancel import CancelToken
 from xobackup.engine.errors import IntegrityError, UsageError
 from xobackup.engine.leftovers.claim import Claim
-from xobackup.engine.restore_records import IMPORTING, START_OPERATIONS, clean_config
+from xobackup.engine.restore.records import IMPORTING, START_OPERATIONS, clean_config
 from xobackup.repository.images.reading import ImageReader
 from xobackup.xapi.archives import VmImport, open_vm_import
 from xobackup.xapi.errors import NotFound, TransferCancelled
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from xobackup.engine.progress import Meter
-    from xobackup.engine.restore_plan import RestorePlan, VmRequest
+    from xobackup.engine.restore.plan import RestorePlan, VmRequest
     from xobackup.engine.world import World
     from xobackup.repository.repository import Repository
     from xobackup.xapi.session import Session

@@ -12,7 +12,7 @@ from xobackup.engine import keys
 from xobackup.engine.active import RESTORE
 from xobackup.engine.leftovers.judge import Fate, Judge, Kind, Leftover, Record, Seen, map_of, named, text_of
 from xobackup.engine.replication.settle import unfinished_run
-from xobackup.engine.restore_records import IMPORTING
+from xobackup.engine.restore.records import IMPORTING
 from xobackup.engine.taking.owed import mark_of
 
 TASK_KEPT_S = 86400.0

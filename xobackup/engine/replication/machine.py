@@ -19,7 +19,7 @@ from xobackup.engine.replication.marks import BLOCKED, UNFINISHED_TEXT, vm_name
 from xobackup.engine.replication.points import ReplicaPoint
 from xobackup.engine.replication.records import changes, nics, same_nic, tags_of
 from xobackup.engine.replication.settle import block
-from xobackup.engine.restore_records import (
+from xobackup.engine.restore.records import (
     BIOS_STRINGS,
     CD_DEVICE,
     Record,

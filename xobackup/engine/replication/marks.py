@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from xobackup.engine import keys
-from xobackup.engine.restore_records import clean_config
+from xobackup.engine.restore.records import clean_config
 from xobackup.xapi.values import format_time
 
 if TYPE_CHECKING:

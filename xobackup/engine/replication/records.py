@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from xobackup.engine.replication.marks import HA_TAG, TAG
-from xobackup.engine.restore_plan import NIC_LABELS, Site, find_network, named
-from xobackup.engine.restore_records import vif_record
+from xobackup.engine.restore.plan import NIC_LABELS, Site, find_network, named
+from xobackup.engine.restore.records import vif_record
 
 if TYPE_CHECKING:
     from xobackup.engine.job import SrTarget

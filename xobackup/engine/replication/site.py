@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from xobackup.engine.errors import UsageError
 from xobackup.engine.replication.points import CLASSES, Records, ReplicaPoint
-from xobackup.engine.restore_plan import Site as Offer
-from xobackup.engine.restore_plan import named
+from xobackup.engine.restore.plan import Site as Offer
+from xobackup.engine.restore.plan import named
 
 if TYPE_CHECKING:
     from xobackup.engine.job import SrTarget

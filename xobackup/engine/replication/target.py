@@ -25,7 +25,7 @@ from xobackup.engine.replication.probe import changed_blocks
 from xobackup.engine.replication.settle import take_back
 from xobackup.engine.replication.site import ReplicaSite, Storage, choose_sr
 from xobackup.engine.replication.writer import ReplicaWriter, reaching
-from xobackup.engine.restore_records import clean_config
+from xobackup.engine.restore.records import clean_config
 from xobackup.engine.taking.taken import vdis_of
 from xobackup.repository.merging import MergeReport
 from xobackup.xapi.errors import NotFound, XapiError

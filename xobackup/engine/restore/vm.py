@@ -21,10 +21,10 @@ from xobackup.engine.full.restore_vm import ArchiveRestore, one_repository
 from xobackup.engine.leftovers.claim import Claim, touching
 from xobackup.engine.leftovers.clean import end_tasks, recover
 from xobackup.engine.removal import SUSPEND, destroy_vdi
-from xobackup.engine.restore_devices import create_devices, forget_memory, run
-from xobackup.engine.restore_plan import DiskRestore, RestorePlan, Site, VmRequest, plan_vm_restore
-from xobackup.engine.restore_records import IMPORTING, START_OPERATIONS
-from xobackup.engine.restore_vdi import send_disk
+from xobackup.engine.restore.devices import create_devices, forget_memory, run
+from xobackup.engine.restore.plan import DiskRestore, RestorePlan, Site, VmRequest, plan_vm_restore
+from xobackup.engine.restore.records import IMPORTING, START_OPERATIONS
+from xobackup.engine.restore.vdi import send_disk
 from xobackup.repository.metadata import MODE_FULL
 from xobackup.xapi.errors import NotFound, XapiError
 from xobackup.xapi.other_config import set_keys

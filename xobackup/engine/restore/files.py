@@ -28,7 +28,7 @@ from xobackup.engine.errors import UsageError
 from xobackup.engine.full.archive_disk import ArchiveDisk
 from xobackup.engine.progress import Meter
 from xobackup.engine.readahead import blocks_of
-from xobackup.engine.restore_pipe import ZEROS, write_in_order, write_to_pipe
+from xobackup.engine.restore.pipe import ZEROS, write_in_order, write_to_pipe
 from xobackup.repository.metadata import MODE_FULL
 
 if TYPE_CHECKING:

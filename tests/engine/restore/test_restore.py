@@ -11,10 +11,10 @@ import pytest
 from xobackup.engine import keys
 from xobackup.engine.cancel import CancelToken
 from xobackup.engine.errors import Cancelled, IntegrityError, UsageError
-from xobackup.engine.restore_disk import Format, restore_to_file, restore_to_pipe
-from xobackup.engine.restore_plan import RESTORED_TAG, VmRequest
-from xobackup.engine.restore_vdi import restore_to_vdi
-from xobackup.engine.restore_vm import Restored, plan_restore, restore_vm
+from xobackup.engine.restore.files import Format, restore_to_file, restore_to_pipe
+from xobackup.engine.restore.plan import RESTORED_TAG, VmRequest
+from xobackup.engine.restore.vdi import restore_to_vdi
+from xobackup.engine.restore.vm import Restored, plan_restore, restore_vm
 from xobackup.simpool import SimPool
 from xobackup.xapi.errors import XapiError
 from xotest.lab import MIB, Lab
@@ -149,9 +149,9 @@ def test_a_crashed_restore_is_cleaned_by_the_next_run(backed_up: Lab, pool: SimP
         raise Crash
 
     kept: dict[Path, bytes] = {}
-    monkeypatch.setattr("xobackup.engine.restore_vm.send_disk", die)
+    monkeypatch.setattr("xobackup.engine.restore.vm.send_disk", die)
     monkeypatch.setattr(
-        "xobackup.engine.restore_vm.remove_restored", lambda *_: None
+        "xobackup.engine.restore.vm.remove_restored", lambda *_: None
     )  # a dead process rolls nothing back
     with pytest.raises(Crash):
         restore(lab)

@@ -24,7 +24,7 @@ from xobackup.engine.full.archive_disk import ArchiveDisk
 from xobackup.engine.leftovers.clean import end_tasks, recover
 from xobackup.engine.progress import Meter
 from xobackup.engine.readahead import Padded, ReadAhead
-from xobackup.engine.restore_disk import Written, open_source
+from xobackup.engine.restore.files import Written, open_source
 from xobackup.xapi.errors import TransferCancelled
 from xobackup.xapi.image_format import ImageFormat, image_format_of
 from xobackup.xapi.transfer import open_import

@@ -13,7 +13,7 @@ from typing import Any
 
 from xobackup.engine import keys
 from xobackup.engine.errors import UsageError
-from xobackup.engine.restore_records import (
+from xobackup.engine.restore.records import (
     BIOS_STRINGS,
     START_OPERATIONS,
     cd_drives_of,

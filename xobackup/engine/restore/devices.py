@@ -8,13 +8,13 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from xobackup.engine.restore_records import CD_DEVICE, cd_record
+from xobackup.engine.restore.records import CD_DEVICE, cd_record
 from xobackup.xapi.errors import XapiError, XapiFailure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from xobackup.engine.restore_plan import RestorePlan
+    from xobackup.engine.restore.plan import RestorePlan
     from xobackup.xapi.session import Session
 
 AUTODETECT = "autodetect"

@@ -6,8 +6,8 @@ import pytest
 
 from xobackup.engine import keys
 from xobackup.engine.errors import UsageError
-from xobackup.engine.restore_plan import Site, VmRequest, plan_vm_restore
-from xobackup.engine.restore_records import IMPORTING
+from xobackup.engine.restore.plan import Site, VmRequest, plan_vm_restore
+from xobackup.engine.restore.records import IMPORTING
 from xobackup.repository.metadata import PointDisk, RestorePoint
 from xotest.views import MIB, uid
 
