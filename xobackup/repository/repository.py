@@ -30,6 +30,7 @@ from xobackup.repository.options import RepositoryOptions
 from xobackup.repository.pools.backups import PoolBackups
 from xobackup.repository.protection import Held, Locks, with_chain_end
 from xobackup.repository.reclaim import ReclaimPlan, named_disks
+from xobackup.repository.remembered import remembering
 from xobackup.repository.repair.damage import Damages, find_damages
 from xobackup.repository.repair.images import DamagedImage, find_damaged_images
 from xobackup.repository.verify import VerifyOptions, VerifyReport, verify_vm
@@ -168,7 +169,12 @@ class Repository:
         )
         with held as lock:
             yield VmDirectory(
-                self.remote, vm, lock, clock=self._clock, options=self.options, in_flight=self._in_flight
+                remembering(self.remote, vm, lock),
+                vm,
+                lock,
+                clock=self._clock,
+                options=self.options,
+                in_flight=self._in_flight,
             )
 
     def pools(self) -> PoolBackups:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +19,7 @@ from xobackup.clock import SystemClock
 from xobackup.engine import events
 from xobackup.engine.restore.files import restore_to_file
 from xobackup.engine.run import run_job
+from xobackup.repository.remembered import describes
 from xobackup.simpool import DiskSpec, PoolSpec, SimPool, VmSpec
 from xotest.lab import MIB, SMALL, Lab, only
 from xotest.s3.faults import FaultyS3, at
@@ -51,7 +54,7 @@ def run_some(lab: Lab, runs: int = 4) -> None:
         workload.step()
         vm = only(lab.run())
         assert (vm.fulls > 0) == (number == 0 or lab.settings.mode == "full")
-    assert len(lab.points()) == 2
+    assert len(lab.points()) == lab.settings.retention
 
 
 def test_runs_merge_and_restore(tmp_path: Path, pool: SimPool) -> None:
@@ -69,6 +72,28 @@ def test_runs_merge_and_restore(tmp_path: Path, pool: SimPool) -> None:
         path = tmp_path / f"{disk.live_vdi_uuid}.raw"
         written = restore_to_file(lab.world(), lab.repository(), point, disk, path)
         assert written.compared == written.blocks and written.unchecked == 0
+
+
+def test_a_run_asks_for_nothing_again_and_again(tmp_path: Path, pool: SimPool) -> None:
+    """What describes a disk is read without the lock once, and under it once."""
+    lab = Lab(tmp_path, pool)
+    store, asked = memory(lab.clock), Counter[str]()
+    plain = store.get_object
+
+    def counted(**parameters: Any) -> Any:
+        asked[parameters["Key"]] += 1
+        return plain(**parameters)
+
+    store.get_object = counted  # type: ignore[method-assign]
+    lab.remotes["nas"] = store.remote()
+    lab.with_settings(retention=5)
+    run_some(lab, 7)
+    asked.clear()
+    only(lab.run())
+    describing = {key: count for key, count in asked.items() if describes(key)}
+    assert len(describing) > 50 and max(describing.values()) <= 2
+    before, after = (sum(used.requests.values()) for used in lab.journal.of(events.StorageUsed)[-2:])
+    assert after - before < 300
 
 
 @pytest.mark.slow
