@@ -154,17 +154,22 @@ def chain_end(remote: Remote, vm: str, lineage: Lineage, name: str, rule: LockRu
             return ""
         return f"the chain begins with {chain[0].name} and may grow for {_days(rule.chain_days)}: {wanted}"
     for member in chain:
-        for part in _parts(member):
-            found = faces.protection(remote, f"{vm_directory(vm)}/{lineage.path}/{part}")
-            if found is None and part.endswith((f"/{FILTERS}", f"/{TABLE}")):
-                continue  # not every disk has one of those
-            if found is None:
-                return f"{member.name}, which it would build on, is not locked: {wanted}"
-            if found.until_s is not None and found.until_s < needed_s:
-                return f"{member.name}, which it would build on, is locked only {until_text(found.until_s)}: {wanted}"
-            if rule.mode == COMPLIANCE and found.mode not in ("", COMPLIANCE):
-                return f"{member.name}, which it would build on, is locked in {found.mode} mode only"
+        found = _oldest_lock(remote, f"{vm_directory(vm)}/{lineage.path}", member)
+        if found is None:
+            return f"{member.name}, which it would build on, is not locked: {wanted}"
+        if found.until_s is not None and found.until_s < needed_s:
+            return f"{member.name}, which it would build on, is locked only {until_text(found.until_s)}: {wanted}"
+        if rule.mode == COMPLIANCE and found.mode not in ("", COMPLIANCE):
+            return f"{member.name}, which it would build on, is locked in {found.mode} mode only"
     return ""
+
+
+def _oldest_lock(remote: Remote, root: str, member: MemberDisk) -> faces.Protection | None:
+    """The lock on what was put first of a disk, and is never put again; some have no filters."""
+    if member.data is None:
+        return faces.protection(remote, f"{root}/{member.name}")
+    first = faces.protection(remote, f"{root}/{member.data}/{FILTERS}")
+    return first or faces.protection(remote, f"{root}/{member.data}/{HEADER}")
 
 
 def _days(count: float) -> str:

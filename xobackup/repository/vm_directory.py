@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from remotes.contract import Remote
@@ -73,6 +74,8 @@ class VmDirectory:
         self._clock = clock
         self._options = options
         self._in_flight = in_flight
+        self._ends: dict[tuple[str, str], str] = {}
+        """Why a chain must not grow any more, by lineage and newest disk."""
 
     def points(self) -> PointListing:
         """The restore points, every JSON read: what decisions that delete are made from."""
@@ -88,7 +91,11 @@ class VmDirectory:
         lineage = self.lineage(job_id, live_vdi_uuid)
         published = named_disks(self._listing(), lineage.path)
         tip = tip_of(lineage, published, vhd_directory=self._options.vhd_directory)
-        return with_chain_end(self._remote, self.vm, lineage, tip, self._options.lock, now_s=self._clock.now_s())
+        key = (lineage.path, tip.name)
+        if key not in self._ends:  # each costs a request for every disk of the chain
+            told = with_chain_end(self._remote, self.vm, lineage, tip, self._options.lock, now_s=self._clock.now_s())
+            self._ends[key] = told.chain_end
+        return replace(tip, chain_end=self._ends[key])
 
     def held_points(self, points: Iterable[RestorePoint]) -> dict[str, Held]:
         """Which of ``points`` a lock keeps from being deleted, by id."""

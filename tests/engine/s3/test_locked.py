@@ -187,3 +187,12 @@ def test_a_power_cut_at_any_request_leaves_what_the_next_run_can_use(tmp_path: P
 
 def _cut() -> BaseException:
     return PowerCut("killed")
+
+
+def test_a_chain_that_is_locked_less_strictly_is_not_continued(tmp_path: Path, pool: SimPool) -> None:
+    lab, store = locked_lab(tmp_path, pool)
+    day(lab)
+    strict = LockRule(mode="compliance", days=4, chain_days=2)
+    lab.lock, lab.remotes["nas"] = strict, store.locked(lock_of(strict))
+    assert day(lab) != [0] and day(lab) == [0]
+    assert any("locked in governance mode only" in str(one) for one in lab.journal.of(events.VmPlanned))
