@@ -98,3 +98,14 @@ def test_names_that_match_nothing_are_refused_before_anything_is_created(
     error = target.xobackup("restore", "vm", "web", "--remote", "nas", "--pool", "sim", *options, code=2).err
     assert expected in error
     assert (set(target.pool.model.records("VM")), set(target.pool.model.records("VDI"))) == before
+
+
+def test_a_disk_starts_from_its_snapshot_unless_told_not_to(target: Site) -> None:
+    command = ("restore", "vm", "web", "--remote", "nas", "--pool", "sim", "--dry-run")
+    assert "starts from snapshot" in target.xobackup(*command).out
+    (plan,) = target.xobackup(*command, "--json").records
+    assert all(disk["base"] and disk["write_bytes_max"] == 0 for disk in plan["disks"])
+    assert "starts from" not in target.xobackup(*command, "--differential", "never").out
+    refused = target.xobackup(*command, "--differential", "require", "--sr", "fast", code=2).err
+    assert "it is on another SR" in refused
+    assert "expected auto, never or require" in target.xobackup(*command, "--differential", "some", code=2).err

@@ -21,6 +21,7 @@ from xobackup.cli.restore.options import (
 )
 
 if TYPE_CHECKING:
+    from xobackup.engine.restore.differential import Differential
     from xobackup.engine.restore.plan import RestorePlan
     from xobackup.engine.restore.vm import Restored
 
@@ -43,6 +44,14 @@ MemoryOption = Annotated[
     bool, typer.Option("--memory/--no-memory", help="Suspended with its memory, if it was taken with it; or halted.")
 ]
 StartOption = Annotated[bool, typer.Option("--start", help="Start the VM when it is complete.")]
+DifferentialOption = Annotated[
+    str,
+    typer.Option(
+        "--differential",
+        metavar="auto|never|require",
+        help="Start disks as clones of snapshots left on their SR, and write what differs.",
+    ),
+]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what would be created.")]
 
 
@@ -63,6 +72,7 @@ def restore(
     new_macs: NewMacsOption = False,
     memory: MemoryOption = True,
     start: StartOption = False,
+    differential: DifferentialOption = "auto",
     dry_run: DryRunOption = False,
     check: CheckOption = True,
     as_of: AsOfOption = None,
@@ -74,10 +84,12 @@ def restore(
     from xobackup.cli.limits import process_limits
     from xobackup.cli.live import world_of
     from xobackup.engine.full.described import with_disks
+    from xobackup.engine.restore.differential import with_bases
     from xobackup.engine.restore.plan import VmRequest
     from xobackup.engine.restore.vm import plan_restore, restore_vm
 
     output = Output(as_json=as_json)
+    how = _differential(differential)
     configuration = read_configuration(config)
     request = VmRequest(
         name=name,
@@ -95,12 +107,23 @@ def restore(
     ):
         whole = with_disks(repository, restore_point)
         plan = plan_restore(world, session, whole, request, remote=remote_name)
+        plan = with_bases(session, repository, plan, repository.points(restore_point.vm_uuid).points, how)
         _show_plan(output, plan, pool)
         if dry_run:
             output.say("nothing was created: this was a dry run")
             return
         restored = restore_vm(world, session, repository, plan, check=check)
     _show_restored(output, restored, check=check)
+
+
+def _differential(text: str) -> Differential:
+    from xobackup.engine.errors import UsageError
+    from xobackup.engine.restore.differential import Differential
+
+    try:
+        return Differential(text)
+    except ValueError:
+        raise UsageError(f"--differential: expected auto, never or require, found {text!r}") from None
 
 
 def _show_plan(output: Output, plan: RestorePlan, pool: str) -> None:
@@ -116,6 +139,9 @@ def _show_plan(output: Output, plan: RestorePlan, pool: str) -> None:
                     "name": disk.disk.name_label,
                     "virtual_size_bytes": disk.disk.virtual_size,
                     "sr": disk.sr_name,
+                    "base": disk.base.vdi_uuid if disk.base else None,
+                    "write_bytes_max": disk.base.write_bytes if disk.base else disk.disk.virtual_size,
+                    "full_reason": disk.full_reason,
                 }
                 for disk in plan.disks
             ],
@@ -130,6 +156,13 @@ def _show_plan(output: Output, plan: RestorePlan, pool: str) -> None:
         for disk in plan.filled
     ]
     output.table(f"{plan.name} on {pool}", ["device!", "disk", "size>!", "SR"], rows)
+    for disk in plan.disks:
+        if disk.base is not None:
+            what = f"at most {size_text(disk.base.write_bytes)} written" if disk.base.indexes else "nothing to write"
+            base = f"starts from snapshot {disk.base.vdi_uuid} ({disk.base.point_id})"
+            output.say(f"disk {disk.disk.name_label}: {base}, {what}")
+        elif disk.full_reason:
+            output.say(f"disk {disk.disk.name_label}: written whole: {disk.full_reason}")
     for nic in plan.nics:
         output.say(f"NIC {nic.vif.get('device')}: {nic.network_name}")
     for warning in plan.warnings:

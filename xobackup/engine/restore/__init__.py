@@ -3,6 +3,7 @@
 plan        what a restore of a VM will create, decided before anything is
 records     the records XAPI is given for a VM, its disks and its NICs
 vm          a restore point as a new VM: everything or nothing
+differential  from which surviving snapshot a disk can start, and which blocks differ
 devices     what a VM has besides disks and NICs
 vdi         one disk into a VDI that exists
 files       one disk into a raw, VHD or qcow2 file

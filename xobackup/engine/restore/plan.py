@@ -13,6 +13,7 @@ from typing import Any
 
 from xobackup.engine import keys
 from xobackup.engine.errors import UsageError
+from xobackup.engine.restore.differential import Base
 from xobackup.engine.restore.records import (
     BIOS_STRINGS,
     START_OPERATIONS,
@@ -74,6 +75,10 @@ class DiskRestore:
     sr_name: str
     vdi: Record
     vbd: Record
+    base: Base | None = None
+    """It starts as a clone of this; ``None``: as an empty disk."""
+    full_reason: str = ""
+    """Why it has no base, when one was looked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

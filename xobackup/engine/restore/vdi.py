@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from vhd.block import BLOCK_BYTES, BufferPool, Disk
 from vhd.emit import VhdEmitter
+from vhd.layout import ParentLink
 from vhd.qcow2.emit import Qcow2Emitter
 from vhd.timestamps import to_vhd
 from xobackup.engine import keys
@@ -47,10 +48,12 @@ def send_disk(
     meter: Meter,
     cancel: CancelToken,
     workers: int | None = None,
+    base_uuid: str = "",
 ) -> None:
     """Import the blocks ``indexes`` of ``disk`` into a VDI. Returns when the pool's task has succeeded.
 
-    ``workers`` 1: the disk is read in order, block after block.
+    ``workers`` 1: the disk is read in order, block after block. ``base_uuid``: the VDI is a clone of that one, and
+    gets a differencing VHD.
     """
     meter.begin("restore", total_bytes=len(indexes) * BLOCK_BYTES)
     ahead = ReadAhead(disk, indexes, cancel=cancel, workers=workers)
@@ -60,7 +63,8 @@ def send_disk(
         emitter = Qcow2Emitter(ahead, indexes=indexes)
     else:
         uuid = uuids.UUID(world.new_id())
-        emitter = VhdEmitter(ahead, uuid=uuid, timestamp=to_vhd(world.clock.now_s()), indexes=indexes)
+        parent = ParentLink(name=f"{base_uuid}.vhd", uuid=uuids.UUID(base_uuid)) if base_uuid else None
+        emitter = VhdEmitter(ahead, uuid=uuid, timestamp=to_vhd(world.clock.now_s()), indexes=indexes, parent=parent)
     label = keys.task_label(run_id, f"import of {disk.name}")
     try:
         with (

@@ -22,11 +22,12 @@ from xobackup.engine.leftovers.claim import Claim, touching
 from xobackup.engine.leftovers.clean import end_tasks, recover
 from xobackup.engine.removal import SUSPEND, destroy_vdi
 from xobackup.engine.restore.devices import create_devices, forget_memory, run
+from xobackup.engine.restore.differential import Base, Whole
 from xobackup.engine.restore.plan import DiskRestore, RestorePlan, Site, VmRequest, plan_vm_restore
 from xobackup.engine.restore.records import IMPORTING, START_OPERATIONS
 from xobackup.engine.restore.vdi import send_disk
 from xobackup.repository.metadata import MODE_FULL
-from xobackup.xapi.errors import NotFound, XapiError
+from xobackup.xapi.errors import NotFound, XapiError, XapiFailure
 from xobackup.xapi.other_config import set_keys
 from xobackup.xapi.values import is_null
 
@@ -116,6 +117,8 @@ class _Restore:
         self._cancel = CancelToken()
         self._vm_ref = ""
         self._vdis: dict[str, str] = {}
+        self._cloned: dict[str, Base] = {}
+        """By live uuid, the disks that started as clones."""
         self._warnings: list[str] = list(plan.warnings)
         self._compared = 0
         self._unchecked = 0
@@ -189,12 +192,38 @@ class _Restore:
 
     def _create_vdi(self, disk: DiskRestore) -> str:
         self._cancel.check()
+        if disk.base is not None and (cloned := self._clone(disk, disk.base)):
+            return cloned
         vdi = self._session.call_async("VDI.create", disk.vdi)
         if is_null(vdi):
             raise UsageError(f"disk {disk.disk.name_label}: the pool gave no VDI, found {vdi!r}")
         self._vdis[disk.disk.live_vdi_uuid] = str(vdi)
         self._session.call("VDI.set_name_label", str(vdi), f"[Importing…] {disk.disk.name_label}")
         return str(vdi)
+
+    def _clone(self, disk: DiskRestore, base: Base) -> str:
+        """The disk as a clone of its base, described as a new one would be; empty if the pool refuses."""
+        try:
+            vdi = str(self._session.call_async("VDI.clone", base.vdi_ref, {}))
+        except XapiFailure as error:
+            if base.required:
+                raise
+            self._warnings.append(
+                f"disk {disk.disk.name_label}: written whole, its base could not be cloned: {error}"
+            )
+            return ""
+        self._vdis[disk.disk.live_vdi_uuid] = vdi
+        self._cloned[disk.disk.live_vdi_uuid] = base
+        try:
+            self._session.call("VDI.set_other_config", vdi, disk.vdi["other_config"])
+        except BaseException:
+            with contextlib.suppress(XapiError):  # without our mark nobody would know later whose it is
+                destroy_vdi(self._session, vdi)
+            raise
+        self._session.call("VDI.set_name_label", vdi, f"[Importing…] {disk.disk.name_label}")
+        for field in ("name_description", "tags", "xenstore_data", "sharable", "read_only"):
+            self._session.call(f"VDI.set_{field}", vdi, disk.vdi[field])
+        return vdi
 
     def _fill(self, disks_max: int) -> None:
         """All disks; the first failure stops the others."""
@@ -211,18 +240,23 @@ class _Restore:
             raise next((error for error in failed if not isinstance(error, Cancelled)), failed[0])
 
     def _fill_one(self, disk: DiskRestore) -> None:
+        base = self._cloned.get(disk.disk.live_vdi_uuid)
+        if base is not None and not base.indexes:
+            return
         meter = self._world.progress.meter(disk.disk.name_label or disk.disk.live_vdi_uuid, stage="restore")
         source = CheckedDisk(self._repository, self._plan.point, disk.disk, check=self._check)
         try:
+            sent = source if base is None else Whole(source, base.indexes)
             send_disk(
                 self._world,
                 self._session,
-                source,
+                sent,
                 self._vdis[disk.disk.live_vdi_uuid],
-                indexes=source.block_indexes(),
+                indexes=sent.block_indexes(),
                 run_id=self._run_id,
                 meter=meter,
                 cancel=self._cancel,
+                base_uuid="" if base is None else base.vdi_uuid,
             )
             self._compared += source.compared
             self._unchecked += source.without_digest
