@@ -54,7 +54,7 @@ def draft(
         "timestamp": timestamp_ms,
         "vbds": {ref: record for ref, record in taken.vbds.items() if record["VDI"] in vdis},
         "vdis": vdis,
-        "vifs": {ref: _vif(record, around) for ref, record in taken.vifs.items()},
+        "vifs": {ref: described_vif(record, around) for ref, record in taken.vifs.items()},
         "vhds": vhds,
         "vm": without_our_blocks(vm),
         "vmSnapshot": taken.described,
@@ -101,7 +101,7 @@ def _vdi(record: Record, live: str, vm_uuid: str, base: str, around: Surrounding
     }
 
 
-def _vif(record: Record, around: Surroundings) -> Record:
+def described_vif(record: Record, around: Surroundings) -> Record:
     network = around.networks.get(str(record.get("network")), {})
     extras: Record = {
         "$network$uuid": network.get("uuid", ""),

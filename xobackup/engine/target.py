@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from xobackup.engine.job import Job
     from xobackup.engine.view import VmView
     from xobackup.repository.base_disk import BaseDisk
-    from xobackup.repository.images.writer import ImageResult, ImageWriter
+    from xobackup.repository.images.writer import ImageResult
     from xobackup.repository.merging import MergeProgress, MergeReport
     from xobackup.repository.protection import Held
     from xobackup.repository.writer import DiskResult
@@ -49,6 +49,17 @@ class DiskWriter(Protocol):
 
     def write_block(self, block: Block) -> None: ...
     def finish(self) -> DiskResult: ...
+    def abort(self) -> None: ...
+
+
+class ImageWriter(Protocol):
+    """One archive being written: all of it in order, then ``finish``; else ``abort``. Raises :data:`SINK_ERRORS`."""
+
+    def write(self, piece: memoryview) -> object: ...
+    def finish(self, md5: str) -> ImageResult:
+        """``md5``: what was written, by who sent it."""
+        ...
+
     def abort(self) -> None: ...
 
 

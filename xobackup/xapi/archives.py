@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from xobackup.xapi.session import Session
 
 
+ENDLESS_BYTES = 1 << 50
+"""A petabyte."""
+
+
 class Compression(StrEnum):
     """What the host packs the archive with."""
 
@@ -61,7 +65,7 @@ def open_vm_export(
 def open_vm_import(
     session: Session,
     *,
-    length_bytes: int,
+    length_bytes: int | None,
     sr_ref: str = "",
     restore: bool = False,
     force: bool = False,
@@ -71,6 +75,9 @@ def open_vm_import(
 ) -> VmImport:
     """Start to import an archive of exactly ``length_bytes`` into an SR (the pool's default when none is named).
 
+    ``None``: nobody knows yet how long it will be. XAPI takes no chunks, but it reads an archive to the archive's own
+    end; so a length that is never reached is announced, as Xen Orchestra does.
+
     ``restore`` keeps uuids and MACs; ``force`` makes XAPI keep what it has made when the import fails.
     """
     label = task_label or "import of a VM"
@@ -78,7 +85,11 @@ def open_vm_import(
     if sr_ref:
         query["sr_id"] = sr_ref
     handler = Handler(session, label, method="PUT", path="/import", query=query, should_stop=should_stop)
-    return VmImport(session, begin_import(handler, label, length_bytes, throttle))
+    exact = length_bytes is not None
+    stream = begin_import(
+        handler, label, ENDLESS_BYTES if length_bytes is None else length_bytes, throttle, exact=exact
+    )
+    return VmImport(session, stream)
 
 
 class VmImport:

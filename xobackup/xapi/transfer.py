@@ -102,9 +102,11 @@ class Export:
 class Import:
     """A stream on its way in; made by :func:`open_import`."""
 
-    def __init__(self, running: Running, length_bytes: int) -> None:
+    def __init__(self, running: Running, length_bytes: int, *, exact: bool = True) -> None:
+        """Not ``exact``: ``length_bytes`` is but a bound, and what is sent says itself where it ends."""
         self._running = running
         self.length_bytes = length_bytes
+        self._exact = exact
 
     @property
     def progress(self) -> int:
@@ -140,7 +142,7 @@ class Import:
     def result(self) -> object:
         """The same, with the task's result as it is."""
         running = self._running
-        if running.bytes_done != self.length_bytes:
+        if self._exact and running.bytes_done != self.length_bytes:
             problem = f"{running.bytes_done} bytes were sent, {self.length_bytes} were announced"
             raise TransferBroken(running.handler.what, problem)
         said = b""
@@ -230,14 +232,20 @@ def open_import(
 
 
 def begin_import(
-    handler: Handler, label: str, length_bytes: int, throttle: Throttle | None, *, probe: bool = True
+    handler: Handler,
+    label: str,
+    length_bytes: int,
+    throttle: Throttle | None,
+    *,
+    probe: bool = True,
+    exact: bool = True,
 ) -> Import:
     """Find the host that takes it, by an empty request where that does no harm, and make the request."""
     if probe:
         _probe(handler)
     running = _begin(handler, label, length_bytes, throttle)
     running.connection.set_timeout(handler.session.timeouts.idle_s)
-    return Import(running, length_bytes)
+    return Import(running, length_bytes, exact=exact)
 
 
 def _probe(handler: Handler) -> None:

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from xobackup.engine.full.plan import ArchivePlan
     from xobackup.engine.progress import Meter
     from xobackup.engine.taking.taken import Taken
-    from xobackup.engine.target import Target
+    from xobackup.engine.target import ImageWriter, Target
     from xobackup.engine.world import World
-    from xobackup.repository.images.writer import ImageResult, ImageWriter
+    from xobackup.repository.images.writer import ImageResult
     from xobackup.xapi.session import Session
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 TAG = "Continuous Replication"
 """Xen Orchestra's."""
+WHOLE_TAG = "Disaster Recovery"
+"""The same, of full replication."""
 HA_TAG = "HA disabled"
 """Xen Orchestra's, on a replica whose VM is protected by high availability."""
 BLOCKED = ("start", "start_on")
@@ -34,6 +36,11 @@ def vm_name(job: Job, target: SrTarget, vm: str) -> str:
 def point_name(job: Job, vm: str, moment: datetime) -> str:
     """What a restore point is called, as Xen Orchestra does it."""
     return f"{vm} - {job.name} {moment:%Y%m%dT%H%M%SZ}"
+
+
+def whole_name(job: Job, vm: str, moment: datetime) -> str:
+    """What a restore point of full replication is called, as Xen Orchestra names it."""
+    return f"{vm} - {job.name} - ({moment:%Y%m%dT%H%M%SZ})"
 
 
 def point_id(datetime_key: str) -> str:

@@ -68,9 +68,10 @@ class ReplicaPoint:
 
 
 def find_points(
-    records: Records, *, job_id: str = "", vm_uuid: str = "", srs: Collection[str] = ()
+    records: Records, *, job_id: str = "", vm_uuid: str = "", srs: Collection[str] = (), whole: bool = False
 ) -> list[ReplicaPoint]:
-    """Restore points, newest first; of that job, VM and those SRs (uuids) where they are given."""
+    """Restore points, newest first; of that job, VM and those SRs (uuids) where they are given. ``whole``: those of
+    full replication, which are VMs of their own, as long as nobody may start them."""
     disks_of: dict[str, list[dict[str, Any]]] = {}
     for vbd in records["VBD"].values():
         if vbd.get("type") == "Disk" and not is_null(vbd.get("VDI")):
@@ -78,31 +79,37 @@ def find_points(
     found: list[ReplicaPoint] = []
     for ref, vm in records["VM"].items():
         config = vm.get("other_config") or {}
-        if not vm.get("is_a_snapshot") or keys.COPY_OF not in config or not config.get(keys.VM):
+        if bool(vm.get("is_a_snapshot")) is whole or not config.get(keys.VM):
+            continue
+        if keys.COPY_OF not in config and not whole:
             continue
         if job_id not in ("", config.get(keys.JOB)) or vm_uuid not in ("", config[keys.VM]):
             continue
         if (srs and config.get(keys.SR) not in srs) or not timestamp_ms(config.get(keys.DATETIME, "")):
             continue
-        if _counts(vm, config, records["VM"]):
+        if _counts(vm, config, records["VM"], whole=whole):
             found.append(_point(ref, vm, config, records, disks_of.get(ref, [])))
     return sorted(found, key=lambda point: (point.timestamp_ms, point.uuid), reverse=True)
 
 
-def expired_snapshots(vms: Mapping[str, Mapping[str, Any]], replica: str) -> list[str]:
-    """Snapshots (references) of a replica (:data:`keys.REPLICA`) whose removal was begun."""
+def expired(vms: Mapping[str, Mapping[str, Any]], replica: str, *, whole: bool = False) -> list[str]:
+    """Restore points (references) of a replica (:data:`keys.REPLICA`) whose removal was begun."""
     found: list[str] = []
     for ref, vm in vms.items():
         config = vm.get("other_config") or {}
-        if vm.get("is_a_snapshot") and config.get(keys.POINT) == EXPIRED and config.get(keys.REPLICA) == replica:
+        if bool(vm.get("is_a_snapshot")) is whole:
+            continue
+        if config.get(keys.POINT) == EXPIRED and config.get(keys.REPLICA) == replica:
             found.append(ref)
     return found
 
 
-def _counts(vm: Mapping[str, Any], config: Mapping[str, str], vms: Mapping[str, Any]) -> bool:
+def _counts(vm: Mapping[str, Any], config: Mapping[str, str], vms: Mapping[str, Any], *, whole: bool) -> bool:
+    if whole and "start" not in (vm.get("blocked_operations") or {}):
+        return False  # somebody's by now
     if keys.REPLICA in config or keys.POINT in config:
         return config.get(keys.POINT) == vm.get("uuid")
-    replica = vms.get(str(vm.get("snapshot_of")), {})
+    replica = vm if whole else vms.get(str(vm.get("snapshot_of")), {})
     return "start" in (replica.get("blocked_operations") or {})
 
 

@@ -24,9 +24,9 @@ LIMITS = ("memory_static_min", "memory_static_max", "memory_dynamic_min", "memor
 VIF_FIELDS = ("network", "MTU", "locking_mode", "ipv4_allowed", "ipv6_allowed")
 
 
-def tags_of(vm: Mapping[str, Any]) -> list[str]:
+def tags_of(vm: Mapping[str, Any], tag: str = TAG) -> list[str]:
     """The VM's own, and what Xen Orchestra tells of a replica by."""
-    more = [TAG, *([HA_TAG] if vm.get("ha_restart_priority") else [])]
+    more = [tag, *([HA_TAG] if vm.get("ha_restart_priority") else [])]
     return list(dict.fromkeys([*(vm.get("tags") or []), *more]))
 
 

@@ -71,7 +71,7 @@ def _take_back(session: Session, ref: str, vm: dict[str, Any], run_id: str, reco
             remove_snapshot(session, snapshot, vdis_of(session, snapshot))
     name = f"replica {vm.get('name_label')} ({vm.get('uuid')})"
     if not points:
-        _destroy(session, ref)
+        destroy_replica(session, ref)
         return f"{name}, which has no restore point yet"
     newest = points[0]
     if newest.run_id != run_id and _was_written(ref, run_id, newest, records):
@@ -82,17 +82,17 @@ def _take_back(session: Session, ref: str, vm: dict[str, Any], run_id: str, reco
 
 
 def rest(session: Session, ref: str, point: ReplicaPoint) -> None:
-    """Take a run's marks off a replica and its disks; its start is blocked, as ever. The claim goes last."""
+    """Take a run's marks off a replica and its disks; its start stays blocked throughout."""
     for vdi_ref, vdi in vdis_of(session, ref).items():
         of = next((disk for disk in point.disks if disk.active_ref == vdi_ref), None)
         live = of.live_uuid if of else vdi["other_config"].get(keys.LIVE, "")
         session.call(
             "VDI.set_other_config", vdi_ref, at_rest(vdi["other_config"], sr_uuid=point.sr_uuid, live_uuid=live)
         )
-    block(session, ref, REPLICA_TEXT)
     config = session.call("VM.get_other_config", ref)
     replica = config.get(keys.REPLICA, "")
     session.call("VM.set_other_config", ref, at_rest(config, sr_uuid=point.sr_uuid, replica=replica))
+    block(session, ref, REPLICA_TEXT)
 
 
 def block(session: Session, ref: str, text: str) -> None:
@@ -102,8 +102,8 @@ def block(session: Session, ref: str, text: str) -> None:
     session.call("VM.update_allowed_operations", ref)
 
 
-def _destroy(session: Session, ref: str) -> None:
-    """A replica without any restore point, with its disks."""
+def destroy_replica(session: Session, ref: str) -> None:
+    """A VM of ours with the disks that are its alone."""
     for vdi_ref, vdi in vdis_of(session, ref).items():
         if len(vdi.get("VBDs") or ()) <= 1 and not vdi.get("is_a_snapshot"):
             destroy_vdi(session, vdi_ref)

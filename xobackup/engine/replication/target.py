@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 from uuid import NAMESPACE_URL, uuid5
 
 from schedules.retention import Entry
 from xobackup.clock import utc
 from xobackup.engine import keys
 from xobackup.engine.active import REPLICATE, Active
-from xobackup.engine.directory_target import History
 from xobackup.engine.errors import TargetFailed, UsageError
+from xobackup.engine.job import FULL
 from xobackup.engine.leftovers.claim import touching
 from xobackup.engine.removal import remove_snapshot
 from xobackup.engine.replication.base import Onto, Way, base_point, tips, way_to
+from xobackup.engine.replication.in_pool import InPool
 from xobackup.engine.replication.machine import Machine
 from xobackup.engine.replication.marks import disk_marks, point_name, replica_of, vm_marks
-from xobackup.engine.replication.points import EXPIRED, ReplicaPoint, expired_snapshots, find_points
+from xobackup.engine.replication.points import EXPIRED, ReplicaPoint, expired, find_points
 from xobackup.engine.replication.probe import changed_blocks
 from xobackup.engine.replication.settle import take_back
 from xobackup.engine.replication.site import ReplicaSite, Storage, choose_sr
-from xobackup.engine.replication.writer import ReplicaWriter, reaching
+from xobackup.engine.replication.whole import WholeTarget
+from xobackup.engine.replication.writer import PublishedPoint, ReplicaWriter, reaching
 from xobackup.engine.restore.records import clean_config
 from xobackup.engine.taking.taken import vdis_of
 from xobackup.repository.merging import MergeReport
@@ -36,21 +37,9 @@ if TYPE_CHECKING:
     from xobackup.engine.base import RemoteTip
     from xobackup.engine.cancel import CancelToken
     from xobackup.engine.context import RunContext
-    from xobackup.engine.job import Job
     from xobackup.engine.replication.points import Records
-    from xobackup.engine.target import Published
     from xobackup.engine.view import VmView
-    from xobackup.repository.images.writer import ImageResult, ImageWriter
     from xobackup.repository.merging import MergeProgress
-    from xobackup.repository.protection import Held
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PublishedPoint:
-    """A restore point of a replica, as reports name it."""
-
-    id: str
-    size: int
 
 
 @contextmanager
@@ -60,20 +49,18 @@ def replica_target(
     source: Callable[[], VmView],
     cancel: CancelToken,
     warn: Callable[[str, str], None],
-) -> Iterator[ReplicaTarget]:
+) -> Iterator[ReplicaTarget | WholeTarget]:
     """The replica of a VM while inside; ``source``: the VM as last seen. What is not published is taken back."""
-    target = ReplicaTarget(context, site, source, cancel, warn)
+    kind = WholeTarget if context.job.settings.mode == FULL else ReplicaTarget
+    target = kind(context, site, source, cancel, warn)
     try:
         yield target
     finally:
         target.close()
 
 
-class ReplicaTarget:
+class ReplicaTarget(InPool):
     """Satisfies :class:`xobackup.engine.target.Target`. Nothing is touched before the first disk begins."""
-
-    takes_memory = False
-    elsewhere: tuple[Entry, ...] = ()
 
     def __init__(
         self,
@@ -108,9 +95,6 @@ class ReplicaTarget:
     def entries(self, job_id: str, schedule_id: str, *, mode: str = "delta") -> list[Entry]:
         points, _ = self._look()
         return [Entry(id=one.id, timestamp_ms=one.timestamp_ms) for one in points if one.schedule_id == schedule_id]
-
-    def free_bytes(self) -> int | None:
-        return None
 
     def _look(self) -> tuple[list[ReplicaPoint], Records]:
         """Restore points of the VM by this job, newest first."""
@@ -329,41 +313,6 @@ class ReplicaTarget:
         """The pool coalesces by itself; what is left of restore points whose removal was interrupted goes."""
         with reaching(self.name):
             wanted = replica_of(self._context.job.id, self._source().uuid)
-            for ref in expired_snapshots(self._session.records("VM"), wanted):
+            for ref in expired(self._session.records("VM"), wanted):
                 self._remove(ref)
         return MergeReport()
-
-    # -- what replicas do not have
-
-    def history(self, job: Job) -> History:
-        """Replicas take no part in choosing a remote."""
-        return History(newest_ms=0, newest_of_job_ms=0, entries=[])
-
-    def stands_for(self, job: Job, timestamp_ms: int) -> list[str]:
-        """Retention reads it from the times."""
-        return []
-
-    def held(self, ids: Collection[str]) -> dict[str, Held]:
-        return {}
-
-    def not_locked(self, point: Published) -> str:
-        return ""
-
-    def needed(self, ids: Collection[str]) -> set[str]:
-        return set()
-
-    def note_memory(self, job_id: str, vdi_uuid: str) -> None:
-        """A replica has none."""
-
-    def last_image_bytes(self, job_id: str) -> int | None:
-        return None
-
-    def begin_image(self, *, timestamp_ms: int, bound_bytes: int | None = None) -> ImageWriter:
-        self._no_images()
-
-    def publish_image(self, draft: dict[str, Any], image: ImageResult) -> PublishedPoint:
-        self._no_images()
-
-    def _no_images(self) -> NoReturn:
-        error = UsageError("it keeps replicas, not archives")
-        raise TargetFailed(self.name, error)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from uuid import UUID
 
@@ -29,6 +30,14 @@ if TYPE_CHECKING:
     from xobackup.xapi.transfer import Import
 
 BLOCK_STORED = (2 << 20) + 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedPoint:
+    """A restore point of a replica, as reports name it."""
+
+    id: str
+    size: int
 
 
 @runtime_checkable
