@@ -51,7 +51,7 @@ POINT = "xobackup:point"
 LIVE = "xobackup:disk"
 """Ours, on a replica's disk: uuid of the live disk it is of."""
 
-RESET = (*RESET_KEYS, RUN, REMOTES, KEPT, DISKLESS)
+RESET = (*RESET_KEYS, COPY_OF, RUN, REMOTES, KEPT, DISKLESS, POINT, LIVE)
 """Removed from a live VM and its disks before a snapshot copies them, and from what was restored."""
 
 _TEMPORARY = "xobackup-temp-snapshot"
