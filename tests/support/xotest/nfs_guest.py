@@ -90,7 +90,7 @@ def prepare() -> Ganesha:
         file.truncate(260 << 20)
     subprocess.run(["mkfs.ext4", "-q", image], check=True)
     subprocess.run(["mount", "-o", "loop", image, EXPORT], check=True)
-    server = Ganesha(HOME, EXPORT, PORT)
+    server = Ganesha(HOME, EXPORT, PORT, lease_s=5)
     server.start()
     return server
 

@@ -16,12 +16,14 @@ from xobackup.cli.demo.machine import installed
 from xobackup.cli.errors import NotThere
 
 START_S = 30.0
+LEASE_S = 90
+"""The usual one. On a busy machine a client is silent for longer than a few seconds."""
 _AT_FDCWD = -100
 _CONFIGURATION = """
 NFS_CORE_PARAM {{ NFS_Port = {port}; MNT_Port = {mount_port}; Bind_addr = 127.0.0.1; NFS_Protocols = 4;
   Enable_NLM = false; Enable_RQUOTA = false; Enable_UDP = false; mount_path_pseudo = true; fsid_device = true;
   Plugins_Dir = {plugins}; }}
-NFSv4 {{ Graceless = true; Lease_Lifetime = 5; Grace_Period = 5; RecoveryRoot = {home}/recovery;
+NFSv4 {{ Graceless = true; Lease_Lifetime = {lease_s}; Grace_Period = {lease_s}; RecoveryRoot = {home}/recovery;
   Only_Numeric_Owners = true; Minor_Versions = 0,1,2; }}
 NFS_KRB5 {{ Active_krb5 = false; }}
 EXPORT {{ Export_Id = 1; Path = {export}; Pseudo = /export; Access_Type = RW; Squash = No_Root_Squash;
@@ -34,7 +36,9 @@ LOG {{ Default_Log_Level = EVENT; }}
 class Ganesha:
     """The server of one directory, as ``/export``. ``home`` keeps its configuration, log and state."""
 
-    def __init__(self, home: Path, export: Path, port: int) -> None:
+    def __init__(self, home: Path, export: Path, port: int, *, lease_s: int = LEASE_S) -> None:
+        """``lease_s``: how long a client may be silent before it loses its open files (then its calls fail with EIO);
+        so long a restarted server makes its clients wait."""
         self._program = installed("ganesha.nfsd", "nfs-ganesha nfs-ganesha-vfs")
         plugins = next((found for found in Path("/usr/lib").glob("*/ganesha")), None)
         if plugins is None:
@@ -44,7 +48,9 @@ class Ganesha:
             )
         self._home, self._port, self._pid_file = home, port, home / "pid"
         (home / "recovery").mkdir(parents=True, exist_ok=True)
-        text = _CONFIGURATION.format(port=port, mount_port=port + 1, plugins=plugins, home=home, export=export)
+        text = _CONFIGURATION.format(
+            port=port, mount_port=port + 1, plugins=plugins, home=home, export=export, lease_s=lease_s
+        )
         (home / "conf").write_text(text)
 
     def start(self) -> None:
