@@ -50,7 +50,7 @@ def test_the_commands_of_the_readme_are_those_of_the_program() -> None:
 def test_every_command_in_the_readmes_examples_exists() -> None:
     known = commands(typer.main.get_command(app))
     blocks = "\n".join(README.split("```")[1::2])
-    lines = re.findall(r"^(?:\.venv/bin/)?xobackup ([a-z ]+[a-z])", blocks, flags=re.MULTILINE)
+    lines = re.findall(r"^(?:\.venv/bin/)?xobackup ([a-z -]+[a-z])", blocks, flags=re.MULTILINE)
     assert len(lines) > 8
     for line in lines:
         assert any(line == name or line.startswith(f"{name} ") for name in known), line

@@ -21,6 +21,7 @@ RESTORE = "restore"
 RESTORE_DISK = "restore-disk"
 POOL_BACKUP = "pool-backup"
 REPLICATE = "replicate"
+HEALTH_CHECK = "health-check"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

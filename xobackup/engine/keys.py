@@ -51,6 +51,9 @@ POINT = "xobackup:point"
 LIVE = "xobackup:disk"
 """Ours, on a replica's disk: uuid of the live disk it is of."""
 
+HEALTH_CHECK = "xobackup:health-check"
+"""Ours, on what a health check restores: its id, and on the VM then the VM's own uuid (a copy of it has another)."""
+
 RESET = (*RESET_KEYS, COPY_OF, RUN, REMOTES, KEPT, DISKLESS, POINT, LIVE)
 """Removed from a live VM and its disks before a snapshot copies them, and from what was restored."""
 
@@ -139,6 +142,7 @@ __all__ = [
     "DATETIME",
     "DISKLESS",
     "EXPORTED",
+    "HEALTH_CHECK",
     "JOB",
     "KEPT",
     "LIVE",

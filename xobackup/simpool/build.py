@@ -15,6 +15,7 @@ from xobackup.simpool import attach, disks, vm_rules
 from xobackup.simpool.build_host import build_host
 from xobackup.simpool.build_storage import build_drivers, build_repository
 from xobackup.simpool.content import Seeded
+from xobackup.simpool.guest import GUEST
 from xobackup.simpool.messages.vm_life import SHUTDOWN, start_vm
 from xobackup.simpool.messages.vm_memory import suspend_vm
 from xobackup.simpool.values import NULL
@@ -135,6 +136,7 @@ def _vm(toolstack: Toolstack, spec: VmSpec, number: int, srs: dict[str, str], ne
     default = database.get("pool", toolstack.pool)["default_SR"]
     metrics = database.create("VM_metrics", {"memory_actual": spec.memory_bytes, "VCPUs_number": 2, "hvm": True})
     config = {"mac_seed": database.new_uuid()} | ({SHUTDOWN: spec.shutdown} if spec.shutdown else {})
+    config |= {GUEST: spec.guest} if spec.guest else {}
     vm = database.create("VM", {**vm_record(spec), "metrics": metrics, "other_config": config})
     for position, disk in enumerate(spec.disks):
         sr = srs[disk.sr] if disk.sr else default

@@ -43,6 +43,8 @@ class VmSpec:
     """A virtual TPM that holds something."""
     shutdown: str = ""
     """How its guest takes a clean shutdown: at once; ``refuses``; or so many seconds later."""
+    guest: str = ""
+    """What its guest does after a start: see :mod:`xobackup.simpool.guest`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

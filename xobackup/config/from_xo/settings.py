@@ -219,7 +219,7 @@ def _distribute(draft: Draft, name: str, value: Any) -> None:
 
 
 _NOT_ENFORCED = "not enforced by Xen Orchestra either; every wait of xobackup's has its own bound"
-_NO_SUCH_CHECK = "restores for trial are not supported yet; xobackup verify proves every block"
+_NO_SUCH_CHECK = "jobs do not check by themselves yet; run xobackup health-check by a timer"
 _NO_REPORT = "reports are not supported yet; see hooks, exit codes and --json"
 _REPLICA = "replication is not supported yet"
 OPTIONS: dict[str, Option] = {

@@ -181,14 +181,16 @@ class ArchiveRestore:
         config = clean_config(session.call("VM.get_other_config", ref))
         if "mac_seed" not in wanted["other_config"]:
             config.pop("mac_seed", None)
-        session.call("VM.set_other_config", ref, {**config, **self._claim.now(), keys.RUN: self._run_id})
+        made_for = {key: wanted["other_config"][key] for key in (keys.HEALTH_CHECK,) if key in wanted["other_config"]}
+        marks = {**made_for, keys.RUN: self._run_id}
+        session.call("VM.set_other_config", ref, {**config, **self._claim.now(), **marks})
         for vif in session.call("VM.get_VIFs", ref):
             session.call("VIF.destroy", vif)
         for nic in self._plan.nics:
             session.call("VIF.create", {**nic.vif, "VM": ref})
         for vdi in self.vdis.values():
             config = clean_config(session.call("VDI.get_other_config", vdi))
-            session.call("VDI.set_other_config", vdi, {**config, keys.RUN: self._run_id})
+            session.call("VDI.set_other_config", vdi, {**config, **marks})
         return {
             disk.disk.live_vdi_uuid: self.vdis[disk.disk.userdevice or ""]
             for disk in self._plan.disks

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from xobackup.engine import events, keys
 from xobackup.engine.active import RESTORE_DISK, interrupted, living
+from xobackup.engine.health.removal import remove_check
 from xobackup.engine.leftovers.claim import pool_time_s
 from xobackup.engine.leftovers.find import ENDED, find
 from xobackup.engine.leftovers.judge import Fate, Kind, Leftover, Seen
@@ -179,6 +180,10 @@ def _replica(session: Session, one: Leftover) -> None:
     take_back_all(session, one.run_id)
 
 
+def _health_check(session: Session, one: Leftover) -> None:
+    remove_check(session, one.ref, one.run_id)
+
+
 def _mark(session: Session, one: Leftover) -> None:
     with contextlib.suppress(NotFound):
         if one.key != keys.RUN:
@@ -204,5 +209,6 @@ REMOVERS: Mapping[Kind, Callable[[Session, Leftover], None]] = {
     Kind.VDI: _vdi,
     Kind.BLOCK: _block,
     Kind.REPLICA: _replica,
+    Kind.HEALTH_CHECK: _health_check,
     Kind.MARK: _mark,
 }

@@ -238,6 +238,26 @@ def _vdis(judge: Judge) -> Iterator[Leftover]:
         )
 
 
+def _health_checks(judge: Judge) -> Iterator[Leftover]:
+    """VMs that a health check restored. One that is not restored yet is its restore's; a copy that somebody made of
+    one has another uuid, and is his."""
+    for ref, vm in judge.seen.vms.items():
+        run_id, _, own = map_of(vm, "other_config").get(keys.HEALTH_CHECK, "").partition(" ")
+        if not run_id or vm.get("is_a_snapshot") or _unfinished(judge, ref) or own not in ("", text_of(vm, "uuid")):
+            continue
+        fate, reason = judge.fate(run_id, ref, ended=Fate.REMOVE if own else Fate.OPERATOR)
+        yield Leftover(
+            kind=Kind.HEALTH_CHECK,
+            ref=ref,
+            uuid=text_of(vm, "uuid"),
+            what=f"VM {named(vm)} of a health check",
+            vm_uuid=text_of(vm, "uuid"),
+            run_id=run_id,
+            fate=fate,
+            reason=reason,
+        )
+
+
 def _maker(judge: Judge, run_id: str) -> str:
     """The VM that the restore makes."""
     return next((ref for ref, claims in judge.claims.items() if run_id in claims), "")
@@ -298,6 +318,7 @@ FINDERS: tuple[Callable[[Judge], Iterator[Leftover]], ...] = (
     _replicas,
     _vdis,
     _vms,
+    _health_checks,
     _blocks,
     _marks,
 )

@@ -26,6 +26,8 @@ class Kind(StrEnum):
     BLOCK = "block"
     REPLICA = "replica"
     """A replica that a run did not finish."""
+    HEALTH_CHECK = "health-check"
+    """The VM that a health check had restored."""
     MARK = "mark"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from xobackup.simpool import attach, disks, vm_rules
+from xobackup.simpool import attach, disks, guest, vm_rules
 from xobackup.simpool.failures import Failure
 from xobackup.simpool.registry import Call, message
 from xobackup.simpool.toolstack import is_null
@@ -96,34 +96,10 @@ def start_vm(toolstack: Toolstack, vm: str, *, host: str, paused: bool = False) 
     now = toolstack.now_text()
     if database.exists("VM_metrics", record["metrics"]):
         database.update("VM_metrics", record["metrics"], start_time=now, last_updated=now)
-    database.update("VM", vm, guest_metrics=_guest_metrics(toolstack, vm))
+    guest.boot(toolstack, vm)
     if paused:
         database.update("VM", vm, power_state="Paused")
     vm_rules.refresh(database, vm)
-
-
-def _guest_metrics(toolstack: Toolstack, vm: str) -> str:
-    record = toolstack.database.get("VM", vm)
-    networks: dict[str, str] = {}
-    for vif in record["VIFs"]:
-        device = toolstack.database.get("VIF", vif)["device"]
-        address = f"192.0.2.{10 + record['domid'] % 200}"
-        networks |= {f"{device}/ip": address, f"{device}/ipv4/0": address}
-    return toolstack.database.create(
-        "VM_guest_metrics",
-        {
-            "os_version": {"name": "Simulated GNU/Linux 12", "distro": "debian", "uname": "6.1.0", "major": "12"},
-            "PV_drivers_version": {"major": "7", "minor": "30", "micro": "0", "build": "1"},
-            "PV_drivers_up_to_date": True,
-            "PV_drivers_detected": True,
-            "live": True,
-            "networks": networks,
-            "other": {"feature-shutdown": "1", "feature-suspend": "1"},
-            "can_use_hotplug_vbd": "yes",
-            "can_use_hotplug_vif": "yes",
-            "last_updated": toolstack.now_text(),
-        },
-    )
 
 
 def stop_vm(toolstack: Toolstack, vm: str) -> None:

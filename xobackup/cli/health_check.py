@@ -1,0 +1,257 @@
+"""``xobackup health-check``: restore points are restored, booted, asked, and removed."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from xobackup.cli.errors import NotThere, Outcome
+from xobackup.cli.exits import Exit
+from xobackup.cli.options import ConfigOption, JsonOption, read_configuration
+from xobackup.cli.output import Output, count_text, duration_text, size_text
+from xobackup.cli.restore.options import FromOption
+
+if TYPE_CHECKING:
+    from xobackup.engine.health.request import CheckRequest, CheckResult
+    from xobackup.engine.restore_plan import RestorePlan
+    from xobackup.engine.world import World
+    from xobackup.repository.repository import Repository
+    from xobackup.xapi.session import Session
+
+UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+VmsArgument = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[VM]...", help="VMs as backed up: uuids or names.", show_default="all of the remote"),
+]
+PoolOption = Annotated[str, typer.Option("--pool", "-p", help="The pool to restore to.")]
+SrOption = Annotated[str, typer.Option("--sr", help="SR for the disks: uuid or name.")]
+PointOption = Annotated[str, typer.Option("--point", help="A restore point of the one VM named.")]
+EveryOption = Annotated[
+    str | None, typer.Option("--every", metavar="TIME", help="Only VMs not checked for so long (7d, 12h).")
+]
+CountOption = Annotated[int | None, typer.Option("--vms", min=1, help="At most so many VMs, oldest check first.")]
+TimeoutOption = Annotated[str, typer.Option("--timeout", metavar="TIME", help="From its start to the last answer.")]
+NetworkOption = Annotated[
+    str | None,
+    typer.Option("--network", help="An isolated network for all NICs (new MACs).", show_default="no NICs"),
+]
+ToolsOption = Annotated[bool, typer.Option("--tools/--no-tools", help="Wait for the guest tools.")]
+ScriptOption = Annotated[
+    bool | None,
+    typer.Option("--script/--no-script", help="Wait for the script in the guest.", show_default="by the VM's tag"),
+]
+MemoryOption = Annotated[
+    bool, typer.Option("--memory/--no-memory", help="Resume a VM taken with its memory; or boot.")
+]
+TcpOption = Annotated[list[int] | None, typer.Option("--tcp", metavar="PORT", help="A TCP port that must answer.")]
+CommandOption = Annotated[
+    list[str] | None, typer.Option("--command", help="A command on this machine that must succeed.")
+]
+ReportOption = Annotated[Path | None, typer.Option("--report", help="Write a report: FILE.html or FILE.json.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what would be checked.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("health-check")(health_check)
+
+
+def health_check(
+    remote: FromOption,
+    pool: PoolOption,
+    sr: SrOption,
+    vms: VmsArgument = None,
+    point: PointOption = "latest",
+    every: EveryOption = None,
+    count: CountOption = None,
+    timeout: TimeoutOption = "10m",
+    network: NetworkOption = None,
+    tools: ToolsOption = True,
+    script: ScriptOption = None,
+    memory: MemoryOption = True,
+    tcp: TcpOption = None,
+    command: CommandOption = None,
+    report: ReportOption = None,
+    dry_run: DryRunOption = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Boot VMs from their restore points, see whether they come up, and remove them."""
+    from xobackup.cli import repositories
+    from xobackup.cli.jobs import pool_address
+    from xobackup.cli.limits import process_limits
+    from xobackup.cli.live import world_of
+    from xobackup.engine.health.request import CheckRequest, Probe
+
+    output = Output(as_json=as_json)
+    configuration = read_configuration(config)
+    if report is not None and report.suffix not in (".html", ".json"):
+        raise NotThere(f"--report: expected a name that ends with .html or .json, found {str(report)!r}")
+    probes = [Probe(tcp=port) for port in tcp or ()]
+    probes += [Probe(command=_words(text)) for text in command or ()]
+    request = CheckRequest(
+        sr=sr,
+        network=network,
+        timeout_s=_seconds("--timeout", timeout),
+        tools=tools,
+        script=script,
+        memory=memory,
+        probes=tuple(probes),
+    )
+    every_s = None if every is None else _seconds("--every", every)
+    if point != "latest" and len(vms or ()) != 1:
+        raise NotThere("--point: name the one VM that it is of")
+    (target,) = repositories.remote_targets(config, remote)
+    with (
+        world_of(output, configuration.state_directory, limits=process_limits(configuration)) as world,
+        repositories.opened(target) as repository,
+        contextlib.closing(world.connect(pool_address(configuration, pool))) as session,
+    ):
+        named = [repositories.find_vm(repository, vm) for vm in dict.fromkeys(vms or ())]
+        uuids = _due(world, output, repository, named, every_s, count)
+        checks = _Checks(world, session, repository, output, request, remote=target.name, pool=pool)
+        results = checks.run(uuids, point, dry_run=dry_run)
+        if report is not None and not dry_run:
+            _write(report, results, world)
+    if dry_run:
+        output.say("nothing was created: this was a dry run")
+        return
+    failed = [one for one in results if not one.ok]
+    if failed or checks.refused:
+        bad = len(failed) + checks.refused
+        code = Exit.SOME_FAILED if bad < len(uuids) else Exit.FAILED
+        raise Outcome(code, f"{bad} of {count_text(len(uuids), 'health check')} failed")
+
+
+class _Checks:
+    """One VM after the other."""
+
+    def __init__(
+        self,
+        world: World,
+        session: Session,
+        repository: Repository,
+        output: Output,
+        request: CheckRequest,
+        *,
+        remote: str,
+        pool: str,
+    ) -> None:
+        self._world, self._session, self._repository = world, session, repository
+        self._output, self._request, self._remote, self._pool = output, request, remote, pool
+        self.refused = 0
+        """VMs that could not even be planned."""
+
+    def run(self, uuids: list[str], point: str, *, dry_run: bool) -> list[CheckResult]:
+        """What was found, in that order."""
+        from xobackup.engine.errors import UsageError
+
+        results: list[CheckResult] = []
+        for uuid in uuids:
+            try:
+                plan = self._plan(uuid, point)
+            except UsageError as error:
+                if len(uuids) == 1:
+                    raise
+                self.refused += 1
+                self._output.error(f"{uuid}: {error}", hint=error.hint or None)
+                continue
+            if not dry_run:
+                results.append(self._check(plan))
+        return results
+
+    def _plan(self, uuid: str, point: str) -> RestorePlan:
+        from xobackup.cli import repositories
+        from xobackup.engine.full.described import with_disks
+        from xobackup.engine.health.check import plan_check
+
+        found = with_disks(self._repository, repositories.find_point(self._repository, uuid, point))
+        plan = plan_check(self._world, self._session, found, self._request, remote=self._remote)
+        self._output.record(
+            "health-check-plan",
+            {"vm": uuid, "point": found.id, "pool": self._pool, "size_bytes": plan.size_bytes},
+        )
+        where = f"SR {self._request.sr} of {self._pool}, {self._request.network or 'no network'}"
+        self._output.say(f"{found.vm_name} ({found.id}): {size_text(plan.size_bytes)} to {where}")
+        return plan
+
+    def _check(self, plan: RestorePlan) -> CheckResult:
+        from xobackup.engine.health.check import check_point
+        from xobackup.engine.health.memory import remember
+
+        result = check_point(
+            self._world,
+            self._session,
+            self._repository,
+            plan,
+            self._request,
+            remote=self._remote,
+            pool=self._pool,
+            tell=lambda text: self._output.note(f"  {text}"),
+        )
+        remember(self._world.state_directory, result, now_s=self._world.clock.now_s())
+        self._output.record("health-check", result.as_data())
+        for warning in result.warnings:
+            self._output.note(f"warning: {warning}", style="yellow")
+        steps = ", ".join(f"{step.name} {duration_text(step.seconds)}" for step in result.steps)
+        if result.ok:
+            self._output.say(f"{result.vm_name}: healthy ({steps})", style="green")
+        else:
+            self._output.say(f"{result.vm_name}: FAILED: {result.reason} ({steps})", style="red")
+        if not result.removed:
+            self._output.note("warning: its VM is still there; the next start removes it", style="yellow")
+        return result
+
+
+def _due(
+    world: World, output: Output, repository: Repository, named: list[str], every_s: float | None, count: int | None
+) -> list[str]:
+    """The VMs to check now, in order."""
+    from xobackup.engine.health.guest import opted_out
+    from xobackup.engine.health.memory import last_checks
+    from xobackup.engine.health.sample import due
+
+    candidates: list[str] = list(named)
+    for uuid in () if named else repository.vms():
+        points = repository.points(uuid).points
+        vm = points[-1].metadata.get("vm", {}) if points else {}
+        if points and not opted_out(vm.get("tags")):
+            candidates.append(uuid)
+    if every_s is not None or count is not None:
+        checked = {uuid: float(data["checked_s"]) for uuid, data in last_checks(world.state_directory).items()}
+        candidates = due(candidates, checked, now_s=world.clock.now_s(), every_s=every_s or 0.0, vms_max=count)
+    if not candidates:
+        output.say("no VM is due for a health check")
+    return candidates
+
+
+def _write(path: Path, results: list[CheckResult], world: World) -> None:
+    from xobackup.cli.new_files import write_new
+    from xobackup.clock import utc
+    from xobackup.engine.health.report import as_html, as_json
+
+    render = as_html if path.suffix == ".html" else as_json
+    made_at = utc(world.clock.now_s()).isoformat(timespec="seconds")
+    write_new(path, render("Health checks", results, made_at=made_at), force=True)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    try:
+        words = tuple(shlex.split(text))
+    except ValueError as error:
+        raise NotThere(f"--command: {error}: {text!r}") from error
+    if not words:
+        raise NotThere("--command: expected a command, found nothing")
+    return words
+
+
+def _seconds(option: str, text: str) -> float:
+    number, unit = text[:-1], text[-1:]
+    try:
+        return float(number) * UNITS_S[unit]
+    except (ValueError, KeyError):
+        raise NotThere(f"{option}: expected a number with s, m, h or d (like 10m), found {text!r}") from None
