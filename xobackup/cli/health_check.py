@@ -17,7 +17,7 @@ from xobackup.cli.restore.options import FromOption
 
 if TYPE_CHECKING:
     from xobackup.engine.health.request import CheckRequest, CheckResult
-    from xobackup.engine.restore_plan import RestorePlan
+    from xobackup.engine.restore.plan import RestorePlan
     from xobackup.engine.world import World
     from xobackup.repository.repository import Repository
     from xobackup.xapi.session import Session

@@ -23,14 +23,14 @@ from xobackup.engine.health.probes import ask
 from xobackup.engine.health.removal import remove_check
 from xobackup.engine.health.request import CheckRequest, CheckResult, Step
 from xobackup.engine.leftovers.claim import touching
-from xobackup.engine.restore_plan import DiskRestore, RestorePlan, VmRequest
-from xobackup.engine.restore_vm import plan_restore, restore_vm
+from xobackup.engine.restore.plan import DiskRestore, RestorePlan, VmRequest
+from xobackup.engine.restore.vm import plan_restore, restore_vm
 from xobackup.xapi.errors import XapiError
 from xobackup.xapi.other_config import set_key
 from xobackup.xva.errors import XvaError
 
 if TYPE_CHECKING:
-    from xobackup.engine.restore_vm import Restored
+    from xobackup.engine.restore.vm import Restored
     from xobackup.engine.world import World
     from xobackup.repository.metadata import RestorePoint
     from xobackup.repository.repository import Repository
