@@ -70,7 +70,7 @@ def content(lab: Lab, one: Restored) -> dict[str, str]:
 def test_five_percent_changed_are_written_in_six_percent(lab: Lab, sent: list[int], directories: bool) -> None:
     lab.vhd_directory = directories
     lab.run()
-    write(lab, *4, 30)
+    write(lab, 4, 30)
     lab.run()
     one = restored(lab, point=0, how=Differential.REQUIRE)
     assert content(lab, one) == lab.expected["nas", lab.points()[0].id]
