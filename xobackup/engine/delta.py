@@ -66,6 +66,10 @@ class DeltaBackup:
             self._targets.each(lambda target: target.note_memory(job.id, taken.memory_uuid))
             shared.targets = self._targets.by_name()
             takers = [name for name, target in shared.targets.items() if target.takes_memory]
+            for name in sorted(set(shared.targets) - set(takers)):
+                self._warn(
+                    "replicas are kept without the memory of their VM: it would boot as after a power cut", name
+                )
             disks = (*disks, memory_plan(taken.memory, takers, self._context.means.terms))
         Transfer(shared).run(disks, taken, disks_max=settings.disks_max, buffers=settings.buffers_per_disk)
         self._targets.drop(shared.outcome.dropped)

@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from xobackup.engine import keys
+from xobackup.engine.errors import UsageError
 from xobackup.engine.removal import destroy_vdi
 from xobackup.engine.replication.base import Onto, Way
 from xobackup.engine.replication.marks import BLOCKED, UNFINISHED_TEXT, vm_name
 from xobackup.engine.replication.points import ReplicaPoint
 from xobackup.engine.replication.records import changes, nics, same_nic, tags_of
-from xobackup.engine.replication.settle import block
+from xobackup.engine.replication.settle import block, ordinary
 from xobackup.engine.restore.records import (
     BIOS_STRINGS,
     CD_DEVICE,
@@ -110,7 +111,7 @@ class Machine:
         session.call("VM.set_other_config", self.ref, {**config, **self.claim.now()})
         self.claim.hold(self.ref, written=True)
         block(session, self.ref, UNFINISHED_TEXT)
-        session.call("VM.set_is_a_template", self.ref, False)
+        ordinary(session, self.ref)
         session.call("VM.set_name_label", self.ref, f"[Importing…] {self.name}")
         for vdi_ref, vdi in vdis_of(session, self.ref).items():
             self.clones[str(vdi["other_config"].get(keys.CONTENT_KEY, ""))] = vdi_ref
@@ -123,8 +124,11 @@ class Machine:
         """The VDI to write to: for a delta to ``base_uuid`` the one that holds that, else a new one."""
         if not base_uuid:
             return self._new_disk(name, size_bytes)
-        assert self.base is not None
-        of = next(disk for disk in self.base.disks if disk.content_key == base_uuid)
+        of = next((disk for disk in self.base.disks if disk.content_key == base_uuid), None) if self.base else None
+        if of is None:
+            raise UsageError(
+                f"the restore point that the delta to {base_uuid} continues has gone since it was planned"
+            )
         ref = of.active_ref if self.way.onto is Onto.SAME else self.clones[base_uuid]
         set_key(self.session, "VDI", ref, keys.RUN, self.run_id)
         if of.virtual_size_bytes < size_bytes:

@@ -15,7 +15,7 @@ from xobackup.engine.removal import destroy_vdi, remove_snapshot
 from xobackup.engine.replication.marks import BLOCKED, REPLICA_TEXT, UNFINISHED_TEXT, at_rest
 from xobackup.engine.replication.points import CLASSES, Records, ReplicaPoint, find_points
 from xobackup.engine.taking.taken import vdis_of
-from xobackup.xapi.errors import NotFound
+from xobackup.xapi.errors import NotFound, OperatorProblem
 from xobackup.xapi.other_config import set_key
 from xobackup.xapi.values import is_null
 
@@ -100,6 +100,12 @@ def block(session: Session, ref: str, text: str) -> None:
     for operation in BLOCKED:
         set_key(session, "VM", ref, operation, text, field="blocked_operations")
     session.call("VM.update_allowed_operations", ref)
+
+
+def ordinary(session: Session, ref: str) -> None:
+    """Make a snapshot, or what was made of one, look like an ordinary VM; old licences refuse it."""
+    with contextlib.suppress(OperatorProblem):
+        session.call("VM.set_is_a_template", ref, False)
 
 
 def destroy_replica(session: Session, ref: str) -> None:

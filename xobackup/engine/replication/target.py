@@ -22,7 +22,7 @@ from xobackup.engine.replication.machine import Machine
 from xobackup.engine.replication.marks import disk_marks, point_name, replica_of, vm_marks
 from xobackup.engine.replication.points import EXPIRED, ReplicaPoint, expired, find_points
 from xobackup.engine.replication.probe import changed_blocks
-from xobackup.engine.replication.settle import take_back
+from xobackup.engine.replication.settle import ordinary, take_back
 from xobackup.engine.replication.site import ReplicaSite, Storage, choose_sr
 from xobackup.engine.replication.whole import WholeTarget
 from xobackup.engine.replication.writer import PublishedPoint, ReplicaWriter, reaching
@@ -262,7 +262,7 @@ class ReplicaTarget(InPool):
 
     def _count(self, machine: Machine, point: str) -> PublishedPoint:
         session = self._session
-        session.call("VM.set_is_a_template", point, False)
+        ordinary(session, point)
         record = session.record("VM", point)
         uuid, config = str(record["uuid"]), keys.without_claims(record["other_config"])
         session.call("VM.set_other_config", point, {**config, keys.POINT: uuid})

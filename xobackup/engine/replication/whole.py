@@ -31,7 +31,7 @@ from xobackup.engine.replication.marks import (
 )
 from xobackup.engine.replication.points import EXPIRED, ReplicaPoint, expired, find_points
 from xobackup.engine.replication.records import nics, tags_of
-from xobackup.engine.replication.settle import block, destroy_replica, take_back
+from xobackup.engine.replication.settle import block, destroy_replica, ordinary, take_back
 from xobackup.engine.replication.site import choose_sr
 from xobackup.engine.replication.writer import PublishedPoint, reaching
 from xobackup.engine.restore.records import clean_config
@@ -283,7 +283,6 @@ class WholeWriter:
                 self._hold(ref)
                 set_keys(self._session, "VM", ref, {keys.RUN: self._context.run_id})
                 block(self._session, ref, UNFINISHED_TEXT)
-                if self._session.call("VM.get_is_a_template", ref):
-                    self._session.call("VM.set_is_a_template", ref, False)
+                ordinary(self._session, ref)
                 self._session.call("VM.set_name_label", ref, f"[Importing…] {self._name}")
                 self.vm_ref = ref
