@@ -13,8 +13,9 @@ from xobackup.repository.errors import DiskNotFound, Encrypted
 from xobackup.repository.options import RepositoryOptions
 from xobackup.repository.repository import Repository
 from xobackup.repository.writer import Base
-from xotest import golden, xo_rules
+from xotest import golden, old_forms, xo_rules
 from xotest.backups import draft
+from xotest.old_forms import OLD_FORMS
 
 PLAIN = ("directory", "file", "grown-file", "merged-directory", "merged-file", "odd-size")
 INTERRUPTED = ("interrupted-directory", "interrupted-file")
@@ -103,6 +104,35 @@ def test_retention_merges_what_xen_orchestra_wrote(copy):
     assert repository.verify(copy.vm).problems == []
     xo_rules.assert_nothing(copy.root)
     xo_rules.assert_conformant(copy.root)
+
+
+CODEC_OF = {old_forms.gzipped: "gzip", old_forms.plain: ""}
+"""A chain goes on in its own compression."""
+
+
+@pytest.mark.parametrize(("name", "make"), OLD_FORMS, ids=lambda one: getattr(one, "__name__", one))
+def test_old_forms_are_listed_verified_read_merged_and_continued(name, make, tmp_path):
+    copy = golden.unpack(name, tmp_path)
+    make(copy)
+    repository = opened(copy, vhd_directory=name.endswith("directory"))
+    listing = repository.points(copy.vm)
+    assert listing.certain and listing.problems == ()
+    assert assert_every_disk(copy, repository) == 2 * len(copy.points())
+    verified = repository.verify(copy.vm)
+    assert not verified.damaged and {one.code for one in verified.problems} <= {"merge-unfinished"}
+    last = {disk.live_vdi_uuid: disk.vdi_uuid for disk in listing.points[-1].disks}
+    with repository.lock(copy.vm) as directory:
+        assert directory.merge().refusals == []
+        for vdi in VDIS:
+            base = directory.find_base(copy.job, vdi, [last[vdi]])
+            expected = CODEC_OF.get(make, "brotli" if name.endswith("directory") else None)
+            assert isinstance(base, Base) and base.codec == expected
+        points = [point.id for point in directory.points().points]
+        directory.delete_points(points[:-2])
+        assert directory.merge().refusals == []
+    assert assert_every_disk(copy, repository) == 4
+    assert repository.verify(copy.vm).problems == []
+    xo_rules.assert_nothing(copy.root)
 
 
 @pytest.mark.parametrize("copy", [*PLAIN, *INTERRUPTED], indirect=True)

@@ -11,6 +11,7 @@ counts as whole.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from uuid import UUID
@@ -24,6 +25,7 @@ from vhd.directory import VhdDirectory
 from vhd.errors import ChainError, Malformed, VhdError
 from vhd.findings import Finding
 from vhd.layout import streamed_size_bytes
+from vhd.merge.legacy import resolve_legacy
 from vhd.merge.state import LegacyState, MergeState, root_of, unpack_state
 from vhd.parents import parent_names
 from vhd.reader import VhdFile
@@ -204,7 +206,11 @@ class _Reader:
     def read_states(self, names: Iterable[str]) -> None:
         for name in names:
             try:
-                self.states[name] = unpack_state(self.workspace.get(name), name)
+                state = unpack_state(self.workspace.get(name), name)
+                if isinstance(state, LegacyState):  # whose chain nobody can tell keeps its root alone
+                    with contextlib.suppress(VhdError):
+                        state = resolve_legacy(self.workspace, state, self.codecs)
+                self.states[name] = state
             except Malformed as error:
                 self._doubt("merge-state", name, str(error), Severity.DAMAGE)
             except RemoteError as error:
