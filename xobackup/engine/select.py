@@ -106,6 +106,8 @@ def judge_vm(job: Job, vm: VmView) -> Skipped | None:
             return skip(Why.NO_BACKUP_TAG, f"it has the tag {tag}")
     if vm.other_config.get(keys.JOB) == job.id and "start" in vm.blocked_operations:
         return skip(Why.OWN_REPLICA, "it is a replica made by this very job")
+    if keys.REPLICA in vm.other_config and "start" in vm.blocked_operations and not named:
+        return skip(Why.OWN_REPLICA, "it is a replica; a rule with its uuid chooses it all the same")
     return None
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from xobackup.engine.base import RemoteTip
 from xobackup.engine.directory_target import remote_tip
+from xobackup.engine.replication.base import doubt
 from xobackup.engine.replication.base import tips as replica_tips
 from xobackup.engine.replication.points import find_points
 from xobackup.engine.target import SINK_ERRORS
@@ -31,10 +32,13 @@ def tips_of(context: RunContext, vm: VmView) -> tuple[dict[str, dict[str, Remote
             tips[live][name] = tip
     for name, site in context.sites.items():
         try:
-            points = find_points(site.look(), job_id=context.job.id, vm_uuid=vm.uuid, srs=site.sr_uuids)
+            records = site.look()
+            points = find_points(records, job_id=context.job.id, vm_uuid=vm.uuid, srs=site.sr_uuids)
         except XapiError as error:
             warnings.append(f"target {name}: {error}")
             continue
+        if told := doubt(points, records, vm.disks):
+            warnings.append(f"target {name}: a new replica will be made from the newest restore point: {told}")
         for live, tip in replica_tips(points, vm.disks, srs=site.sr_uuids).items():
             tips[live][name] = tip
     return tips, warnings

@@ -6,7 +6,9 @@ from dataclasses import replace
 import pytest
 
 from xobackup.engine import keys
+from xobackup.engine.job import Selector, VmRule
 from xobackup.engine.replication.marks import REPLICA_TEXT
+from xobackup.engine.run import plan_job
 from xotest.lab import MIB, only
 from xotest.two_pools import TwoPools
 
@@ -54,6 +56,8 @@ def test_a_replica_that_was_started_is_left_alone(two: TwoPools, stopped: bool) 
         two.other.call("VM.hard_shutdown", ref)
         two.other.call("VM.add_to_blocked_operations", ref, "start", REPLICA_TEXT)
     his = [two.other.disk_sha256(vdi) for vdi in two.other.vdis_of(ref)]
+    (planned,) = plan_job(two.lab.job(targets=(two.sr_target(),), remotes=()), two.lab.world()).vms
+    assert stopped or any("a new replica will be made" in told for told in planned.warnings)
     two.lab.write(1, 0, b"more")
     vm = only(two.run())
     assert vm.deltas == 2 and "a new replica is made" in vm.warnings[0]
@@ -221,3 +225,14 @@ def test_remote_and_replica_are_fed_from_one_reading(two: TwoPools) -> None:
         two.lab.check()
     two.assert_tidy()
     assert keys.POINT not in two.lab.snapshots()[0]["other_config"]
+
+
+def test_replicas_in_the_same_pool_are_not_replicated_in_turn(two: TwoPools) -> None:
+    """They have their VM's tags; a rule by tag must not choose them."""
+    two.other, two.sr = two.lab.pool, "Local storage"
+    two.lab.selector = Selector(include=(VmRule(tag="nightly"),))
+    for number in range(3):
+        two.lab.write(0, 0, bytes([number + 1]) * 4096)
+        assert [vm.name for vm in two.run(gc=False).vms if vm.points] == ["guest"]
+        two.check()
+    assert len(two.replicas()) == 1 and "nightly" in two.replicas()[replica(two)]["tags"]

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from xobackup.engine.base import RemoteTip
-from xobackup.engine.replication.points import PointDisk, ReplicaPoint
+from xobackup.engine.replication.points import PointDisk, Records, ReplicaPoint
 from xobackup.engine.view import DiskView
 
 
@@ -68,6 +68,32 @@ def disk_of(point: ReplicaPoint | None, disk: DiskView) -> PointDisk | None:
         if one.content_key and one.content_key in uuids:
             return one
     return next((one for one in point.disks if one.content_key and one.live_uuid == disk.vdi_uuid), None)
+
+
+def doubt(points: Sequence[ReplicaPoint], records: Records, disks: Sequence[DiskView]) -> str:
+    """Why the next delta would go into a new replica, as far as a look tells; ``""``: nothing speaks against it."""
+    base = base_point(points, disks)
+    return way_by_records(base, points, records, disks, started_s=None).reason
+
+
+def way_by_records(
+    base: ReplicaPoint | None,
+    points: Sequence[ReplicaPoint],
+    records: Records,
+    disks: Iterable[DiskView],
+    *,
+    started_s: float | None,
+) -> Way:
+    """:func:`way_to`, from a pool's records."""
+    replica = base.replica_ref if base is not None else ""
+    return way_to(
+        base,
+        points,
+        records["VM"].get(replica),
+        needed={snapshot.vdi_uuid for disk in disks for snapshot in disk.snapshots},
+        attached={str(vbd["VDI"]) for vbd in records["VBD"].values() if replica and vbd.get("VM") == replica},
+        started_s=started_s,
+    )
 
 
 def way_to(

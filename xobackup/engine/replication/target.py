@@ -16,7 +16,7 @@ from xobackup.engine.errors import TargetFailed, UsageError
 from xobackup.engine.job import FULL
 from xobackup.engine.leftovers.claim import touching
 from xobackup.engine.removal import remove_snapshot
-from xobackup.engine.replication.base import Onto, Way, base_point, tips, way_to
+from xobackup.engine.replication.base import Onto, Way, base_point, tips, way_by_records
 from xobackup.engine.replication.in_pool import InPool
 from xobackup.engine.replication.machine import Machine
 from xobackup.engine.replication.marks import disk_marks, point_name, replica_of, vm_marks
@@ -181,15 +181,7 @@ class ReplicaTarget(InPool):
         """By records first, then by asking the storage whether the replica is still what its restore point is."""
         known = {snapshot.vdi_uuid for disk in vm.disks for snapshot in disk.snapshots}
         replica = records["VM"].get(base.replica_ref) if base is not None else None
-        attached = {str(vbd["VDI"]) for vbd in records["VBD"].values() if base and vbd.get("VM") == base.replica_ref}
-        way = way_to(
-            base,
-            points,
-            replica,
-            needed=known,
-            attached=attached,
-            started_s=self._started_s(replica),
-        )
+        way = way_by_records(base, points, records, vm.disks, started_s=self._started_s(replica))
         if base is None or way.onto is not Onto.SAME:
             return way
         for disk in base.disks:
