@@ -1,4 +1,5 @@
-"""Copies of damaged blocks elsewhere: other remotes of the configuration, and snapshots that the pool still has.
+"""Copies of damaged blocks elsewhere: other remotes of the configuration, snapshots that a pool still has, and the
+restore points of replicas that it keeps.
 
 Each is opened when it is first asked, and let go at the end. One that cannot be opened or read is told once and has
 no copies; it keeps nobody from asking the next. Whatever is read proves itself by the block's digest, so that neither
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from remotes.errors import RemoteError
 from vhd.block import BLOCK_BYTES
+from xobackup.engine import keys
 from xobackup.repository.errors import RepositoryError
 from xobackup.repository.repair.sources import RepositorySource
 from xobackup.xapi.cbt import METADATA_TYPE
@@ -70,7 +72,7 @@ class OtherRemote:
 
 
 class PoolSnapshots:
-    """Snapshots of the same disk on a pool, read by NBD."""
+    """Snapshots of the same disk on a pool, or of its replica, read by NBD."""
 
     def __init__(self, name: str, connect: Callable[[], Session], tell: Tell) -> None:
         self.name = f"pool {name}"
@@ -83,7 +85,7 @@ class PoolSnapshots:
         self._disks: dict[str, NbdDisk | None] = {}
 
     def candidates(self, block: DamagedBlock, buffer: BlockBuffer) -> Iterator[str]:
-        """The snapshot that the disk was backed up from first, then its newer ones."""
+        """What has the content of the snapshot that was backed up first, then the others."""
         if not self._ready():
             return
         for vdi in self._snapshots_of(block):
@@ -95,10 +97,10 @@ class PoolSnapshots:
             try:
                 disk.read_block(block.index, buffer)
             except XapiError as error:
-                self._tell(f"{self.name}: snapshot {vdi.uuid} cannot be read: {error}")
+                self._tell(f"{self.name}: {_named(vdi)} cannot be read: {error}")
                 self._disks[vdi.uuid] = None
                 continue
-            yield f"snapshot {vdi.uuid}"
+            yield _named(vdi)
 
     def close(self) -> None:
         self._held.close()
@@ -123,14 +125,19 @@ class PoolSnapshots:
 
     def _snapshots_of(self, block: DamagedBlock) -> list[VdiRecord]:
         live = next((vdi.ref for vdi in self._vdis if vdi.uuid == block.vdi), None)
+        same = str(block.uuid)
         found = [
             vdi
             for vdi in self._vdis
             if vdi.is_a_snapshot
             and vdi.type != METADATA_TYPE
-            and (vdi.uuid == str(block.uuid) or (live is not None and vdi.snapshot_of == live))
+            and (
+                same in (vdi.uuid, vdi.other_config.get(keys.CONTENT_KEY))
+                or (live is not None and vdi.snapshot_of == live)
+                or vdi.other_config.get(keys.LIVE) == block.vdi
+            )
         ]
-        return sorted(found, key=lambda vdi: vdi.uuid != str(block.uuid))
+        return sorted(found, key=lambda vdi: same not in (vdi.uuid, vdi.other_config.get(keys.CONTENT_KEY)))
 
     def _disk(self, vdi: VdiRecord) -> NbdDisk | None:
         if vdi.uuid in self._disks:
@@ -138,7 +145,7 @@ class PoolSnapshots:
         assert self._session is not None
         disk = NbdDisk(
             target_source(self._session, vdi.ref),
-            name=f"snapshot {vdi.uuid}",
+            name=_named(vdi),
             clock=self._session.clock,
             virtual_size_bytes=vdi.virtual_size,
             options=NbdOptions(connections=1),
@@ -146,6 +153,10 @@ class PoolSnapshots:
         try:
             self._disks[vdi.uuid] = self._held.enter_context(disk)
         except XapiError as error:
-            self._tell(f"{self.name}: snapshot {vdi.uuid} cannot be read: {error}")
+            self._tell(f"{self.name}: {_named(vdi)} cannot be read: {error}")
             self._disks[vdi.uuid] = None
         return self._disks[vdi.uuid]
+
+
+def _named(vdi: VdiRecord) -> str:
+    return f"{'replica' if keys.COPY_OF in vdi.other_config else 'snapshot'} {vdi.uuid}"
