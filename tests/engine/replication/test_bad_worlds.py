@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from xobackup.engine import keys
+from xobackup.engine import events, keys
 from xobackup.engine.job import Selector, VmRule
 from xobackup.engine.replication.marks import REPLICA_TEXT
 from xobackup.engine.run import plan_job
@@ -180,9 +180,16 @@ def test_a_full_sr_leaves_the_last_point(two: TwoPools) -> None:
     two.lab.write(0, 0, b"n" * (5 * MIB))
     two.other.fill_sr(sr, free_bytes=1 * MIB)
     vm = only(two.run(expect="failed"))
-    assert "dr1" in vm.errors[0]
+    assert "SR dr ssd is full" in vm.errors[0] and "free space on it" in vm.hint + str(
+        two.lab.journal.of(events.Failed)
+    )
     two.check()
     assert len(two.points()) == 2
+    assert not any(
+        vdi["other_config"].get(keys.RUN)
+        for vdi in two.other.model.records("VDI").values()
+        if not vdi["is_a_snapshot"]
+    )
     two.other.toolstack.stores[sr].foreign_bytes = 0
     goes_on(two)
 

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 from xobackup.engine import keys
 from xobackup.engine.removal import destroy_vdi, remove_snapshot
 from xobackup.engine.replication.marks import BLOCKED, REPLICA_TEXT, UNFINISHED_TEXT, at_rest
-from xobackup.engine.replication.points import CLASSES, Records, ReplicaPoint, find_points
+from xobackup.engine.replication.points import CLASSES, EXPIRED, Records, ReplicaPoint, find_points
 from xobackup.engine.taking.taken import vdis_of
-from xobackup.xapi.errors import NotFound, OperatorProblem
-from xobackup.xapi.other_config import set_key
+from xobackup.xapi.errors import NotFound, OperatorProblem, OutOfSpace
 from xobackup.xapi.values import is_null
 
 if TYPE_CHECKING:
@@ -75,10 +74,23 @@ def _take_back(session: Session, ref: str, vm: dict[str, Any], run_id: str, reco
         return f"{name}, which has no restore point yet"
     newest = points[0]
     if newest.run_id != run_id and _was_written(ref, run_id, newest, records):
-        session.call_async("VM.revert", newest.ref)
+        _revert(session, ref, newest, run_id)
         session.call("VM.set_name_label", ref, vm.get("name_label", ""))
     rest(session, ref, newest)
     return f"{name}, which is at restore point {newest.id} again"
+
+
+def _revert(session: Session, ref: str, newest: ReplicaPoint, run_id: str) -> None:
+    """Onto its newest restore point. On a full SR what the run wrote goes first: it is what fills it, and the restore
+    points have disks of their own."""
+    try:
+        session.call_async("VM.revert", newest.ref)
+    except OutOfSpace:
+        for vdi_ref, vdi in vdis_of(session, ref).items():
+            if vdi["other_config"].get(keys.RUN) == run_id:
+                destroy_vdi(session, vdi_ref)
+        with contextlib.suppress(OutOfSpace):  # then the next run makes a new replica from the restore point
+            session.call_async("VM.revert", newest.ref)
 
 
 def rest(session: Session, ref: str, point: ReplicaPoint) -> None:
@@ -96,10 +108,17 @@ def rest(session: Session, ref: str, point: ReplicaPoint) -> None:
 
 
 def block(session: Session, ref: str, text: str) -> None:
-    """Block the start of a replica, for the reason ``text``."""
-    for operation in BLOCKED:
-        set_key(session, "VM", ref, operation, text, field="blocked_operations")
+    """Block the start of a replica, for the reason ``text``. In one call: at no moment can it be started."""
+    blocked = session.call("VM.get_blocked_operations", ref)
+    session.call("VM.set_blocked_operations", ref, {**blocked, **dict.fromkeys(BLOCKED, text)})
     session.call("VM.update_allowed_operations", ref)
+
+
+def expire(session: Session, ref: str, replica: str) -> None:
+    """From now on this is no restore point any more, but the rest of one (``replica``: :data:`keys.REPLICA`). In one
+    call: there is no moment at which it is neither."""
+    config = session.call("VM.get_other_config", ref)
+    session.call("VM.set_other_config", ref, {**config, keys.REPLICA: replica, keys.POINT: EXPIRED})
 
 
 def ordinary(session: Session, ref: str) -> None:

@@ -20,9 +20,9 @@ from xobackup.engine.replication.base import Onto, Way, base_point, tips, way_by
 from xobackup.engine.replication.in_pool import InPool
 from xobackup.engine.replication.machine import Machine
 from xobackup.engine.replication.marks import disk_marks, point_name, replica_of, vm_marks
-from xobackup.engine.replication.points import EXPIRED, ReplicaPoint, expired, find_points
+from xobackup.engine.replication.points import ReplicaPoint, expired, find_points
 from xobackup.engine.replication.probe import changed_blocks
-from xobackup.engine.replication.settle import ordinary, take_back
+from xobackup.engine.replication.settle import expire, ordinary, take_back
 from xobackup.engine.replication.site import ReplicaSite, Storage, choose_sr
 from xobackup.engine.replication.whole import WholeTarget
 from xobackup.engine.replication.writer import PublishedPoint, ReplicaWriter, reaching
@@ -30,7 +30,6 @@ from xobackup.engine.restore.records import clean_config
 from xobackup.engine.taking.taken import vdis_of
 from xobackup.repository.merging import MergeReport
 from xobackup.xapi.errors import NotFound, XapiError
-from xobackup.xapi.other_config import set_keys
 from xobackup.xapi.values import is_null, parse_time
 
 if TYPE_CHECKING:
@@ -286,7 +285,7 @@ class ReplicaTarget(InPool):
             for point in points:
                 if point.id in wanted:
                     replica = replica_of(self._context.job.id, self._source().uuid)
-                    set_keys(self._session, "VM", point.ref, {keys.REPLICA: replica, keys.POINT: EXPIRED})
+                    expire(self._session, point.ref, replica)
                     self._remove(point.ref)
                     gone.append(point.id)
         return gone

@@ -29,9 +29,9 @@ from xobackup.engine.replication.marks import (
     vm_marks,
     whole_name,
 )
-from xobackup.engine.replication.points import EXPIRED, ReplicaPoint, expired, find_points
+from xobackup.engine.replication.points import ReplicaPoint, expired, find_points
 from xobackup.engine.replication.records import nics, tags_of
-from xobackup.engine.replication.settle import block, destroy_replica, ordinary, take_back
+from xobackup.engine.replication.settle import block, destroy_replica, expire, ordinary, take_back
 from xobackup.engine.replication.site import choose_sr
 from xobackup.engine.replication.writer import PublishedPoint, reaching
 from xobackup.engine.restore.records import clean_config
@@ -171,7 +171,7 @@ class WholeTarget(InPool):
         for point in self._points():
             if point.id in wanted:
                 with reaching(self.name):
-                    set_keys(self._session, "VM", point.ref, {keys.REPLICA: replica, keys.POINT: EXPIRED})
+                    expire(self._session, point.ref, replica)
                     destroy_replica(self._session, point.ref)
                 gone.append(point.id)
         return gone

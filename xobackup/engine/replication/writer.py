@@ -16,10 +16,10 @@ from vhd.emit import VhdFrame
 from vhd.layout import ParentLink
 from vhd.timestamps import to_vhd
 from xobackup.engine import keys
-from xobackup.engine.errors import Cancelled, TargetFailed, UsageError
+from xobackup.engine.errors import Cancelled, NoRoom, TargetFailed, UsageError
 from xobackup.engine.replication.inorder import InOrder
 from xobackup.repository.writer import DiskResult
-from xobackup.xapi.errors import TransferCancelled, XapiError
+from xobackup.xapi.errors import HostTrouble, TransferCancelled, XapiError
 from xobackup.xapi.transfer import open_import
 
 if TYPE_CHECKING:
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from xobackup.xapi.session import Session
     from xobackup.xapi.transfer import Import
 
+FREE_IT = "free space on it; its restore points are as they were, and the next run goes on"
+FULL_BYTES = 1 << 30
+"""An SR with less space than that, and less than a hundredth of it, is full."""
 BLOCK_STORED = (2 << 20) + 512
 
 
@@ -54,6 +57,17 @@ def reaching(target: str) -> Iterator[None]:
         yield
     except (XapiError, UsageError) as error:
         raise TargetFailed(target, error) from error
+
+
+def space_told(session: Session, vdi_ref: str) -> str:
+    """What an I/O error of a disk most likely means when its SR is full; ``""`` when it is not, or does not tell."""
+    try:
+        sr = session.record("SR", str(session.call_once("VDI.get_SR", vdi_ref)))
+    except XapiError:
+        return ""
+    free_bytes = int(sr.get("physical_size") or 0) - int(sr.get("physical_utilisation") or 0)
+    full = free_bytes < min(FULL_BYTES, int(sr.get("physical_size") or 0) // 100)
+    return f"SR {sr.get('name_label')} is full ({max(0, free_bytes) >> 20} MiB left)" if full else ""
 
 
 class ReplicaWriter:
@@ -179,6 +193,8 @@ class ReplicaWriter:
         except TargetFailed as error:
             if isinstance(error.__cause__, TransferCancelled):
                 self._cancel.check()
+            if isinstance(error.__cause__, HostTrouble) and (told := space_told(self._session, self.vdi_ref)):
+                raise TargetFailed(self._target, NoRoom(f"disk {self._name}: {told}", hint=FREE_IT)) from error
             raise
         except Cancelled:
             raise
