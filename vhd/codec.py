@@ -1,8 +1,8 @@
 """How the objects of a VHD directory are compressed: one codec for all of them, named in ``chunk-filters.json``.
 
 A :class:`Codec` MUST raise ``ValueError``, and nothing else, for bytes it cannot decompress, and for bytes that give
-more than ``limit_bytes``: it never takes memory for more than that. Those of the standard library are here; others
-are handed in as a mapping from their names (``{"brotli": ..., "zstd": ...}``).
+more than ``limit_bytes`` or ``place`` holds: it never takes memory for more than that. Those of the standard
+library are here; others are handed in as a mapping from their names (``{"brotli": ..., "zstd": ...}``).
 """
 
 from __future__ import annotations
@@ -29,6 +29,10 @@ class Codec(Protocol):
 
     def decompress(self, data: bytes, limit_bytes: int) -> bytes: ...
 
+    def decompress_into(self, data: bytes, place: memoryview) -> int:
+        """The same into ``place``, of single bytes: how many came. After an error ``place`` holds anything."""
+        ...
+
 
 class PlainCodec:
     """Nothing is compressed."""
@@ -42,6 +46,9 @@ class PlainCodec:
         if len(data) > limit_bytes:
             raise ValueError(f"expected at most {limit_bytes} bytes, found {len(data)}")
         return data
+
+    def decompress_into(self, data: bytes, place: memoryview) -> int:
+        return fill(place, self.decompress(data, len(place)))
 
 
 class GzipCodec:
@@ -67,6 +74,15 @@ class GzipCodec:
         if not unpacker.eof or unpacker.unused_data:
             raise ValueError("the compressed data end early or are followed by something else")
         return found
+
+    def decompress_into(self, data: bytes, place: memoryview) -> int:
+        return fill(place, self.decompress(data, len(place)))
+
+
+def fill(place: memoryview, data: bytes) -> int:
+    """Put ``data`` at the beginning of ``place``, which has room for them: how many they are."""
+    place[: len(data)] = data
+    return len(data)
 
 
 PLAIN = PlainCodec()

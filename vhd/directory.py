@@ -113,14 +113,11 @@ class VhdDirectory:
     def block_object(self, index: int) -> bytes | None:
         """Bitmap and data of block ``index`` as stored, decompressed; ``None`` when there is no such object."""
         name = block_name(self.path, index)
-        try:
-            raw = self.store.get(name)
-        except self.missing:
+        raw = self._stored_object(name)
+        if raw is None:
             return None
         found = _decompress(name, raw, self.codec, STORED_BLOCK_BYTES)
-        if len(found) != STORED_BLOCK_BYTES:
-            message = f"block {index}: expected {STORED_BLOCK_BYTES} bytes, found {len(found)}"
-            raise Malformed(self.path, [Finding(code="block-short", message=message)])
+        self._check_whole(index, len(found))
         return found
 
     def bitmap(self, index: int) -> Bitmap:
@@ -136,7 +133,7 @@ class VhdDirectory:
         if not self.has(index):
             blank(buffer.data)
             return EMPTY_BITMAP
-        buffer.stored[:] = self._find(index)
+        self._find_into(index, buffer.stored)
         bitmap = bitmap_of(buffer.bitmap)
         blank_absent(buffer, bitmap)
         blank_past_end(buffer, index, self.virtual_size_bytes)
@@ -154,10 +151,36 @@ class VhdDirectory:
     def close(self) -> None:
         """Nothing is held open."""
 
+    def _stored_object(self, name: str) -> bytes | None:
+        try:
+            return self.store.get(name)
+        except self.missing:
+            return None
+
+    def _check_whole(self, index: int, found_bytes: int) -> None:
+        if found_bytes != STORED_BLOCK_BYTES:
+            message = f"block {index}: expected {STORED_BLOCK_BYTES} bytes, found {found_bytes}"
+            raise Malformed(self.path, [Finding(code="block-short", message=message)])
+
+    def _find_into(self, index: int, place: memoryview) -> None:
+        """Bitmap and data of block ``index``, wherever they are, straight into ``place``."""
+        name = block_name(self.path, index)
+        raw = self._stored_object(name)
+        if raw is None:
+            place[:] = self._found_elsewhere(index)
+            return
+        try:
+            count = self.codec.decompress_into(raw, place)
+        except ValueError as error:
+            raise _undecodable(name, self.codec, error) from error
+        self._check_whole(index, count)
+
     def _find(self, index: int) -> bytes:
         found = self.block_object(index)
-        if found is None and self.moved_to is not None:
-            found = self.moved_to(self, index)
+        return self._found_elsewhere(index) if found is None else found
+
+    def _found_elsewhere(self, index: int) -> bytes:
+        found = self.moved_to(self, index) if self.moved_to is not None else None
         if found is None:
             message = f"block {index} is in the table, but its object is missing"
             raise Malformed(self.path, [Finding(code="block-missing", message=message)])
@@ -216,9 +239,13 @@ def _decompress(name: str, raw: bytes, codec: Codec, limit_bytes: int) -> bytes:
     try:
         found = codec.decompress(raw, limit_bytes)
     except ValueError as error:
-        message = f"not readable as {codec.name or 'plain'} data: {error}"
-        raise Malformed(name, [Finding(code="object-codec", message=message)]) from error
+        raise _undecodable(name, codec, error) from error
     if len(found) > limit_bytes:
         message = f"expected at most {limit_bytes} bytes, found {len(found)}"
         raise Malformed(name, [Finding(code="object-codec", message=message)])
     return found
+
+
+def _undecodable(name: str, codec: Codec, error: ValueError) -> Malformed:
+    message = f"not readable as {codec.name or 'plain'} data: {error}"
+    return Malformed(name, [Finding(code="object-codec", message=message)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from contextlib import closing
 from typing import Any
@@ -65,26 +66,26 @@ class _Fetch:
 def get_object(requester: Requester, keys: Keys, name: str, limit_bytes: int | None, *, version: str = "") -> bytes:
     """The whole object, of one version: the newest, or the one given."""
     fetch = _Fetch(requester, keys.key(name), name, version)
-    content = bytearray()
-    done = 0
+    content = io.BytesIO()  # gives what was read into it as bytes without another copy
+    size = done = 0
 
     def go_on() -> None:
-        nonlocal content, done
+        nonlocal content, size, done
         if not done:
             body, size = fetch.begin(limit_bytes)
-            content = bytearray(size)
+            content = io.BytesIO(bytes(size))
         else:
             try:
-                body = fetch.resume(done, len(content))
+                body = fetch.resume(done, size)
             except errors.AlreadyExists:  # the condition: another version has taken its place
                 done = 0
                 raise _cut(requester, name, "the object was replaced while it was read") from None
-        done += fetch.fill(body, memoryview(content)[done:])
-        if done < len(content):
-            raise _cut(requester, name, f"the connection ended after {done} of {len(content)} bytes")
+        done += fetch.fill(body, content.getbuffer()[done:])
+        if done < size:
+            raise _cut(requester, name, f"the connection ended after {done} of {size} bytes")
 
     requester.persist(go_on)
-    return bytes(content)
+    return content.getvalue()
 
 
 class S3File:

@@ -23,10 +23,23 @@ def test_what_is_compressed_comes_back(codec):
 
 
 @each
+def test_what_is_compressed_comes_into_its_place_and_nothing_beside_it(codec):
+    for data in (b"", b"x", MIXED, random.Random(8).randbytes(2 << 20)):
+        packed = bytes(codec.compress(memoryview(data)))
+        for spare in (0, 1, 1000):
+            room = bytearray(b"\xaa" * (len(data) + spare + 1))
+            assert codec.decompress_into(packed, memoryview(room)[: len(data) + spare]) == len(data)
+            assert room[: len(data)] == data and room[len(data) + spare :] == b"\xaa"
+
+
+@each
 def test_more_than_the_limit_is_refused(codec):
     packed = bytes(codec.compress(MIXED))
     with pytest.raises(ValueError):
         codec.decompress(packed, len(MIXED) - 1)
+    for room in (0, 1, len(MIXED) // 2, len(MIXED) - 1):
+        with pytest.raises(ValueError):
+            codec.decompress_into(packed, memoryview(bytearray(room)))
 
 
 @each
@@ -42,6 +55,8 @@ def test_cut_and_foreign_bytes_are_value_errors(codec):
     for bad in (b"", packed[:-1], packed[: len(packed) // 2], b"\0" * 20, b"conectix" * 4):
         with pytest.raises(ValueError):
             codec.decompress(bad, len(MIXED))
+        with pytest.raises(ValueError):
+            codec.decompress_into(bad, memoryview(bytearray(len(MIXED))))
 
 
 @each
@@ -49,3 +64,5 @@ def test_cut_and_foreign_bytes_are_value_errors(codec):
 def test_any_bytes_give_only_value_errors(codec, raw):
     with contextlib.suppress(ValueError):
         assert len(codec.decompress(raw, 1000)) <= 1000
+    with contextlib.suppress(ValueError):
+        assert codec.decompress_into(raw, memoryview(bytearray(1000))) <= 1000

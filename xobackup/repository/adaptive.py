@@ -51,6 +51,9 @@ class AdaptiveZstd:
     def decompress(self, data: bytes, limit_bytes: int) -> bytes:
         return ZstdCodec().decompress(data, limit_bytes)
 
+    def decompress_into(self, data: bytes, place: memoryview) -> int:
+        return ZstdCodec().decompress_into(data, place)
+
     def _note(self, spent_s: float) -> None:
         with self._lock:
             self._busy_s += spent_s

@@ -12,11 +12,13 @@ from types import MappingProxyType
 import brotli
 import zstandard
 
-from vhd.codec import PLAIN, STANDARD_CODECS, Codec
+from vhd.codec import PLAIN, STANDARD_CODECS, Codec, fill
 from vhd.storage import Buffer
 
 BROTLI_QUALITY = 0
 ZSTD_LEVEL = 1
+PIECE_BYTES = 64 * 1024
+"""Of what is decompressed at a time: memory that the allocator has at hand."""
 
 
 class BrotliCodec:
@@ -41,6 +43,23 @@ class BrotliCodec:
             raise ValueError("the compressed data end early")
         return found
 
+    def decompress_into(self, data: bytes, place: memoryview) -> int:
+        """Piece by piece: brotli joins what it gives, and fresh memory for that takes longer than all the rest."""
+        inflater = brotli.Decompressor()
+        done = 0
+        try:
+            piece: bytes = inflater.process(data, output_buffer_limit=PIECE_BYTES)
+            while piece:
+                if len(piece) > len(place) - done:
+                    raise ValueError(f"decompresses to more than {len(place)} bytes")
+                done += fill(place[done:], piece)
+                piece = b"" if inflater.is_finished() else inflater.process(b"", output_buffer_limit=PIECE_BYTES)
+        except brotli.error as error:
+            raise ValueError(str(error)) from None
+        if not inflater.is_finished():
+            raise ValueError("the compressed data end early")
+        return done
+
 
 class ZstdCodec:
     """One zstd frame that says its length."""
@@ -63,6 +82,18 @@ class ZstdCodec:
             raise ValueError(str(error)) from None
         if len(found) != expected:
             raise ValueError(f"expected {expected} bytes, found {len(found)}")
+        return found
+
+    def decompress_into(self, data: bytes, place: memoryview) -> int:
+        try:
+            expected = zstandard.get_frame_parameters(data).content_size
+            if expected > len(place):
+                raise ValueError(f"decompresses to more than {len(place)} bytes")
+            found: int = zstandard.ZstdDecompressor().stream_reader(data).readinto(place[:expected])
+        except zstandard.ZstdError as error:
+            raise ValueError(str(error)) from None
+        if found != expected:
+            raise ValueError(f"expected {expected} bytes, found {found}")
         return found
 
 
