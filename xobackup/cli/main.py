@@ -15,6 +15,7 @@ from xobackup.cli import (
     clean,
     config,
     doctor,
+    dr,
     health_check,
     immutability,
     import_from_xo,
@@ -66,6 +67,7 @@ for module in (
 for name, group in (
     ("backups", backups.app),
     ("config", config.app),
+    ("dr", dr.app),
     ("immutability", immutability.app),
     ("metadata", metadata.app),
     ("remote", remote.app),

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pydantic import Field, field_validator, model_validator
 
+from xobackup.config.dr import DrSection
 from xobackup.config.jobs import JobSection, MetadataSection
 from xobackup.config.limits import LimitsSection
 from xobackup.config.places import PoolSection, RemoteSection
@@ -34,6 +35,8 @@ class Configuration(Section):
     remotes: dict[str, RemoteSection] = Field(default_factory=dict)
     targets: dict[str, TargetSection] = Field(default_factory=dict)
     """SRs that keep replicas."""
+    dr: dict[str, DrSection] = Field(default_factory=dict)
+    """Plans for the day when a pool is lost."""
     jobs: dict[str, JobSection] = Field(default_factory=dict)
     """Those that back up VMs."""
     schedules: dict[str, ScheduleSection] = Field(default_factory=dict)
@@ -69,7 +72,7 @@ class Configuration(Section):
                 found.setdefault(job.id, []).append(name)
         return found
 
-    @field_validator("pools", "remotes", "targets", "jobs", "schedules", "metadata_jobs")
+    @field_validator("pools", "remotes", "targets", "dr", "jobs", "schedules", "metadata_jobs")
     @classmethod
     def _names(cls, value: dict[str, object]) -> dict[str, object]:
         for name in value:
@@ -98,6 +101,11 @@ class Configuration(Section):
                 missing.append(f"targets.{name}.pool: there is no pool {target.pool!r} ({_known(self.pools)})")
             if name in self.remotes:
                 missing.append(f"targets.{name}: a remote has the same name; reports could not tell them apart")
+        missing.extend(
+            f"dr.{name}.target: there is no target {plan.target!r} ({_known(self.targets)})"
+            for name, plan in self.dr.items()
+            if plan.target not in self.targets
+        )
         for name, metadata in self.metadata_jobs.items():
             for kind, named, known in (
                 ("pool", metadata.pools, self.pools),

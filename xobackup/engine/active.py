@@ -22,6 +22,8 @@ RESTORE_DISK = "restore-disk"
 POOL_BACKUP = "pool-backup"
 REPLICATE = "replicate"
 HEALTH_CHECK = "health-check"
+DR_TEST = "dr-test"
+DR_FAILOVER = "dr-failover"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

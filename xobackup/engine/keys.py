@@ -54,6 +54,10 @@ LIVE = "xobackup:disk"
 HEALTH_CHECK = "xobackup:health-check"
 """Ours, on what a health check restores: its id, and on the VM then the VM's own uuid (a copy of it has another)."""
 
+FAILED_OVER = "xobackup:failed-over"
+"""Ours, on a VM that was failed over: plan, uuid of the VM it is of, restore point, its own uuid
+(:mod:`xobackup.engine.dr.failover`)."""
+
 RESET = (*RESET_KEYS, COPY_OF, RUN, REMOTES, KEPT, DISKLESS, POINT, LIVE)
 """Removed from a live VM and its disks before a snapshot copies them, and from what was restored."""
 
@@ -142,6 +146,7 @@ __all__ = [
     "DATETIME",
     "DISKLESS",
     "EXPORTED",
+    "FAILED_OVER",
     "HEALTH_CHECK",
     "JOB",
     "KEPT",

@@ -41,35 +41,43 @@ def as_html(title: str, results: Sequence[CheckResult], *, made_at: str) -> str:
     """One page, readable when printed."""
     told = as_data(title, results, made_at=made_at)
     verdict = f"{told['vms'] - told['failed']} of {told['vms']} VMs passed"
-    rows = "".join(_row(one) for one in results)
-    head = "".join(f"<th>{name}</th>" for name in ("VM", "restore point", "where", "result", "steps", "RTO"))
-    return (
-        f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{_text(title)}</title>\n'
-        f"<style>{_STYLE}</style>\n"
-        f"<h1>{_text(title)}</h1>\n<p>Made at {_text(made_at)}. "
+    intro = (
+        f"<p>Made at {text(made_at)}. "
         f'<span class="{"bad" if told["failed"] else "ok"}">{verdict}</span>; '
         f"{told['rto_total_s']:.1f} s in total, one after the other.</p>\n"
-        f"<table><thead><tr>{head}</tr></thead>\n<tbody>{rows}</tbody></table>\n</html>\n"
+    )
+    head = ("VM", "restore point", "where", "result", "steps", "RTO")
+    return page(title, intro, head, [_row(one) for one in results])
+
+
+def page(title: str, intro: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A page with one table. ``intro`` and the cells of ``rows`` are HTML, made with :func:`text`."""
+    names = "".join(f"<th>{text(name)}</th>" for name in head)
+    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>\n" for row in rows)
+    return (
+        f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{text(title)}</title>\n'
+        f"<style>{_STYLE}</style>\n<h1>{text(title)}</h1>\n{intro}"
+        f"<table><thead><tr>{names}</tr></thead>\n<tbody>{body}</tbody></table>\n</html>\n"
     )
 
 
-def _row(one: CheckResult) -> str:
+def _row(one: CheckResult) -> tuple[str, ...]:
     steps = "<br>".join(
-        f"{_text(step.name)}: {step.seconds:.1f} s{'' if step.ok else ' (failed)'}" for step in one.steps
+        f"{text(step.name)}: {step.seconds:.1f} s{'' if step.ok else ' (failed)'}" for step in one.steps
     )
-    result = '<span class="ok">passed</span>' if one.ok else f'<span class="bad">failed</span>: {_text(one.reason)}'
+    result = '<span class="ok">passed</span>' if one.ok else f'<span class="bad">failed</span>: {text(one.reason)}'
     notes = [*one.warnings, *([] if one.removed else ["its VM could not be removed yet"])]
-    result += "".join(f"<br>{_text(note)}" for note in notes)
-    cells = (
-        f"{_text(one.vm_name)}<br><small>{_text(one.vm_uuid)}</small>",
-        f"{_text(one.point)}<br><small>{_text(one.remote)}, {one.size_bytes >> 20} MiB</small>",
-        f"{_text(one.pool)}<br><small>SR {_text(one.sr)}, {_text(one.started_at)}</small>",
+    result += "".join(f"<br>{text(note)}" for note in notes)
+    return (
+        f"{text(one.vm_name)}<br><small>{text(one.vm_uuid)}</small>",
+        f"{text(one.point)}<br><small>{text(one.remote)}, {one.size_bytes >> 20} MiB</small>",
+        f"{text(one.pool)}<br><small>SR {text(one.sr)}, {text(one.started_at)}</small>",
         result,
         steps,
         f"{one.rto_s:.1f} s",
     )
-    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>\n"
 
 
-def _text(value: str) -> str:
+def text(value: str) -> str:
+    """Escaped."""
     return html.escape(value, quote=True)

@@ -250,7 +250,7 @@ def _health_checks(judge: Judge) -> Iterator[Leftover]:
             kind=Kind.HEALTH_CHECK,
             ref=ref,
             uuid=text_of(vm, "uuid"),
-            what=f"VM {named(vm)} of a health check",
+            what=f"VM {named(vm)} of a health check or a test",
             vm_uuid=text_of(vm, "uuid"),
             run_id=run_id,
             fate=fate,

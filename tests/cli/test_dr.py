@@ -1,0 +1,255 @@
+"""``dr``: plans, tests that leave nothing, failovers that can be run again, against two pools."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from xobackup.engine import keys
+from xobackup.engine.replication.points import CLASSES, find_points
+from xobackup.simpool import DiskSpec, HostSpec, PoolSpec, SimPool, VmSpec
+from xobackup.simpool.spec import GIB
+from xotest.site import Result, start, wait_until, xobackup
+from xotest.two_pools import TARGET_POOL
+
+DISK = DiskSpec(name="d", size_bytes=4 << 20, filled_bytes=1 << 20)
+VMS = (
+    VmSpec(name="db - one", disks=(DISK, DISK), guest="tools=0.2", tags=("tier1",), networks=("LAN",)),
+    VmSpec(name="web", disks=(DISK,), guest="tools=0.1", tags=("tier2",), networks=("LAN",)),
+    VmSpec(name="mute", disks=(DISK,), guest="tools=never", networks=("LAN",)),
+    VmSpec(name="bare", disks=(DISK,), networks=("LAN",)),
+)
+PLAN = """
+[dr.site]
+target = "dr"
+rpo = "15m"
+test_network = "isolated"
+groups = [
+  { name = "databases", vms = [{ tag = "tier1" }], delay_s = 0.2, ready = { timeout_s = 20 } },
+  { name = "rest", vms = ["web"], auto_start = false },
+]
+"""
+
+
+@dataclass(slots=True)
+class Sites:
+    path: Path
+    main: SimPool
+    other: SimPool
+
+    def __call__(self, *arguments: str | Path, code: int = 0) -> Result:
+        done = xobackup("dr", *arguments, "-c", self.path)
+        assert done.code == code, done
+        return done
+
+    def plan(self, text: str) -> None:
+        self.path.write_text(self.path.read_text().partition("[dr.site]")[0] + text)
+
+    def things(self) -> dict[str, Any]:
+        """All of the other pool's VMs and disks; what others may have renewed left out."""
+        return {cls: set(self.other.model.records(cls)) for cls in ("VM", "VDI", "VBD", "VIF")}
+
+    def vms(self, name: str) -> list[dict[str, Any]]:
+        return [vm for vm in self.other.model.records("VM").values() if vm["name_label"] == name]
+
+    def macs(self, pool: SimPool, vm: dict[str, Any]) -> list[str]:
+        return [pool.model.get("VIF", ref)["MAC"] for ref in vm["VIFs"]]
+
+    def disks(self, pool: SimPool, name: str) -> list[str]:
+        return [pool.disk_sha256(ref) for ref in pool.vdis_of(pool.vm_named(name))]
+
+    def stop_main(self) -> None:
+        for vm in VMS:
+            if self.main.model.get("VM", self.main.vm_named(vm.name))["power_state"] == "Running":
+                self.main.call("VM.hard_shutdown", self.main.vm_named(vm.name))
+
+
+@pytest.fixture
+def sites(tmp_path: Path) -> Iterator[Sites]:
+    there = replace(TARGET_POOL, networks=("LAN", "isolated"), hosts=(HostSpec(memory_bytes=24 * GIB),))
+    with (
+        SimPool.start(tmp_path / "pool", spec=PoolSpec(vms=VMS, networks=("LAN",))) as pool,
+        SimPool.start(tmp_path / "other", spec=there, seed=5) as other,
+    ):
+        path = tmp_path / "xobackup.toml"
+        text = f'state_directory = "{tmp_path / "state"}"\n'
+        for name, one in (("main", pool), ("second", other)):
+            text += f'[pools.{name}]\nurl = "{one.url}"\npassword = "{one.password}"\n'
+            text += f'tls.ca = "{one.ca_pem_path}"\n'
+        text += """
+[targets.dr]
+pool = "second"
+sr = "dr ssd"
+[jobs.copy]
+pool = "main"
+replicate_to = ["dr"]
+vms.include = [{ name = "*" }]
+vms.exclude = [{ name = "bare" }]
+retention = 3
+"""
+        path.write_text(text + PLAN)
+        done = xobackup("run", "-c", path)
+        assert done.code == 0, done
+        yield Sites(path, pool, other)
+
+
+def test_a_plan_says_what_would_be_done_and_what_is_in_the_way(sites: Sites) -> None:
+    shown = sites("plan", "site", "--json").of("dr-plan-vm")
+    assert [(one["group"], one["name"], one["networks"], one["original"]) for one in shown] == [
+        ("databases", "db - one", ["LAN"], "Running"),
+        ("rest", "web", ["LAN"], "Running"),
+    ]
+    sites.plan(PLAN.replace('"15m"', '"0.001s"').replace('["web"]', '["web", "bare", "nobody"]'))
+    found = sites("plan", "site", "--json", code=3).of("dr-plan")[0]["problems"]
+    assert "no VM with a replica at target dr matches" in found[0] and "nobody" in found[0]
+    assert found[1].startswith("bare: it has no replica at target dr")
+    told = sites("plan", "site", code=3)
+    assert "rpo" in " ".join(told.out.split()) and "bare: it has no replica" in told.err
+    sites.plan(PLAN.replace("isolated", "gone"))
+    assert "test_network: network 'gone': no such" in sites("plan", "site", code=1).err
+    sites("test", "site", code=2)
+
+
+def test_a_test_measures_reports_and_leaves_nothing(sites: Sites) -> None:
+    before = sites.things()
+    sites.plan(PLAN.replace('["web"]', '["web", "mute"]').replace("auto_start = false", "ready.timeout_s = 1"))
+    page, data = sites.path.parent / "r.html", sites.path.parent / "r.json"
+    done = sites("test", "site", "--report", page, "--json", code=3)
+    assert sites.things() == before
+    (found,) = done.of("dr-test")
+    by_name = {one["name"]: one for one in found["vms"]}
+    assert by_name["db - one"]["ok"] and by_name["web"]["ok"] and all(one["removed"] for one in found["vms"])
+    assert "no guest tools have reported" in by_name["mute"]["reason"]
+    assert [step["name"] for step in by_name["web"]["steps"]] == ["clone", "boot", "guest tools"]
+    assert by_name["web"]["ready_after_s"] >= by_name["db - one"]["ready_after_s"] + 0.3
+    assert found["rto_s"] == by_name["web"]["ready_after_s"]
+    assert "2 of 3 VMs came up" in page.read_text() and "<script" not in page.read_text()
+    sites.plan(PLAN)
+    assert "all of them were ready" in sites("test", "site").out
+    shown = sites("report", "site", "--report", data, "--json").of("dr-test")
+    assert [one["ok"] for one in shown] == [True, False] and json.loads(data.read_text())["failed"] == 0
+    assert "FAILED" in sites("report", "site").out
+
+
+def test_what_a_killed_test_left_goes_at_the_next_start(sites: Sites) -> None:
+    before = sites.things()
+    sites.plan(PLAN.replace('vms = [{ tag = "tier1" }]', 'vms = ["mute"]'))
+    process = start("dr", "test", "site", "-c", sites.path)
+    wait_until(lambda: any(vm["power_state"] == "Running" for vm in sites.vms("DR test - mute")))
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    (left,) = sites.vms("DR test - mute")
+    isolated = {ref for ref, one in sites.other.model.records("network").items() if one["name_label"] == "isolated"}
+    assert {sites.other.model.get("VIF", ref)["network"] for ref in left["VIFs"]} == isolated
+    assert "xo:no-bak=DR test" in left["tags"] and keys.REPLICA not in left["other_config"]
+    sites.plan(PLAN)
+    sites("test", "site")
+    assert sites.things() == before
+
+
+def test_a_failover_is_refused_while_originals_run_and_can_be_run_again(sites: Sites) -> None:
+    before = sites.things()
+    refused = sites("failover", "site", "--yes", code=2)
+    assert "db - one is Running in pool main" in refused.err and sites.things() == before
+    sites.stop_main()
+    assert "nothing was changed" in sites("failover", "site").out and sites.things() == before
+    sites("failover", "site", "--yes")
+    for name in ("db - one", "web"):
+        (vm,) = sites.vms(name)
+        assert vm["power_state"] == "Running" and not vm["blocked_operations"]
+        assert not {"Continuous Replication", "HA disabled"} & set(vm["tags"])
+        assert sites.disks(sites.other, name) == sites.disks(sites.main, name)
+        source = sites.main.model.get("VM", sites.main.vm_named(name))
+        assert sites.macs(sites.other, vm) == sites.macs(sites.main, source)
+        assert ("auto_poweron" in vm["other_config"]) == (name == "db - one")
+        assert not [key for key in vm["other_config"] if key.startswith(keys.CLAIM) or key == keys.RUN]
+    after = sites.things()
+    sites.other.call("VM.hard_shutdown", sites.other.vm_named("web"))
+    sites("failover", "site", "--yes")
+    assert sites.things() == after and sites.vms("web")[0]["power_state"] == "Running"
+    records = {cls: sites.other.model.records(cls) for cls in CLASSES}
+    assert len(find_points(records)) == 3, "a restore point of a replica was taken"
+
+
+def test_a_failover_goes_on_without_the_lost_pool_and_after_a_cut(sites: Sites) -> None:
+    first = find_points({cls: sites.other.model.records(cls) for cls in CLASSES})[0].id
+    old = sites.disks(sites.main, "web")
+    sites.main.write_disk(sites.main.vdis_of(sites.main.vm_named("web"))[0], 0, b"later" * 1000)
+    assert xobackup("run", "-c", sites.path).code == 0
+    sites.path.write_text(sites.path.read_text().replace(sites.main.url, "https://127.0.0.1:9"))
+    sites.plan(PLAN.replace("groups = [", 'groups = [{ name = "none", vms = ["ghost"] },'))
+    done = sites("failover", "site", "--yes", "--point", first, code=3)
+    assert "ghost" in done.err and "pool main does not answer" in done.err
+    assert sites.disks(sites.other, "web") == old, "the restore point asked for was not used"
+    assert sites.vms("db - one")[0]["power_state"] == "Running"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('target = "dr"', 'target = "dx"', "there is no target 'dx'"),
+        ('rpo = "15m"', 'rpo = "soon"', "expected a time such as '15m'"),
+        ('name = "rest"', 'name = "databases"', "two of them have the same name"),
+        ('vms = ["web"]', "vms = []", "groups"),
+        ("auto_start = false", "ready.tcp = 70000", "tcp"),
+        ('tag = "tier1"', 'host = "h"', "host"),
+    ],
+)
+def test_wrong_plans_are_refused(tmp_path: Path, old: str, new: str, told: str) -> None:
+    path = tmp_path / "xobackup.toml"
+    places = '[pools.second]\nurl = "https://127.0.0.1:9"\npassword = "p"\n[targets.dr]\npool = "second"\nsr = "s"\n'
+    path.write_text(places + PLAN)
+    assert "dr" not in xobackup("config", "check", "-c", path).err
+    assert old in PLAN
+    path.write_text(places + PLAN.replace(old, new))
+    assert told in xobackup("config", "check", "-c", path).err
+
+
+def test_wrong_words(sites: Sites) -> None:
+    assert "no plan 'x'" in sites("plan", "x", code=2).err
+    assert "--point: expected latest or a time" in sites("failover", "site", "--point", "soon", code=2).err
+    assert "--report: expected" in sites("test", "site", "--report", "x.pdf", code=2).err
+    assert "never tested" in sites("report", "site", code=2).err
+
+
+def test_the_way_back_is_a_plan_in_the_other_direction(sites: Sites) -> None:
+    sites.stop_main()
+    sites("failover", "site", "--yes")
+    web = sites.other.vdis_of(sites.other.vm_named("web"))[0]
+    home = sites.main.model.get(
+        "SR", sites.main.model.get("VDI", sites.main.vdis_of(sites.main.vm_named("web"))[0])["SR"]
+    )
+    back = f"""
+[targets.home]
+pool = "main"
+sr = "{home["uuid"]}"
+[jobs.back]
+pool = "second"
+vms.include = [{{ name = "web" }}]
+replicate_to = ["home"]
+retention = 2
+[dr.back]
+target = "home"
+groups = [{{ name = "all", vms = ["web"] }}]
+"""
+    sites.path.write_text(sites.path.read_text() + back)
+    assert xobackup("run", "back", "-c", sites.path).code == 0
+    sites.other.write_disk(web, 0, b"at the other site" * 1000)
+    assert "web is Running in pool second" in sites("failover", "back", "--yes", code=2).err
+    sites.other.call("VM.hard_shutdown", sites.other.vm_named("web"))
+    (done,) = xobackup("run", "back", "-c", sites.path, "--json").of("report")
+    assert done["vms"][0]["deltas"] == 1
+    sites("failover", "back", "--yes")
+    (vm,) = [
+        one
+        for one in sites.main.model.records("VM").values()
+        if one["name_label"] == "web" and one["power_state"] == "Running"
+    ]
+    disk = sites.main.model.get("VBD", vm["VBDs"][0])["VDI"]
+    assert sites.main.disk_sha256(disk) == sites.other.disk_sha256(web)
