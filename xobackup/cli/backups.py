@@ -12,8 +12,11 @@ from xobackup.cli.output import Output, size_text
 from xobackup.cli.problems import tell_problems
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from xobackup.repository.findings import Problem
     from xobackup.repository.metadata import PointDisk, RestorePoint
+    from xobackup.repository.pins import Pin
 
 app = typer.Typer(no_args_is_help=True, help="List, show, delete and bring back restore points.")
 past.register(app)
@@ -61,6 +64,7 @@ def show(
     """The restore points of one VM and their disks."""
     from xobackup.cli import repositories
     from xobackup.engine.full.described import with_disks_if_readable
+    from xobackup.repository.protection import until_text
 
     output = Output(as_json=as_json)
     problems: list[Problem] = []
@@ -74,6 +78,12 @@ def show(
         output.table(title, columns, rows)
         for line in groups.point_lines(repository, points):
             output.say(line)
+        for pinned, one in sorted(repository.pins(uuid).items()):
+            note = f": {one.note}" if one.note else ""
+            output.record(
+                "pin", {"remote": name, "vm": uuid, "point": pinned, "note": one.note, "until_s": one.until_s}
+            )
+            output.say(f"{pinned} is pinned{note}{'' if one.until_s is None else f', {until_text(one.until_s)}'}")
         for point in points:
             output.record("restore-point", _point_data(name, point))
     tell_problems(output, problems)
@@ -107,6 +117,58 @@ def delete(
     for point in deleted:
         output.record("deleted", {"vm": uuid, "point": point})
         output.say(f"deleted {point} of {vm}")
+
+
+PointsArgument = Annotated[
+    list[str], typer.Argument(metavar="POINT...", help="Restore points, as `show` names them.")
+]
+OneRemoteOption = Annotated[str, typer.Option("--remote", "-r", help="A remote of the configuration, or a URL.")]
+
+
+@app.command()
+def pin(
+    vm: VmArgument,
+    points: PointsArgument,
+    remote: OneRemoteOption,
+    note: Annotated[str, typer.Option("--note", help="Why; shown wherever the pin matters.")] = "",
+    until: Annotated[
+        str, typer.Option("--until", metavar="TIME", help="Until then: 2027-01-31 (UTC); for ever when absent.")
+    ] = "",
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Keep restore points whatever retention says, until they are unpinned or a day has come."""
+    from xobackup.cli import repositories
+    from xobackup.repository.pins import Pin
+
+    until_s = repositories.moment_s(until, "--until") if until else None
+    _pin(Output(as_json=as_json), config, remote, vm, points, Pin(note=note, until_s=until_s))
+
+
+@app.command()
+def unpin(
+    vm: VmArgument,
+    points: PointsArgument,
+    remote: OneRemoteOption,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let retention decide again. What is due by then goes when the next run has published."""
+    _pin(Output(as_json=as_json), config, remote, vm, points, None)
+
+
+def _pin(output: Output, config: Path | None, remote: str, vm: str, points: list[str], pin: Pin | None) -> None:
+    from xobackup.cli import repositories
+
+    (target,) = repositories.remote_targets(config, remote)
+    with repositories.opened(target) as repository:
+        uuid = repositories.find_vm(repository, vm)
+        chosen = [repositories.find_point(repository, uuid, point).id for point in points]
+        with repository.lock(uuid, timeout_s=LOCK_WAIT_S, purpose="backups pin") as directory:
+            changed = directory.pin(chosen, pin)
+    for point in changed:
+        output.record("pin", {"vm": uuid, "point": point, "pinned": pin is not None})
+        output.say(f"{point} of {vm}: {'pinned' if pin else 'not pinned'}")
 
 
 def _vm_row(uuid: str, points: tuple[RestorePoint, ...]) -> list[str]:

@@ -30,14 +30,14 @@ def remote_targets(config: Path | None, given: str | None, *, as_of: str | None 
     return [replace(target, storage=replace(target.storage, as_of_s=time_s)) for target in targets]
 
 
-def moment_s(text: str) -> float:
+def moment_s(text: str, option: str = "--as-of") -> float:
     """A time as a person writes it (ISO 8601; UTC unless it has an offset), or as restore points are named."""
     from datetime import UTC, datetime
 
     try:
         found = datetime.fromisoformat(text.strip())
     except ValueError:
-        problem = f"--as-of: expected a time like 2026-11-26T03:00 (UTC) or 2026-11-26T03:00+01:00, found {text!r}"
+        problem = f"{option}: expected a time like 2026-11-26T03:00 (UTC) or 2026-11-26T03:00+01:00, found {text!r}"
         raise Outcome(Exit.USAGE, problem) from None
     return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).timestamp()
 

@@ -124,7 +124,9 @@ def _verdicts(
             entries = entries_of(listing.points, job.id, job.schedule_id, mode=job.settings.mode)
             if entries:
                 vm_name = listing.points[-1].vm_name or uuid
-                yield name, uuid, vm_name, judge(entries, job.settings.rule, now_ms=now_ms)
+                held = repository.held_points(listing.points)
+                pins = {point: str(one) for point, one in held.items()}
+                yield name, uuid, vm_name, judge(entries, job.settings.rule, now_ms=now_ms, pins=pins)
 
 
 def _moment_ms(text: str) -> int:

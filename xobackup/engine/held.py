@@ -39,7 +39,7 @@ def not_frozen(repository: Repository, *, now_s: float) -> list[str]:
     for vm in repository.vms():
         ages = {point: now_s - point.timestamp_ms / 1000 for point in repository.points(vm).points}
         due = [point for point, age_s in ages.items() if DUE_S < age_s < rule.lock_s]
-        free = sorted(point.id for point in due if point.id not in repository.held_points(due))
+        free = sorted(point.id for point in due if point.id not in repository.locked_points(due))
         if free:
             told.append(f"{due[-1].vm_name or vm}: {len(free)} of {len(due)} restore points, the oldest {free[0]}")
     return told

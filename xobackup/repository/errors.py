@@ -86,7 +86,9 @@ class Refused(RepositoryError):
 class Locked(RepositoryError):
     """Restore points of ``vm`` cannot be deleted yet; ``held`` are sentences with what holds each, until when."""
 
-    hint = "wait for that; a retention that keeps fewer of them deletes them at the first run afterwards"
+    hint = (
+        "wait for that (a pin: `xobackup backups unpin`); retention deletes what is due at the first run afterwards"
+    )
 
     def __init__(self, vm: str, held: list[str]) -> None:
         self.vm = vm

@@ -239,6 +239,15 @@ def quarantine_directory(vm: str, stamp: str) -> str:
     return f"{PRIVATE}/quarantine/{checked_uuid('vm', vm)}/{stamp}"
 
 
+def pins_directory(vm: str) -> str:
+    return f"{PRIVATE}/pins/{checked_uuid('vm', vm)}"
+
+
+def pin_name(vm: str, point: str) -> str:
+    """What keeps a restore point from being deleted."""
+    return f"{pins_directory(vm)}/{point_id(point)}.json"
+
+
 def image_notes_directory(vm: str) -> str:
     return f"{PRIVATE}/images/{checked_uuid('vm', vm)}"
 

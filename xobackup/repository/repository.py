@@ -27,6 +27,7 @@ from xobackup.repository.locking import lock_for
 from xobackup.repository.merging import plan_merges
 from xobackup.repository.metadata import RestorePoint
 from xobackup.repository.options import RepositoryOptions
+from xobackup.repository.pins import Pin, held_points, read_pins
 from xobackup.repository.pools.backups import PoolBackups
 from xobackup.repository.protection import Held, Locks, with_chain_end
 from xobackup.repository.reclaim import ReclaimPlan, named_disks
@@ -98,7 +99,17 @@ class Repository:
         return with_chain_end(self.remote, vm, lineage, tip, self.options.lock, now_s=self._clock.now_s())
 
     def held_points(self, points: Iterable[RestorePoint]) -> dict[str, Held]:
-        """Which of ``points`` a lock keeps from being deleted, by id."""
+        """Which of ``points`` (of one VM) a lock or a pin keeps from being deleted, by id."""
+        asked = list(points)
+        return held_points(self.remote, asked[0].vm_uuid, asked, now_s=self._clock.now_s()) if asked else {}
+
+    def pins(self, vm: str) -> dict[str, Pin]:
+        """The pins that hold, by the id of their restore point."""
+        now_s = self._clock.now_s()
+        return {point: pin for point, pin in read_pins(self.remote, vm).items() if pin.holds(now_s)}
+
+    def locked_points(self, points: Iterable[RestorePoint]) -> dict[str, Held]:
+        """Which of ``points`` the storage keeps from being deleted, by id."""
         locks = Locks(self.remote, now_s=self._clock.now_s())
         return {point.id: held for point in points if (held := locks.of_point(point)) is not None}
 

@@ -43,7 +43,8 @@ from xobackup.repository.memory import memory_lineages, note_memory
 from xobackup.repository.merging import MergeProgress, MergeReport, plan_merges, run_merges
 from xobackup.repository.metadata import RestorePoint
 from xobackup.repository.options import RepositoryOptions, as_directory
-from xobackup.repository.protection import Held, Locks, not_locked, with_chain_end
+from xobackup.repository.pins import Pin, drop_pin, held_points, put_pin
+from xobackup.repository.protection import Held, not_locked, with_chain_end
 from xobackup.repository.publishing import publish, refuse_taken
 from xobackup.repository.reclaim import ReclaimPlan, named_disks
 from xobackup.repository.repair.damage import DamagedBlock
@@ -98,9 +99,22 @@ class VmDirectory:
         return replace(tip, chain_end=self._ends[key])
 
     def held_points(self, points: Iterable[RestorePoint]) -> dict[str, Held]:
-        """Which of ``points`` a lock keeps from being deleted, by id."""
-        locks = Locks(self._remote, now_s=self._clock.now_s())
-        return {point.id: held for point in points if (held := locks.of_point(point)) is not None}
+        """Which of ``points`` a lock or a pin keeps from being deleted, by id."""
+        return held_points(self._remote, self.vm, points, now_s=self._clock.now_s())
+
+    def pin(self, ids: Iterable[str], pin: Pin | None) -> list[str]:
+        """Pin restore points; ``None`` takes their pins off. :class:`PointNotFound` before anything changes."""
+        listing, wanted = self._listing(), [point_id(identity) for identity in ids]
+        for identity in wanted:
+            if pin is not None and listing.point(identity) is None:
+                raise PointNotFound(self.vm, identity)
+        for identity in wanted:
+            self.lock.check()
+            if pin is None:
+                drop_pin(self._remote, self.vm, identity)
+            else:
+                put_pin(self._remote, self.vm, identity, pin)
+        return wanted
 
     def find_base(
         self,
@@ -233,6 +247,7 @@ class VmDirectory:
             if image is not None:
                 note_image(self._remote, self.vm, image)
             self._remote.delete(metadata_name(self.vm, point.id), missing_ok=True)
+            drop_pin(self._remote, self.vm, point.id)  # one whose day has passed
             if image is not None:
                 delete_image(self._remote, self.vm, image)
                 forget_image(self._remote, self.vm, image)
