@@ -88,6 +88,7 @@ class Deleter:
             if header.lower().startswith("x-amz-checksum-") or header.lower() == "x-amz-sdk-checksum-algorithm":
                 del request.headers[header]
         digest = hashlib.md5(raw, usedforsecurity=False).digest()
+        del request.headers["Content-MD5"]  # setting adds another, and two are refused (a client of two remotes)
         request.headers["Content-MD5"] = base64.b64encode(digest).decode()
 
 
