@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -70,8 +71,27 @@ class Sites:
                 self.main.call("VM.hard_shutdown", self.main.vm_named(vm.name))
 
 
+@pytest.fixture(scope="module")
+def shared_sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites]:
+    with sites_at(tmp_path_factory.mktemp("dr")) as made:
+        yield made
+
+
 @pytest.fixture
-def sites(tmp_path: Path) -> Iterator[Sites]:
+def sites(shared_sites: Sites) -> Sites:
+    """For tests that leave both pools as they are."""
+    shared_sites.plan(PLAN)
+    return shared_sites
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Sites]:
+    with sites_at(tmp_path) as made:
+        yield made
+
+
+@contextmanager
+def sites_at(tmp_path: Path) -> Iterator[Sites]:
     there = replace(TARGET_POOL, networks=("LAN", "isolated"), hosts=(HostSpec(memory_bytes=24 * GIB),))
     with (
         SimPool.start(tmp_path / "pool", spec=PoolSpec(vms=VMS, networks=("LAN",))) as pool,
@@ -112,7 +132,7 @@ def test_a_plan_says_what_would_be_done_and_what_is_in_the_way(sites: Sites) -> 
     told = sites("plan", "site", code=3)
     assert "rpo" in " ".join(told.out.split()) and "bare: it has no replica" in told.err
     sites.plan(PLAN.replace("isolated", "gone"))
-    assert "test_network: network 'gone': no such" in sites("plan", "site", code=1).err
+    assert "test_network (without it no test): network 'gone': no such" in sites("plan", "site").err
     sites("test", "site", code=2)
 
 
@@ -130,10 +150,11 @@ def test_a_test_measures_reports_and_leaves_nothing(sites: Sites) -> None:
     assert by_name["web"]["ready_after_s"] >= by_name["db - one"]["ready_after_s"] + 0.3
     assert found["rto_s"] == by_name["web"]["ready_after_s"]
     assert "2 of 3 VMs came up" in page.read_text() and "<script" not in page.read_text()
-    sites.plan(PLAN)
-    assert "all of them were ready" in sites("test", "site").out
+    sites.plan(PLAN.replace('test_network = "isolated"', "").replace("timeout_s = 20", "tcp = 22, timeout_s = 20"))
+    done = sites("test", "site")
+    assert "all of them were ready" in done.out and "tcp 22 was not asked" in " ".join(done.out.split())
     shown = sites("report", "site", "--report", data, "--json").of("dr-test")
-    assert [one["ok"] for one in shown] == [True, False] and json.loads(data.read_text())["failed"] == 0
+    assert [one["ok"] for one in shown][:2] == [True, False] and json.loads(data.read_text())["failed"] == 0
     assert "FAILED" in sites("report", "site").out
 
 
@@ -153,41 +174,41 @@ def test_what_a_killed_test_left_goes_at_the_next_start(sites: Sites) -> None:
     assert sites.things() == before
 
 
-def test_a_failover_is_refused_while_originals_run_and_can_be_run_again(sites: Sites) -> None:
-    before = sites.things()
-    refused = sites("failover", "site", "--yes", code=2)
-    assert "db - one is Running in pool main" in refused.err and sites.things() == before
-    sites.stop_main()
-    assert "nothing was changed" in sites("failover", "site").out and sites.things() == before
-    sites("failover", "site", "--yes")
+def test_a_failover_is_refused_while_originals_run_and_can_be_run_again(own: Sites) -> None:
+    before = own.things()
+    refused = own("failover", "site", "--yes", code=2)
+    assert "db - one is Running in pool main" in refused.err and own.things() == before
+    own.stop_main()
+    assert "nothing was changed" in own("failover", "site").out and own.things() == before
+    own("failover", "site", "--yes")
     for name in ("db - one", "web"):
-        (vm,) = sites.vms(name)
+        (vm,) = own.vms(name)
         assert vm["power_state"] == "Running" and not vm["blocked_operations"]
         assert not {"Continuous Replication", "HA disabled"} & set(vm["tags"])
-        assert sites.disks(sites.other, name) == sites.disks(sites.main, name)
-        source = sites.main.model.get("VM", sites.main.vm_named(name))
-        assert sites.macs(sites.other, vm) == sites.macs(sites.main, source)
+        assert own.disks(own.other, name) == own.disks(own.main, name)
+        source = own.main.model.get("VM", own.main.vm_named(name))
+        assert own.macs(own.other, vm) == own.macs(own.main, source)
         assert ("auto_poweron" in vm["other_config"]) == (name == "db - one")
         assert not [key for key in vm["other_config"] if key.startswith(keys.CLAIM) or key == keys.RUN]
-    after = sites.things()
-    sites.other.call("VM.hard_shutdown", sites.other.vm_named("web"))
-    sites("failover", "site", "--yes")
-    assert sites.things() == after and sites.vms("web")[0]["power_state"] == "Running"
-    records = {cls: sites.other.model.records(cls) for cls in CLASSES}
+    after = own.things()
+    own.other.call("VM.hard_shutdown", own.other.vm_named("web"))
+    own("failover", "site", "--yes")
+    assert own.things() == after and own.vms("web")[0]["power_state"] == "Running"
+    records = {cls: own.other.model.records(cls) for cls in CLASSES}
     assert len(find_points(records)) == 3, "a restore point of a replica was taken"
 
 
-def test_a_failover_goes_on_without_the_lost_pool_and_after_a_cut(sites: Sites) -> None:
-    first = find_points({cls: sites.other.model.records(cls) for cls in CLASSES})[0].id
-    old = sites.disks(sites.main, "web")
-    sites.main.write_disk(sites.main.vdis_of(sites.main.vm_named("web"))[0], 0, b"later" * 1000)
-    assert xobackup("run", "-c", sites.path).code == 0
-    sites.path.write_text(sites.path.read_text().replace(sites.main.url, "https://127.0.0.1:9"))
-    sites.plan(PLAN.replace("groups = [", 'groups = [{ name = "none", vms = ["ghost"] },'))
-    done = sites("failover", "site", "--yes", "--point", first, code=3)
+def test_a_failover_goes_on_without_the_lost_pool_and_after_a_cut(own: Sites) -> None:
+    first = find_points({cls: own.other.model.records(cls) for cls in CLASSES})[0].id
+    old = own.disks(own.main, "web")
+    own.main.write_disk(own.main.vdis_of(own.main.vm_named("web"))[0], 0, b"later" * 1000)
+    assert xobackup("run", "-c", own.path).code == 0
+    own.path.write_text(own.path.read_text().replace(own.main.url, "https://127.0.0.1:9"))
+    own.plan(PLAN.replace("groups = [", 'groups = [{ name = "none", vms = ["ghost"] },'))
+    done = own("failover", "site", "--yes", "--point", first, code=3)
     assert "ghost" in done.err and "pool main does not answer" in done.err
-    assert sites.disks(sites.other, "web") == old, "the restore point asked for was not used"
-    assert sites.vms("db - one")[0]["power_state"] == "Running"
+    assert own.disks(own.other, "web") == old, "the restore point asked for was not used"
+    assert own.vms("db - one")[0]["power_state"] == "Running"
 
 
 @pytest.mark.parametrize(
@@ -215,16 +236,15 @@ def test_wrong_words(sites: Sites) -> None:
     assert "no plan 'x'" in sites("plan", "x", code=2).err
     assert "--point: expected latest or a time" in sites("failover", "site", "--point", "soon", code=2).err
     assert "--report: expected" in sites("test", "site", "--report", "x.pdf", code=2).err
-    assert "never tested" in sites("report", "site", code=2).err
+    sites.plan(PLAN + PLAN.replace("[dr.site]", "[dr.other]"))
+    assert "never tested" in sites("report", "other", code=2).err
 
 
-def test_the_way_back_is_a_plan_in_the_other_direction(sites: Sites) -> None:
-    sites.stop_main()
-    sites("failover", "site", "--yes")
-    web = sites.other.vdis_of(sites.other.vm_named("web"))[0]
-    home = sites.main.model.get(
-        "SR", sites.main.model.get("VDI", sites.main.vdis_of(sites.main.vm_named("web"))[0])["SR"]
-    )
+def test_the_way_back_is_a_plan_in_the_other_direction(own: Sites) -> None:
+    own.stop_main()
+    own("failover", "site", "--yes")
+    web = own.other.vdis_of(own.other.vm_named("web"))[0]
+    home = own.main.model.get("SR", own.main.model.get("VDI", own.main.vdis_of(own.main.vm_named("web"))[0])["SR"])
     back = f"""
 [targets.home]
 pool = "main"
@@ -238,18 +258,18 @@ retention = 2
 target = "home"
 groups = [{{ name = "all", vms = ["web"] }}]
 """
-    sites.path.write_text(sites.path.read_text() + back)
-    assert xobackup("run", "back", "-c", sites.path).code == 0
-    sites.other.write_disk(web, 0, b"at the other site" * 1000)
-    assert "web is Running in pool second" in sites("failover", "back", "--yes", code=2).err
-    sites.other.call("VM.hard_shutdown", sites.other.vm_named("web"))
-    (done,) = xobackup("run", "back", "-c", sites.path, "--json").of("report")
+    own.path.write_text(own.path.read_text() + back)
+    assert xobackup("run", "back", "-c", own.path).code == 0
+    own.other.write_disk(web, 0, b"at the other site" * 1000)
+    assert "web is Running in pool second" in own("failover", "back", "--yes", code=2).err
+    own.other.call("VM.hard_shutdown", own.other.vm_named("web"))
+    (done,) = xobackup("run", "back", "-c", own.path, "--json").of("report")
     assert done["vms"][0]["deltas"] == 1
-    sites("failover", "back", "--yes")
+    own("failover", "back", "--yes")
     (vm,) = [
         one
-        for one in sites.main.model.records("VM").values()
+        for one in own.main.model.records("VM").values()
         if one["name_label"] == "web" and one["power_state"] == "Running"
     ]
-    disk = sites.main.model.get("VBD", vm["VBDs"][0])["VDI"]
-    assert sites.main.disk_sha256(disk) == sites.other.disk_sha256(web)
+    disk = own.main.model.get("VBD", vm["VBDs"][0])["VDI"]
+    assert own.main.disk_sha256(disk) == own.other.disk_sha256(web)

@@ -1,4 +1,4 @@
-"""A pool with one small running VM, and a lab around it."""
+"""A pool with one small running VM, and a lab around it; a second pool to replicate to."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 
 from xobackup.simpool import SimPool
 from xotest.lab import SMALL, Lab
+from xotest.two_pools import TARGET_POOL, TwoPools
 
 
 @pytest.fixture
@@ -21,3 +22,10 @@ def pool(tmp_path: Path) -> Iterator[SimPool]:
 @pytest.fixture
 def lab(tmp_path: Path, pool: SimPool) -> Lab:
     return Lab(tmp_path, pool)
+
+
+@pytest.fixture
+def two(tmp_path: Path, lab: Lab) -> Iterator[TwoPools]:
+    with SimPool.start(tmp_path / "other", spec=TARGET_POOL, seed=7) as other:
+        yield TwoPools(lab, other)
+        assert not other.faults.unfired()

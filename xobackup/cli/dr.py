@@ -35,18 +35,17 @@ CountOption = Annotated[int, typer.Option("--last", min=1, help="So many tests, 
 def plan(name: PlanArgument, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Say what a failover would do now, and what is in its way. Changes nothing."""
     from xobackup.cli.dr_plans import opened
-    from xobackup.engine.dr.failover import failed_over
+    from xobackup.engine.dr.failover import running_of
 
     output = Output(as_json=as_json)
     with opened(output, read_configuration(config), name) as site:
-        running = tuple(failed_over(site.seen.records["VM"], name))
+        running = running_of(site.seen.records["VM"], name)
         planning = site.planning(running=running)
     show_plan(output, planning)
     problems = planning.all_problems
     if problems:
-        some = bool(planning.possible) and not planning.problems
         raise Outcome(
-            Exit.SOME_FAILED if some else Exit.FAILED,
+            Exit.SOME_FAILED if planning.some else Exit.FAILED,
             "a failover could not bring up everything now:\n" + "\n".join(problems),
         )
     output.say("a failover could bring up everything now", style="green")
@@ -99,13 +98,13 @@ def failover(
 ) -> None:
     """Bring up the VMs of a plan at the other site. Run again, it goes on with what is missing."""
     from xobackup.cli.dr_plans import opened
-    from xobackup.engine.dr.failover import fail_over, failed_over, refuse_two_of_one
+    from xobackup.engine.dr.failover import fail_over, refuse_two_of_one, running_of
     from xobackup.engine.leftovers.clean import recover
 
     output = Output(as_json=as_json)
     until_s = _moment(point)
     with opened(output, read_configuration(config), name) as site:
-        running = tuple(failed_over(site.seen.records["VM"], name))
+        running = running_of(site.seen.records["VM"], name)
         planning = site.planning(until_s=until_s, running=running)
         show_plan(output, planning)
         for text in refuse_two_of_one(planning, force=force):

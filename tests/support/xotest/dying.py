@@ -74,18 +74,20 @@ def run_and_die(lab: Lab, death: Death, **fields: Any) -> bool:
     """A run of the lab's job; returns whether it died."""
     active = lab.directory / "state" / "active"
 
-    def connect(address: PoolAddress) -> Session:
-        session = DyingSession.connect(address, clock=lab.clock)
-        session.death = death
-        return session
-
-    with _kept(active, death):
+    with kept(active, death):
         try:
             lab.clock.advance(3600)
-            run(lab.job(**fields), replace(lab.world(), connect=connect))
+            run(lab.job(**fields), replace(lab.world(), connect=lambda address: dying_session(lab, address, death)))
         except PowerCut:
             assert death.dead
     return death.dead
+
+
+def dying_session(lab: Lab, address: PoolAddress, death: Death) -> Session:
+    """Logged in, and counting from now on."""
+    session = DyingSession.connect(address, clock=lab.clock)
+    session.death = death
+    return session
 
 
 def run(job: Job, world: World) -> None:
@@ -93,7 +95,7 @@ def run(job: Job, world: World) -> None:
 
 
 @contextmanager
-def _kept(directory: Path, death: Death) -> Iterator[None]:
+def kept(directory: Path, death: Death) -> Iterator[None]:
     """The marks as they are when death comes, back again afterwards."""
     marks: dict[Path, bytes] = {}
     die, before = death.die, death.before_call

@@ -51,6 +51,11 @@ def failed_over(vms: Mapping[str, Mapping[str, Any]], plan: str) -> dict[str, Fa
     return found
 
 
+def running_of(vms: Mapping[str, Mapping[str, Any]], plan: str) -> tuple[str, ...]:
+    """Uuids of the VMs that were failed over and run: they have their memory. Pure."""
+    return tuple(uuid for uuid, one in failed_over(vms, plan).items() if one.power_state == "Running")
+
+
 def refuse_two_of_one(planning: Planning, *, force: bool) -> list[str]:
     """Originals that run, as sentences. Raises :class:`UsageError` unless ``force``. Pure."""
     running = [

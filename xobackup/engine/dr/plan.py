@@ -78,6 +78,8 @@ class Planning:
     groups: tuple[PlannedGroup, ...]
     memory_needed_bytes: int
     memory_free_bytes: int
+    fitting: int
+    """How many VMs find a host with that much memory."""
     problems: tuple[str, ...] = ()
     """Of no single VM."""
     warnings: tuple[str, ...] = ()
@@ -90,6 +92,11 @@ class Planning:
     def possible(self) -> list[PlannedVm]:
         """Those with nothing in the way."""
         return [vm for vm in self.vms if not vm.problems]
+
+    @property
+    def some(self) -> bool:
+        """Whether a failover could bring up anything."""
+        return bool(self.possible) and self.fitting > 0
 
     @property
     def all_problems(self) -> list[str]:
@@ -132,18 +139,20 @@ def make_plan(
             f"memory: {left_out} of {len(vms)} VMs find no host: {_mib(needed)} needed, {_mib(free)} free on "
             f"{len(seen.free_bytes)} hosts (at most {_mib(max(seen.free_bytes.values(), default=0))} on one)"
         )
+    warnings = [f"pool {pool} does not answer: {why}" for pool, why in sorted(seen.silent.items())]
     if plan.test_network is not None:
         try:
             named("network", plan.test_network, seen.site.networks)
         except UsageError as error:
-            problems.append(f"test_network: {error}")
+            warnings.append(f"test_network (without it no test): {error}")
     return Planning(
         name=plan.name,
         groups=tuple(groups),
         memory_needed_bytes=needed,
         memory_free_bytes=free,
+        fitting=sum(vm.point is not None for group in groups for vm in group.vms) - left_out,
         problems=tuple(problems),
-        warnings=tuple(f"pool {pool} does not answer: {why}" for pool, why in sorted(seen.silent.items())),
+        warnings=tuple(warnings),
     )
 
 
@@ -186,7 +195,7 @@ def _replicated(seen: Look, job_names: Mapping[str, str]) -> list[_Replicated]:
         known = seen.originals.get(uuid)
         tags = seen.records["VM"][ones[0].ref].get("tags") or ()
         name = known.name if known else original_name(ones[0], job_names)
-        own = tuple(tag for tag in tags if tag not in OURS)
+        own = tuple(tag for tag in (*tags, *(known.tags if known else ())) if tag not in OURS)
         found.append(_Replicated(vm_uuid=uuid, name=name, tags=own, points=tuple(ones)))
     return sorted(found, key=lambda one: (one.name, one.vm_uuid))
 
