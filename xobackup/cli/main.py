@@ -29,6 +29,7 @@ from xobackup.cli import (
     restore,
     retention,
     schedules,
+    seed,
     serve,
     simpool,
     verify,
@@ -74,6 +75,7 @@ for name, group in (
     ("restore", restore.app),
     ("retention", retention.app),
     ("schedules", schedules.app),
+    ("seed", seed.app),
 ):
     app.add_typer(group, name=name)
 

@@ -70,28 +70,35 @@ def mirror(
         verify=verify,
     )
     with watching(output) as watch, contextlib.ExitStack() as stack:
-        one, other = (stack.enter_context(_opened(config, name)) for name in (source, target))
+        one, other = (stack.enter_context(opened_remote(config, name)) for name in (source, target))
         refuse_same(one, other)
-        vms = list(dict.fromkeys(repositories.find_vm(one, name) for name in vm)) if vm else one.vms()
-        if not vms:
-            raise NoSuchVm(f"{one.remote.url}: there are no backups of VMs there")
-        _mirror(watch, output, (one, other), vms, wish, dry_run=dry_run)
+        mirror_vms(watch, output, (one, other), chosen_vms(one, vm), wish, dry_run=dry_run)
 
 
-def _opened(config: Path | None, name: str) -> contextlib.AbstractContextManager[Repository]:
+def chosen_vms(source: Repository, given: Sequence[str] | None) -> list[str]:
+    """Uuids of the VMs ``given`` by uuid or name, all of ``source`` when none is."""
+    vms = list(dict.fromkeys(repositories.find_vm(source, name) for name in given)) if given else source.vms()
+    if not vms:
+        raise NoSuchVm(f"{source.remote.url}: there are no backups of VMs there")
+    return list(vms)
+
+
+def opened_remote(config: Path | None, name: str) -> contextlib.AbstractContextManager[Repository]:
+    """The remote of the configuration, or the URL or path ``name``."""
     (target,) = repositories.remote_targets(config, name)
     return repositories.opened(target)
 
 
-def _mirror(
+def mirror_vms(
     watch: Watch,
     output: Output,
     both: tuple[Repository, Repository],
     vms: Sequence[str],
     wish: Wish,
     *,
-    dry_run: bool,
+    dry_run: bool = False,
 ) -> None:
+    """Mirror ``vms`` from the first repository to the second; :class:`Outcome` when a restore point failed."""
     from remotes.errors import RemoteError
     from xobackup.engine.mirror.copy import VmMirror, plan_vm
     from xobackup.repository.errors import RepositoryError
