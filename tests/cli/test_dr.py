@@ -16,7 +16,7 @@ from xobackup.engine import keys
 from xobackup.engine.replication.points import CLASSES, find_points
 from xobackup.simpool import DiskSpec, HostSpec, PoolSpec, SimPool, VmSpec
 from xobackup.simpool.spec import GIB
-from xotest.site import Result, start, wait_until, xobackup
+from xotest.site import Result, finish, start, wait_until, xobackup
 from xotest.two_pools import TARGET_POOL
 
 DISK = DiskSpec(name="d", size_bytes=4 << 20, filled_bytes=1 << 20)
@@ -174,6 +174,15 @@ def test_what_a_killed_test_left_goes_at_the_next_start(sites: Sites) -> None:
     assert sites.things() == before
 
 
+def test_an_interrupted_test_leaves_nothing(sites: Sites) -> None:
+    before = sites.things()
+    sites.plan(PLAN.replace('vms = [{ tag = "tier1" }]', 'vms = ["mute"]'))
+    process = start("dr", "test", "site", "-c", sites.path)
+    wait_until(lambda: any(vm["power_state"] == "Running" for vm in sites.vms("DR test - mute")))
+    process.send_signal(signal.SIGINT)
+    assert finish(process).code == 130 and sites.things() == before
+
+
 def test_a_failover_is_refused_while_originals_run_and_can_be_run_again(own: Sites) -> None:
     before = own.things()
     refused = own("failover", "site", "--yes", code=2)
@@ -193,6 +202,8 @@ def test_a_failover_is_refused_while_originals_run_and_can_be_run_again(own: Sit
     after = own.things()
     own.other.call("VM.hard_shutdown", own.other.vm_named("web"))
     own("failover", "site", "--yes")
+    shown = own("plan", "site", "--json").of("dr-plan-vm")
+    assert [one["failed_over"]["power_state"] for one in shown] == ["Running", "Running"]
     assert own.things() == after and own.vms("web")[0]["power_state"] == "Running"
     records = {cls: own.other.model.records(cls) for cls in CLASSES}
     assert len(find_points(records)) == 3, "a restore point of a replica was taken"

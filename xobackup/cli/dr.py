@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from xobackup.engine.dr.bring_up import VmOutcome
+    from xobackup.engine.dr.failover import FailedOver
     from xobackup.engine.dr.plan import PlannedVm, Planning
 
 app = typer.Typer(
@@ -35,13 +36,13 @@ CountOption = Annotated[int, typer.Option("--last", min=1, help="So many tests, 
 def plan(name: PlanArgument, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Say what a failover would do now, and what is in its way. Changes nothing."""
     from xobackup.cli.dr_plans import opened
-    from xobackup.engine.dr.failover import running_of
+    from xobackup.engine.dr.failover import failed_over, running_of
 
     output = Output(as_json=as_json)
     with opened(output, read_configuration(config), name) as site:
-        running = running_of(site.seen.records["VM"], name)
-        planning = site.planning(running=running)
-    show_plan(output, planning)
+        done = failed_over(site.seen.records["VM"], name)
+        planning = site.planning(running=running_of(done))
+    show_plan(output, planning, done)
     problems = planning.all_problems
     if problems:
         raise Outcome(
@@ -79,7 +80,7 @@ def test(
     if report is not None:
         _write(report, data)
     if not trial.ok:
-        told = [f"{one.name}: {one.reason}" for one in trial.vms if not one.ok] or list(trial.problems)
+        told = [*trial.problems, *(f"{one.name}: {one.reason}" for one in trial.vms if not one.ok)]
         some = any(one.ok for one in trial.vms)
         raise Outcome(
             Exit.SOME_FAILED if some else Exit.FAILED, "\n".join(told or ["the plan means no VM that is replicated"])
@@ -98,15 +99,17 @@ def failover(
 ) -> None:
     """Bring up the VMs of a plan at the other site. Run again, it goes on with what is missing."""
     from xobackup.cli.dr_plans import opened
-    from xobackup.engine.dr.failover import fail_over, refuse_two_of_one, running_of
+    from xobackup.engine.dr.failover import fail_over, failed_over, refuse_two_of_one, running_of
     from xobackup.engine.leftovers.clean import recover
 
     output = Output(as_json=as_json)
     until_s = _moment(point)
     with opened(output, read_configuration(config), name) as site:
-        running = running_of(site.seen.records["VM"], name)
-        planning = site.planning(until_s=until_s, running=running)
-        show_plan(output, planning)
+        done = failed_over(site.seen.records["VM"], name)
+        planning = site.planning(until_s=until_s, running=running_of(done))
+        show_plan(output, planning, done)
+        for text in planning.all_problems:
+            output.note(f"warning: {text}", style="yellow")
         for text in refuse_two_of_one(planning, force=force):
             output.note(f"warning: {text}, and --force was given", style="yellow")
         if not yes:
@@ -166,17 +169,20 @@ def report(
         _write(report, found[0])
 
 
-def show_plan(output: Output, planning: Planning) -> None:
-    """What would be done, by group."""
+def show_plan(output: Output, planning: Planning, done: Mapping[str, FailedOver]) -> None:
+    """What would be done, by group. ``done``: what was failed over already, by uuid of the VM it is of."""
     rows: list[list[str]] = []
     for group in planning.groups:
         for vm in group.vms:
-            output.record("dr-plan-vm", {"group": group.group.name, **vm.as_data()})
-            rows.append([group.group.name, vm.name, *_cells(vm)])
+            before = done.get(vm.vm_uuid)
+            known = {"point": before.point, "power_state": before.power_state} if before else None
+            output.record("dr-plan-vm", {"group": group.group.name, **vm.as_data(), "failed_over": known})
+            there = f"{before.power_state}, from {before.point}" if before else ""
+            rows.append([group.group.name, vm.name, *_cells(vm), there])
     told = {"problems": planning.all_problems, "warnings": list(planning.warnings)}
     memory = {"needed": planning.memory_needed_bytes, "free": planning.memory_free_bytes}
     output.record("dr-plan", {"plan": planning.name, "ok": not told["problems"], "memory_bytes": memory, **told})
-    columns = ["group", "VM", "restore point!", "age>!", "networks", "original", "remarks"]
+    columns = ["group", "VM", "restore point!", "age>!", "networks", "original", "remarks", "failed over"]
     output.table(f"plan {planning.name}", columns, rows)
     output.say(
         f"memory: {planning.memory_needed_bytes >> 20} MiB needed, {planning.memory_free_bytes >> 20} MiB free"

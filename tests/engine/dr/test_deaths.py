@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
-import pytest
-
 from remotes.faults import PowerCut
 from xobackup.engine import keys
 from xobackup.engine.dr.failover import fail_over
@@ -48,11 +46,13 @@ class Site:
         return self.verb(world, session, plan, planning, seen)
 
     def dies(self, death: Death) -> bool:
+        session = dying_session(self.two.lab, self.two.address, death)
         with kept(self.two.lab.directory / "state" / "active", death):
             try:
-                self.act(dying_session(self.two.lab, self.two.address, death))
+                self.act(session)
             except PowerCut:
                 assert death.dead
+        session.close()  # as the kernel does for the dead
         return death.dead
 
     def lives(self) -> object:
@@ -72,10 +72,9 @@ def moments() -> Iterator[tuple[int, bool]]:
     return ((at, bool(turn % 2)) for turn, at in enumerate(range(1, CALLS_MAX, EVERY)))
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the dead close no connection
 def test_a_test_that_died_leaves_nothing_after_the_next(two: TwoPools) -> None:
     two.run()
-    site, before, deaths = Site(two, rehearse), None, 0
+    site, deaths = Site(two, rehearse), 0
     before = site.things()
     for at, after in moments():
         died = site.dies(Death(at, after=after))
@@ -89,7 +88,6 @@ def test_a_test_that_died_leaves_nothing_after_the_next(two: TwoPools) -> None:
     assert deaths > 4 and not died
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_failover_that_died_goes_on(two: TwoPools) -> None:
     two.run()
     site, deaths = Site(two, fail_over), 0

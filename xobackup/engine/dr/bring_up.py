@@ -117,7 +117,7 @@ class BringUp:
                 machine.start()
         if ready.tools:
             with self._timed(steps, "guest tools"):
-                machine.wait_for_tools()
+                machine.wait_for_tools(advice="for a guest without them: ready.tools = false, and something to ask")
         told = {"XOBACKUP_VM_UUID": vm.vm.vm_uuid, "XOBACKUP_VM_NAME": vm.vm.name}
         told["XOBACKUP_POINT"] = vm.outcome.point
         for probe in ready.probes(network=vm.network):

@@ -51,9 +51,9 @@ def failed_over(vms: Mapping[str, Mapping[str, Any]], plan: str) -> dict[str, Fa
     return found
 
 
-def running_of(vms: Mapping[str, Mapping[str, Any]], plan: str) -> tuple[str, ...]:
-    """Uuids of the VMs that were failed over and run: they have their memory. Pure."""
-    return tuple(uuid for uuid, one in failed_over(vms, plan).items() if one.power_state == "Running")
+def running_of(done: Mapping[str, FailedOver]) -> tuple[str, ...]:
+    """Those of them that run (uuids): they have their memory."""
+    return tuple(uuid for uuid, one in done.items() if one.power_state == "Running")
 
 
 def refuse_two_of_one(planning: Planning, *, force: bool) -> list[str]:
@@ -61,7 +61,7 @@ def refuse_two_of_one(planning: Planning, *, force: bool) -> list[str]:
     running = [
         f"{vm.name} is {vm.original} in pool {vm.original_pool}"
         for vm in planning.vms
-        if vm.original_pool and vm.original not in AT_REST
+        if vm.point and vm.original_pool and vm.original not in AT_REST
     ]
     if running and not force:
         raise UsageError(

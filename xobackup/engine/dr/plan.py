@@ -101,11 +101,13 @@ class Planning:
     @property
     def all_problems(self) -> list[str]:
         """As sentences that name what they are about."""
-        found = list(self.problems)
-        for group in self.groups:
-            found += [f"group {group.group.name}: {text}" for text in group.problems]
-            found += [f"{vm.name}: {text}" for vm in group.vms for text in vm.problems]
-        return found
+        return self.general_problems + [f"{vm.name}: {text}" for vm in self.vms for text in vm.problems]
+
+    @property
+    def general_problems(self) -> list[str]:
+        """Those of no single VM."""
+        of_groups = [f"group {one.group.name}: {text}" for one in self.groups for text in one.problems]
+        return [*self.problems, *of_groups]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

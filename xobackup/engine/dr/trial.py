@@ -58,7 +58,7 @@ def rehearse(
         network=plan.test_network or "",
         started_at=started_at,
         rpo_s=plan.rpo_s,
-        problems=tuple(planning.all_problems),
+        problems=tuple(planning.general_problems),
         vms=tuple(replace(one, removed=removed.get(one.vm_uuid, True)) for one in outcomes),
     )
 

@@ -51,10 +51,11 @@ class Machine:
         self._wait(lambda: guest.is_running(self.record()), "the VM is not running")
         return suspended
 
-    def wait_for_tools(self) -> None:
+    def wait_for_tools(self, *, advice: str = "a guest without them is checked by a probe and --no-tools") -> None:
+        """``advice``: what the failure says to do about a guest that has none."""
         self._wait(
             lambda: guest.is_running(self.record()) and guest.tools_are_up(self.metrics()),
-            "no guest tools have reported (a guest without them is checked by a probe and --no-tools)",
+            f"no guest tools have reported ({advice})",
         )
 
     def wait_for_script(self) -> None:
