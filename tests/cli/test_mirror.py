@@ -37,3 +37,33 @@ def test_mirror_copies_plans_and_refuses_itself(tmp_path: Path, capsys: pytest.C
     assert main(["mirror", *both]) == Exit.FAILED
     assert "digest differs" in capsys.readouterr().out
     assert guest.check(target) == points
+
+
+def test_from_an_encrypted_remote_with_its_key_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    guest = Guest(FakeClock(START_S))
+    remotes = {name: LocalRemote(_made(tmp_path / name)) for name in ("plain", "secret", "back")}
+    points = [guest.back_up(remotes["plain"])]
+    right, wrong = (_configured(tmp_path, key) for key in ("k" * 32, "w" * 32))
+    assert main(["mirror", "plain", "secret", "--verify", "--config", right]) == Exit.OK
+    assert (tmp_path / "secret" / "encryption.json").exists()
+    assert main(["mirror", "secret", "back", "--config", wrong]) != Exit.OK
+    assert "key" in capsys.readouterr().err
+    assert not list((tmp_path / "back").glob("xo-vm-backups/*/*.json"))
+    assert main(["mirror", "secret", "back", "--config", right]) == Exit.OK
+    assert guest.check(remotes["back"]) == points
+
+
+def _made(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
+def _configured(root: Path, key: str) -> str:
+    file = root / f"{key[0]}.toml"
+    lines = [f'state_directory = "{root}/state"']
+    for name in ("plain", "secret", "back"):
+        lines += [f"[remotes.{name}]", f'url = "file://{root / name}"']
+        lines += [f'encryption = {{ key = "{key}" }}'] if name == "secret" else []
+    file.write_text("\n".join(lines))
+    file.chmod(0o600)
+    return str(file)

@@ -9,9 +9,11 @@ from schedules.retention import Rule
 from xobackup.clock import FakeClock
 from xobackup.engine.cancel import CancelToken
 from xobackup.engine.errors import UsageError
+from xobackup.engine.mirror import copy
 from xobackup.engine.mirror.choose import Filter
 from xobackup.engine.mirror.copy import VmMirror, VmMirrored, Wish, refuse_same
 from xobackup.engine.progress import Meter
+from xobackup.repository.errors import LockHeld
 from xobackup.repository.layout import metadata_name
 from xotest.backups import START_S, VM, Guest, memory_remote, repository
 from xotest.rot import flip_bit
@@ -160,3 +162,45 @@ def test_the_power_goes_off_at_any_change_to_the_target(world: World) -> None:
         assert not world.mirror(remote, wish).failed
 
     assert sweep(world.target.snapshot, run, world.guest.check, finished, every=4) > 5
+
+
+def test_a_target_that_runs_full_keeps_what_was_published_and_deletes_nothing(world: World) -> None:
+    roomy = memory_remote(world.clock, capacity_bytes=1 << 30)
+    world.mirror(roomy)
+    usage = roomy.usage()
+    assert usage is not None
+    used_bytes = (1 << 30) - usage.free_bytes
+    small = memory_remote(world.clock, capacity_bytes=used_bytes * 2 // 3)
+    done = world.mirror(small, wish=Wish(rule=Rule(newest=4)))
+    assert done.copied and done.failed and not done.deleted
+    assert list(done.copied) == world.points[: len(done.copied)]
+    assert world.guest.check(small) == list(done.copied)
+
+
+def test_a_chain_at_the_source_that_lacks_a_parent_fails_and_what_was_mirrored_stays(world: World) -> None:
+    world.mirror()
+    first = repository(world.source, world.clock).point(VM, world.points[0])
+    world.back_up("-H--")
+    for disk in first.disks:
+        world.source.delete(f"xo-vm-backups/{VM}/{disk.path}")
+    done = world.mirror(wish=Wish(rule=Rule(newest=1)))
+    assert set(done.failed) >= {world.points[4]} and not done.copied and not done.deleted
+    assert world.guest.check(world.target) == world.points[:4]
+
+
+def test_of_two_mirrors_into_one_target_the_second_is_told_who_works_there(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copy, "LOCK_WAIT_S", 0.5)
+    with repository(world.target, world.clock).lock(VM), pytest.raises(LockHeld):
+        world.mirror()
+    assert list(world.mirror().copied) == world.points
+    assert world.guest.check(world.target) == world.points
+
+
+def test_retention_at_the_target_also_counts_what_its_job_wrote_there_directly(world: World) -> None:
+    world.mirror()
+    direct = world.guest.back_up(world.target)
+    done = world.mirror(wish=Wish(rule=Rule(newest=2)))
+    assert done.deleted == world.points[:3]
+    assert world.guest.check(world.target) == [world.points[3], direct]
