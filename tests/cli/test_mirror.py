@@ -13,6 +13,7 @@ from xobackup.cli.main import main
 from xobackup.clock import FakeClock
 from xotest.backups import START_S, Guest
 from xotest.rot import flip_bit
+from xotest.site import Site
 
 
 def test_mirror_copies_plans_and_refuses_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -51,6 +52,42 @@ def test_from_an_encrypted_remote_with_its_key_only(tmp_path: Path, capsys: pyte
     assert not list((tmp_path / "back").glob("xo-vm-backups/*/*.json"))
     assert main(["mirror", "secret", "back", "--config", right]) == Exit.OK
     assert guest.check(remotes["back"]) == points
+
+
+def test_into_directories_with_compressed_blocks(tmp_path: Path) -> None:
+    guest = Guest(FakeClock(START_S))
+    source, target = (LocalRemote(_made(tmp_path / name)) for name in ("plain", "packed"))
+    points = [guest.back_up(source)]
+    file = tmp_path / "packed.toml"
+    file.write_text(
+        f'state_directory = "{tmp_path}/state"\n[remotes.packed]\nurl = "file://{tmp_path}/packed"\n'
+        'layout = "directories"\ncompression = "gzip"\n'
+    )
+    file.chmod(0o600)
+    command = ["mirror", f"file://{tmp_path}/plain", "packed", "--verify", "--config", str(file)]
+    assert main(command) == Exit.OK
+    assert all("gzip" in each.read_text() for each in (tmp_path / "packed").rglob("chunk-filters.json"))
+    guest.write(0, "-E--")
+    points.append(guest.back_up(source))
+    assert main(command) == Exit.OK
+    assert guest.check(target) == points
+    assert list((tmp_path / "packed").rglob("chunk-filters.json"))
+
+
+def test_full_backups_travel_byte_for_byte_and_damaged_ones_do_not(site: Site) -> None:
+    site.configure('mode = "full"')
+    site.other.mkdir(exist_ok=True)
+    url = f"file://{site.other}"
+    site.xobackup("run", "--vm", "db")
+    assert len(site.xobackup("mirror", "nas", url, "--verify", "--json").of("copied")) == 1
+    one, two = (next(root.rglob("*.xva")) for root in (site.repository, site.other))
+    data = bytearray(one.read_bytes())
+    assert two.name == one.name and two.read_bytes() == data
+    data[len(data) // 2] ^= 1
+    one.write_bytes(data)
+    third = _made(site.directory / "third")
+    assert "its checksum differs" in site.xobackup("mirror", "nas", f"file://{third}", code=1).out
+    assert not list(third.glob("xo-vm-backups/*/*.json")) and not list(third.rglob("*.xva"))
 
 
 def _made(path: Path) -> Path:
