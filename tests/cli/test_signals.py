@@ -74,7 +74,7 @@ def test_a_restored_vm_that_is_stopped_leaves_nothing_on_the_pool(site: Site, nu
     model = site.pool.model
     before = set(model.records("VM")), set(model.records("VDI"))
     creating = site.pool.faults.delay_call("*VDI.create", 0.5, times=1)
-    process = site.start("restore", "vm", "db", "-r", "nas", "-p", "sim")
+    process = site.start("restore", "vm", "db", "-r", "nas", "-p", "sim", "--differential", "never")
     wait_until(lambda: creating.fired == 1)
     process.send_signal(number)
     said = drained(process)

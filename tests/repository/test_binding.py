@@ -81,10 +81,10 @@ def test_a_life_of_backups_merges_and_cleaning_seals_nothing_twice() -> None:
         guest.write(1, f"{letter.lower()}--")
     assert len(guest.check(remote)) == 2
     assert guest.repository(remote).verify(VM).problems == []
+    point = guest.repository(remote).points(VM).points[-1]
+    remote.delete(f"xo-vm-backups/{VM}/{point.id}.json")
+    remote.put(f"xo-vm-backups/{VM}/20200101T000000Z.xva", b"whose?")
     with guest.repository(remote).lock(VM) as directory:
-        point = directory.points().points[-1]
-        remote.delete(f"xo-vm-backups/{VM}/{point.id}.json")
-        remote.put(f"xo-vm-backups/{VM}/20200101T000000Z.xva", b"whose?")
         quarantine = directory.clean_apply().quarantine
     assert remote.get(f"{quarantine}/20200101T000000Z.xva") == b"whose?"
     assert remote.resealed == []

@@ -43,7 +43,7 @@ from xobackup.repository.memory import memory_lineages, note_memory
 from xobackup.repository.merging import MergeProgress, MergeReport, plan_merges, run_merges
 from xobackup.repository.metadata import RestorePoint
 from xobackup.repository.options import RepositoryOptions, as_directory
-from xobackup.repository.pins import Pin, drop_pin, held_points, put_pin
+from xobackup.repository.pins import Pin, drop_pin, held_points, put_pin, read_pins
 from xobackup.repository.protection import Held, not_locked, with_chain_end
 from xobackup.repository.publishing import publish, refuse_taken
 from xobackup.repository.reclaim import ReclaimPlan, named_disks
@@ -236,6 +236,7 @@ class VmDirectory:
         held = self.held_points(found)
         if held:
             raise Locked(self.vm, [str(each) for each in held.values()])
+        over = read_pins(self._remote, self.vm)  # whose day has passed
         shared = {point.xva for point in listing.points if point.id not in wanted}
         self.lock.check()
         drop_cache(self._remote, self.vm)
@@ -247,7 +248,8 @@ class VmDirectory:
             if image is not None:
                 note_image(self._remote, self.vm, image)
             self._remote.delete(metadata_name(self.vm, point.id), missing_ok=True)
-            drop_pin(self._remote, self.vm, point.id)  # one whose day has passed
+            if point.id in over:
+                drop_pin(self._remote, self.vm, point.id)
             if image is not None:
                 delete_image(self._remote, self.vm, image)
                 forget_image(self._remote, self.vm, image)

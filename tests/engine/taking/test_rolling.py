@@ -193,7 +193,7 @@ def test_what_cannot_go_together_is_refused(settings: dict, told: str) -> None:
 
 
 def test_a_job_with_neither_remotes_nor_snapshots_is_refused() -> None:
-    with pytest.raises(UsageError, match="no remote, and keeps no snapshots"):
+    with pytest.raises(UsageError, match="no remote, no target for replicas, and keeps no snapshots"):
         Job(name="n", pools=a_job().pools, remotes=())
     with pytest.raises(UsageError, match="needs a remote"):
         Job(name="n", pools=a_job().pools, remotes=(), settings=Settings(snapshot_retention=1, pool_metadata=True))
