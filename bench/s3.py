@@ -166,12 +166,30 @@ def _download(url: str, keys: list[str], directory: Path) -> None:
 
 
 def _client(url: str) -> tuple[Any, str]:
-    from remotes.s3.client import make_client
+    """A client as a user of boto3 makes one: with boto3's own attempts, which a store that answers 500 now and then
+    needs. Ours makes them elsewhere (:mod:`remotes.s3.requester`)."""
+    import boto3
+    from botocore.config import Config
+
     from remotes.url import parse_url
 
     address = parse_url(url).s3
     assert address is not None
-    return make_client(address), address.prefix
+    client = boto3.client(
+        "s3",
+        endpoint_url=address.endpoint,
+        region_name="us-east-1",
+        aws_access_key_id=KEY,
+        aws_secret_access_key=SECRET,
+        config=Config(
+            max_pool_connections=PARALLEL,
+            retries={"mode": "standard", "total_max_attempts": 5},
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            s3={"addressing_style": "path"},
+        ),
+    )
+    return client, address.prefix
 
 
 def _rclone() -> str | None:
