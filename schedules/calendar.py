@@ -18,7 +18,7 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import takewhile
 
 from schedules.periods import zone_of
-from schedules.timing import BadTiming, Cron, Every, Timing
+from schedules.timing import AHEAD_MAX, BadTiming, Cron, Every, Timing
 from schedules.windows import DAYS, Span, parse_days, span_text
 
 _DATE = re.compile(r"(?:(\d{4})-)?(\d{2})-(\d{2})")
@@ -108,6 +108,9 @@ class Calendar:
     def __post_init__(self) -> None:
         if self.jitter_s < 0:
             raise BadTiming(f"jitter must be at least 0, got {self.jitter_s} s")
+        every_year = self.excluded.weekdays or self.excluded.yearly
+        if every_year and next(self.after(datetime(2026, 1, 1, tzinfo=UTC)), None) is None:
+            raise BadTiming(f"exclude: nothing is left of {self.timing}")
 
     @property
     def timezone(self) -> str:
@@ -115,9 +118,13 @@ class Calendar:
 
     def after(self, nominal: datetime) -> Iterator[Fire]:
         """What is due strictly after a nominal instant, in order of those."""
+        last = nominal
         for due in self.timing.after(nominal):
             if not self.excluded.has(due.date()):
+                last = due
                 yield self._fire(due)
+            elif due - last > AHEAD_MAX:
+                return
 
     def between(self, begin: datetime, end: datetime) -> list[Fire]:
         """What starts from ``begin`` (included) to ``end``, in order of starting."""

@@ -87,3 +87,18 @@ def test_cron_or_every_not_both() -> None:
     for cron, every in (("@daily", "1h"), (None, None)):
         with pytest.raises(BadTiming, match="either cron or every"):
             timing_of(cron=cron, every=every, timezone="UTC")
+
+
+def test_exclusions_that_leave_nothing_are_refused() -> None:
+    with pytest.raises(BadTiming, match="nothing is left of cron 0 3 \\* \\* sun"):
+        Calendar(
+            name="s",
+            timing=timing_of(cron="0 3 * * sun", every=None, timezone="UTC"),
+            excluded=parse_excluded(("sun",)),
+        )
+
+
+def test_a_span_that_excludes_everything_ahead_ends_the_search() -> None:
+    years = parse_excluded(("2026-01-01..2090-01-01",))
+    calendar = Calendar(name="s", timing=timing_of(cron="0 3 * * *", every=None, timezone="UTC"), excluded=years)
+    assert next(calendar.after(datetime(2026, 6, 1, tzinfo=UTC)), None) is None

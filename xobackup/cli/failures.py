@@ -59,15 +59,17 @@ def exit_code_of(error: BaseException) -> Exit | None:
 
 def _room_exit_code(error: BaseException) -> Exit | None:
     from xobackup.engine import errors as engine
+    from xobackup.history import errors as history
     from xobackup.repository import errors as repository
     from xobackup.xapi import errors as xapi
 
     meanings: tuple[tuple[tuple[type[Exception], ...], Exit], ...] = (
         ((xapi.AddressError, engine.UsageError), Exit.USAGE),
         ((xapi.TransportError, xapi.TlsError, xapi.LoginError), Exit.UNREACHABLE),
+        ((history.HistoryUnavailable,), Exit.UNREACHABLE),
         ((repository.LockHeld, engine.RunLocked), Exit.LOCKED),
         ((repository.BadMetadata, repository.BadDigests, engine.IntegrityError), Exit.DAMAGE),
-        ((xapi.XapiError, repository.RepositoryError, engine.EngineError), Exit.FAILED),
+        ((xapi.XapiError, repository.RepositoryError, engine.EngineError, history.HistoryError), Exit.FAILED),
     )
     return next((code for kinds, code in meanings if isinstance(error, kinds)), None)
 

@@ -17,6 +17,7 @@ from xobackup.cli import (
     doctor,
     dr,
     health_check,
+    history,
     immutability,
     import_from_xo,
     merge,
@@ -32,6 +33,7 @@ from xobackup.cli import (
     seed,
     serve,
     simpool,
+    status,
     verify,
 )
 from xobackup.cli import run as run_command
@@ -61,6 +63,7 @@ for module in (
     mirror,
     clean,
     replicas,
+    status,
     serve,
     import_from_xo,
 ):
@@ -69,6 +72,7 @@ for name, group in (
     ("backups", backups.app),
     ("config", config.app),
     ("dr", dr.app),
+    ("history", history.app),
     ("immutability", immutability.app),
     ("metadata", metadata.app),
     ("remote", remote.app),

@@ -143,3 +143,16 @@ def duration_text(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def age_text(seconds: float) -> str:
+    """``42 s``, ``12 min``, ``3 h 05 min``, ``4 d 2 h``: as precise as one asks of an age."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min"
+    if whole < 2 * 86_400:
+        minutes = whole % 3600 // 60
+        return f"{whole // 3600} h {minutes:02d} min" if minutes else f"{whole // 3600} h"
+    return f"{whole // 86_400} d {whole % 86_400 // 3600} h"

@@ -14,6 +14,7 @@ import typer
 
 from xobackup.cli.errors import Outcome
 from xobackup.cli.exits import Exit
+from xobackup.cli.history_store import note_history
 from xobackup.cli.options import ConfigOption, JsonOption, read_configuration
 
 if TYPE_CHECKING:
@@ -152,6 +153,7 @@ class House:
             for job in jobs_of_schedule(configuration, order.schedule):
                 told = self._run(job, order, cancel, configuration)
                 outcome = told if outcome == "ok" and told not in GOOD else outcome
+                note_history(configuration, lambda told: self._log("warning", told))
                 if cancel.cancelled:
                     break
         except Exception as error:  # noqa: BLE001 - one run's trouble must not end the service

@@ -9,11 +9,11 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from xobackup.config.periods import Period, seconds
 from xobackup.config.rules import VmRule
 from xobackup.config.section import Section
 
 Text = Annotated[str, Field(min_length=1)]
-_UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 class ReplicatedRule(VmRule):
@@ -72,17 +72,10 @@ class DrSection(Section):
 
     target: str
     groups: Annotated[tuple[GroupSection, ...], Field(min_length=1)]
-    rpo: str | None = None
+    rpo: Period | None = None
     """``15m``: no restore point should be older."""
     test_network: Text | None = None
     """Uuid or name; without it the VMs of a test have no NICs."""
-
-    @field_validator("rpo")
-    @classmethod
-    def _time(cls, value: str | None) -> str | None:
-        if value is not None:
-            seconds(value)
-        return value
 
     @property
     def rpo_s(self) -> float | None:
@@ -94,15 +87,6 @@ class DrSection(Section):
         if len(set(names)) != len(names):
             raise ValueError("groups: two of them have the same name")
         return self
-
-
-def seconds(text: str) -> float:
-    """``90s``, ``15m``, ``4h``, ``7d``. Raises ``ValueError``."""
-    with suppress(ValueError, KeyError):
-        found = float(text[:-1]) * _UNITS_S[text[-1:]]
-        if 0 < found < float("inf"):
-            return found
-    raise ValueError(f"expected a time such as '15m' (s, m, h or d), found {text!r}")
 
 
 def _rule(text: str) -> dict[str, str]:

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from xobackup.config.hooks import VM_MOMENTS, HookSection
 from xobackup.config.limits import CountsSection, Rate, WindowSection, checked_floor, checked_zone
+from xobackup.config.periods import Period, seconds
 from xobackup.config.retention import KeepSection
 from xobackup.config.rules import DiskRule, VmRule
 from xobackup.config.secrets import Secret
@@ -70,6 +71,8 @@ class JobSection(Section):
     """Switch off guests that do not shut down in time."""
     snapshot_retention: Annotated[int, Field(ge=0, le=1000)] = 0
     """Snapshots kept on the pool per VM, besides the base of the next delta."""
+    rpo: Period | None = None
+    """``26h``: how old the newest backup of each VM may be before it is told; by the schedules when absent."""
     retention: Annotated[int, Field(ge=1, le=100_000)] = 7
     """Restore points kept per VM."""
     keep: KeepSection = KeepSection()
@@ -136,6 +139,10 @@ class JobSection(Section):
     guest_hook_ca: Path | None = None
     guest_hook_timeout_s: Annotated[float, Field(gt=0, le=86_400)] = 60
     """How long a guest may take to answer."""
+
+    @property
+    def rpo_s(self) -> float | None:
+        return None if self.rpo is None else seconds(self.rpo)
 
     @field_validator("consistent", mode="before")
     @classmethod
@@ -206,6 +213,8 @@ class MetadataSection(Section):
     id: uuids.UUID | None = None
     schedule_id: uuids.UUID | None = None
     """A path component of the repository; retention counts by it."""
+    rpo: Period | None = None
+    """``26h``: how old the newest backup of each pool's database may be before it is told."""
     pools: Annotated[tuple[str, ...], Field(min_length=1)]
     remotes: Annotated[tuple[str, ...], Field(min_length=1)]
     retention: Annotated[int, Field(ge=1, le=100_000)] = 7
@@ -217,6 +226,10 @@ class MetadataSection(Section):
     retry_pause_s: Annotated[float, Field(ge=0, le=3600)] = 30
     """Before the second attempt; doubled before each further one, ten minutes at most."""
     hooks: tuple[HookSection, ...] = ()
+
+    @property
+    def rpo_s(self) -> float | None:
+        return None if self.rpo is None else seconds(self.rpo)
 
     @field_validator("hooks")
     @classmethod

@@ -15,6 +15,7 @@ from pathlib import Path
 from pydantic import Field, field_validator, model_validator
 
 from xobackup.config.dr import DrSection
+from xobackup.config.history import HistorySection
 from xobackup.config.jobs import JobSection, MetadataSection
 from xobackup.config.limits import LimitsSection
 from xobackup.config.places import PoolSection, RemoteSection
@@ -43,6 +44,8 @@ class Configuration(Section):
     """When jobs run."""
     service: ServiceSection = ServiceSection()
     """Of what runs them."""
+    history: HistorySection = HistorySection()
+    """What happened, for years."""
     metadata_jobs: dict[str, MetadataSection] = Field(default_factory=dict)
     """Those tables of ``jobs`` that say ``mode = "metadata"``. Not a key of the file."""
 
