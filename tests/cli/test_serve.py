@@ -33,7 +33,7 @@ timezone = "Europe/Paris"
 def scheduled(site: Site, text: str = SCHEDULES) -> Site:
     site.configure()
     file = Path(site.config)
-    file.write_text(file.read_text() + text)
+    file.write_text(file.read_text() + text + '[web]\nlisten = ""\n')
     return site
 
 

@@ -35,6 +35,7 @@ from xobackup.cli import (
     simpool,
     status,
     verify,
+    web,
 )
 from xobackup.cli import run as run_command
 from xobackup.cli.demo import command as demo
@@ -80,6 +81,7 @@ for name, group in (
     ("retention", retention.app),
     ("schedules", schedules.app),
     ("seed", seed.app),
+    ("web", web.app),
 ):
     app.add_typer(group, name=name)
 

@@ -22,6 +22,7 @@ from xobackup.config.places import PoolSection, RemoteSection
 from xobackup.config.schedules import ScheduleSection, ServiceSection
 from xobackup.config.section import Section
 from xobackup.config.targets import TargetSection
+from xobackup.config.web import WebSection
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -46,6 +47,8 @@ class Configuration(Section):
     """Of what runs them."""
     history: HistorySection = HistorySection()
     """What happened, for years."""
+    web: WebSection = WebSection()
+    """The status page and the API."""
     metadata_jobs: dict[str, MetadataSection] = Field(default_factory=dict)
     """Those tables of ``jobs`` that say ``mode = "metadata"``. Not a key of the file."""
 

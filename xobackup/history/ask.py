@@ -138,6 +138,39 @@ def problems(store: Store, *, since: float, limit: int = 100) -> list[Row]:
     return _all(store, question)
 
 
+def fallbacks(store: Store, *, since: float) -> list[Row]:
+    """How many disks were read whole although they were backed up before, by job and ``why``."""
+    m, r = schema.messages, schema.runs
+    question = (
+        sa.select(r.c.job, m.c.error_class.label("why"), sa.func.count().label("count"))
+        .join(r, m.c.run == r.c.id)
+        .where(m.c.at >= since, m.c.kind == "fell-back-to-full")
+        .group_by(r.c.job, m.c.error_class)
+        .order_by(r.c.job, m.c.error_class)
+    )
+    return _all(store, question)
+
+
+def stages(store: Store, *, since: float) -> list[Row]:
+    """Seconds that VMs spent in each phase, by job."""
+    p, s = schema.phases, schema.subjects
+    question = (
+        sa.select(s.c.job, p.c.phase, sa.func.sum(p.c.duration_s).label("seconds"))
+        .join(s, p.c.subject == s.c.id)
+        .where(s.c.began_at >= since, p.c.duration_s.is_not(None))
+        .group_by(s.c.job, p.c.phase)
+        .order_by(s.c.job, p.c.phase)
+    )
+    return _all(store, question)
+
+
+def newest_samples(store: Store) -> dict[str, Row]:
+    """The newest sample of each remote."""
+    t = schema.samples
+    newest = sa.select(sa.func.max(t.c.id)).group_by(t.c.remote)
+    return {row["remote"]: row for row in _all(store, sa.select(t).where(t.c.id.in_(newest)))}
+
+
 def samples(store: Store, remote: str, *, since: float) -> Sequence[Row]:
     """How full a remote was, the oldest first."""
     t = schema.samples

@@ -29,6 +29,8 @@ PACKAGES = {
     "mount.nfs": "nfs-common",
     "mkfs.xfs": "xfsprogs",
     "mkfs.btrfs": "btrfs-progs",
+    "chromium": "chromium",
+    "promtool": "prometheus",
 }
 
 

@@ -1,0 +1,234 @@
+"""What the page asks of this service: answered from the configuration that holds now, the runs, and the history."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, TypeVar
+
+from xobackup.cli.history_store import collect, history_url
+from xobackup.cli.objectives import objectives
+from xobackup.clock import SystemClock, utc
+from xobackup.engine.errors import EngineError
+from xobackup.engine.run import version
+from xobackup.history import ask
+from xobackup.history.errors import HistoryError
+from xobackup.history.standing import Objective, Overview, overview
+from xobackup.history.store import Store, open_store
+from xobackup.service.state import StateUnreadable, change_paused, read_paused
+from xobackup.web.house import JobView, LiveView, Refused, RemoteView, ScheduleView, StartView
+
+if TYPE_CHECKING:
+    from xobackup.cli.serving.samples import Sampler
+    from xobackup.cli.serving.works import Works
+    from xobackup.service.service import Service
+
+FRESH_S = 2.0
+"""How old an answer about now may be: what many browsers ask at once is found once."""
+REMARKS_AHEAD = timedelta(days=60)
+
+T = TypeVar("T")
+
+
+class ServiceHouse:
+    """A :class:`xobackup.web.house.House`."""
+
+    def __init__(self, works: Works, service: Service, sampler: Sampler) -> None:
+        self._works, self._service, self._sampler = works, service, sampler
+        self._clock = SystemClock()
+        self._mutex = threading.RLock()
+        self._opened: tuple[str, Store] | None = None
+        self._fresh: dict[str, tuple[float, object]] = {}
+
+    @property
+    def version(self) -> str:
+        return version() or "unknown"
+
+    def now_s(self) -> float:
+        return self._clock.now_s()
+
+    def store(self) -> Store:
+        with self._mutex:
+            store = self._store()
+            self._once("collect", lambda: collect(self._works.configuration, store))
+            return store
+
+    def _store(self) -> Store:
+        url = history_url(self._works.configuration)
+        if self._opened is not None and self._opened[0] != url:
+            self._opened[1].close()
+            self._opened = None
+        if self._opened is None:
+            self._opened = (url, open_store(url))
+        return self._opened[1]
+
+    def overview(self) -> Overview:
+        with self._mutex:
+            return self._once("overview", self._overview)
+
+    def _overview(self) -> Overview:
+        now_s = self.now_s()
+        wanted = self._objectives()
+        return overview(ask.latest(self.store()), wanted, now_s)
+
+    def _objectives(self) -> Mapping[str, Objective]:
+        """They follow from the calendar a year ahead: found once an hour, and for another configuration."""
+        configuration = self._works.configuration
+        with self._mutex:
+            key = f"objectives {id(configuration)}"
+            return self._once(key, lambda: objectives(configuration, utc(self.now_s())), fresh_s=3600)
+
+    def _once(self, key: str, find: Callable[[], T], *, fresh_s: float = FRESH_S) -> T:
+        """What was found a moment ago, or anew. Under the mutex."""
+        now = self._clock.monotonic_s()
+        known = self._fresh.get(key)
+        if known is None or now - known[0] > fresh_s:
+            known = (self._clock.monotonic_s(), find())
+            self._fresh[key] = known
+        return known[1]  # type: ignore[return-value]
+
+    def jobs(self) -> Sequence[JobView]:
+        configuration = self._works.configuration
+        wanted = self._objectives()
+        found = []
+        for name in configuration.job_names:
+            job, metadata = configuration.jobs.get(name), configuration.metadata_jobs.get(name)
+            found.append(
+                JobView(
+                    name=name,
+                    mode=job.mode if job else "metadata",
+                    pools=(job.pool,) if job else metadata.pools if metadata else (),
+                    remotes=job.remotes if job else metadata.remotes if metadata else (),
+                    targets=job.replicate_to if job else (),
+                    schedules=tuple(
+                        schedule for schedule, section in configuration.schedules.items() if name in section.jobs
+                    ),
+                    retention=job.retention if job else metadata.retention if metadata else 0,
+                    rpo_s=wanted[name].rpo_s,
+                    rpo_why=wanted[name].why,
+                )
+            )
+        return found
+
+    def schedules(self) -> Sequence[ScheduleView]:
+        configuration = self._works.configuration
+        paused = read_paused(configuration.state_directory)
+        running = {order.schedule for order in self._service.runner.running()}
+        waiting = {order.schedule for order in self._service.runner.waiting()}
+        starts = self._service.next_starts()
+        found = []
+        for name, section in configuration.schedules.items():
+            state = (
+                "running"
+                if name in running
+                else "waiting"
+                if name in waiting
+                else "disabled"
+                if not section.enabled
+                else "paused"
+                if name in paused
+                else ""
+            )
+            fire = starts.get(name)
+            calendar = None if section.after else section.schedule(name).calendar
+            now = utc(self.now_s())
+            found.append(
+                ScheduleView(
+                    name=name,
+                    when=f"after {section.after}" if section.after else str(calendar),
+                    jobs=section.jobs,
+                    next_at=fire.at if fire and state not in ("paused", "disabled") else None,
+                    state=state,
+                    paused_for=paused.get(name, ""),
+                    remarks=tuple(calendar.remarks(now, now + REMARKS_AHEAD)[:2]) if calendar else (),
+                )
+            )
+        return found
+
+    def calendar(self, days: int) -> Sequence[StartView]:
+        now = utc(self.now_s())
+        found = [
+            StartView(schedule=name, at=fire.at, jobs=section.jobs, why=fire.why)
+            for name, section in self._works.configuration.schedules.items()
+            if section.enabled and not section.after
+            for fire in section.schedule(name).calendar.between(now, now + timedelta(days=days))
+        ]
+        return sorted(found, key=lambda start: (start.at, start.schedule))
+
+    def remotes(self) -> Sequence[RemoteView]:
+        from remotes.url import parse_url
+
+        with self._mutex:
+            kept = self._once("samples", lambda: ask.newest_samples(self._store()))
+        found = []
+        for name, section in self._works.configuration.remotes.items():
+            row = self._sampler.newest.get(name) or kept.get(name) or {}
+            found.append(
+                RemoteView(
+                    name=name,
+                    url=parse_url(section.url).redacted,
+                    seen_at=row.get("at"),
+                    used_bytes=row.get("used_bytes"),
+                    free_bytes=row.get("free_bytes"),
+                    total_bytes=row.get("total_bytes"),
+                    problem=row.get("problem", ""),
+                )
+            )
+        return found
+
+    def live(self) -> Sequence[LiveView]:
+        return [
+            LiveView(
+                schedule=one.schedule,
+                job=one.job,
+                began_at=one.began_at,
+                stopping=one.cancel.reason if one.cancel.cancelled else "",
+                meters=tuple(one.progress.snapshots()),
+            )
+            for one in self._works.doing()
+        ]
+
+    def problems(self) -> Sequence[str]:
+        return [told for told in (self._works.not_followed, self._works.unwritten, *self.healthy().values()) if told]
+
+    def healthy(self) -> Mapping[str, str]:
+        parts = {"history": "", "state": ""}
+        try:
+            self.store()
+        except HistoryError as error:
+            parts["history"] = f"the history cannot be used: {error}"
+        try:
+            read_paused(self._works.configuration.state_directory)
+        except (StateUnreadable, OSError) as error:
+            parts["state"] = str(error)
+        return parts
+
+    def run_now(self, schedule: str) -> str:
+        self._known(schedule)
+        try:
+            return str(self._service.run_now(schedule).value)
+        except EngineError as error:
+            raise Refused(404, str(error)) from error
+
+    def cancel(self, schedule: str, reason: str) -> bool:
+        self._known(schedule)
+        return self._service.runner.cancel(schedule, reason)
+
+    def pause(self, schedule: str, reason: str) -> None:
+        self._known(schedule)
+        change_paused(self._works.configuration.state_directory, {schedule: reason})
+
+    def resume(self, schedule: str) -> None:
+        self._known(schedule)
+        change_paused(self._works.configuration.state_directory, {schedule: None})
+
+    def close(self) -> None:
+        with self._mutex:
+            if self._opened is not None:
+                self._opened[1].close()
+                self._opened = None
+
+    def _known(self, schedule: str) -> None:
+        if schedule not in self._works.configuration.schedules:
+            raise Refused(404, "there is no schedule of this name")

@@ -1,0 +1,149 @@
+"""The configuration that holds now, and one run of a schedule by it."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from xobackup.cli.history_store import note_history
+from xobackup.cli.options import read_configuration
+from xobackup.cli.serving.log import EventLines, Lines
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from xobackup.config.model import Configuration
+    from xobackup.engine.cancel import CancelToken
+    from xobackup.engine.job import Job
+    from xobackup.engine.limits.process import ProcessLimits
+    from xobackup.engine.progress import Progress
+    from xobackup.service.runner import Order
+    from xobackup.service.service import Service
+
+GOOD = {"ok", "skipped"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doing:
+    """A job of a schedule that runs now."""
+
+    schedule: str
+    job: str
+    began_at: float
+    progress: Progress
+    cancel: CancelToken
+
+
+class Works:
+    """The configuration that holds now, and one run of a schedule by it."""
+
+    def __init__(self, path: Path | None, configuration: Configuration, log: Lines) -> None:
+        from xobackup.cli.limits import process_limits
+
+        self._path = path
+        self._configuration = configuration
+        self._log = log
+        self._limits: ProcessLimits = process_limits(configuration)
+        self._doing: dict[str, Doing] = {}
+        self._mutex = threading.Lock()
+        self.not_followed = ""
+        """Why the file is not followed as it is now."""
+        self.unwritten = ""
+        """Why the history was not written the last time."""
+
+    @property
+    def configuration(self) -> Configuration:
+        """The one that holds now."""
+        return self._configuration
+
+    def doing(self) -> list[Doing]:
+        """What runs now, the oldest first."""
+        with self._mutex:
+            return sorted(self._doing.values(), key=lambda one: one.began_at)
+
+    def work(self, order: Order, cancel: CancelToken) -> str:
+        """Run the jobs of a schedule, one after the other; the first outcome that is not good, or ``ok``."""
+        from xobackup.cli.scheduled import jobs_of_schedule
+
+        configuration = self._configuration
+        self._log("info", f"begins{f' ({order.reason})' if order.reason else ''}", schedule=order.schedule)
+        outcome = "ok"
+        try:
+            for job in jobs_of_schedule(configuration, order.schedule):
+                told = self._run(job, order, cancel, configuration)
+                outcome = told if outcome == "ok" and told not in GOOD else outcome
+                self._note(configuration)
+                if cancel.cancelled:
+                    break
+        except Exception as error:  # noqa: BLE001 - one run's trouble must not end the service
+            from xobackup.cli.failures import explain
+
+            failure = explain(error)
+            self._log("error", failure.message, schedule=order.schedule, hint=failure.hint)
+            outcome = "failed"
+        level = "info" if outcome == "ok" else "error"
+        self._log(level, f"ended: {outcome}", schedule=order.schedule, outcome=outcome)
+        return outcome
+
+    def _run(self, job: Job, order: Order, cancel: CancelToken, configuration: Configuration) -> str:
+        from xobackup.clock import SystemClock
+        from xobackup.engine.run import run_job
+        from xobackup.engine.world import real_world
+
+        clock = SystemClock()
+        sink = EventLines(self._log, order.schedule)
+        world = real_world(
+            configuration.state_directory, clock=clock, journal=sink, cancel=cancel, limits=self._limits
+        )
+        doing = Doing(
+            schedule=order.schedule, job=job.name, began_at=clock.now_s(), progress=world.progress, cancel=cancel
+        )
+        with self._mutex:
+            self._doing[order.schedule] = doing
+        try:
+            return str(run_job(job, world).outcome)
+        finally:
+            with self._mutex:
+                self._doing.pop(order.schedule, None)
+
+    def _note(self, configuration: Configuration) -> None:
+        """What the run left, into the history."""
+        told: list[str] = []
+        note_history(configuration, told.append)
+        self.unwritten = "; ".join(told)
+        for line in told:
+            self._log("warning", line)
+
+    def read_again(self, service: Service) -> None:
+        """SIGHUP: follow the file as it is now; a broken one changes nothing."""
+        from xobackup.cli.failures import explain
+        from xobackup.cli.limits import process_limits
+        from xobackup.cli.scheduled import differences, plan_of
+        from xobackup.config.errors import ConfigError
+
+        try:
+            new = read_configuration(self._path)
+        except (ConfigError, OSError) as error:
+            failure = explain(error)
+            self.not_followed = f"the configuration is not followed, the old one goes on: {failure.message}"
+            self._log("error", self.not_followed)
+            return
+        if new.state_directory != self._configuration.state_directory:
+            told = (
+                f"the state directory stays {self._configuration.state_directory} until the service is started again"
+            )
+            self._log("warning", told)
+            new = new.model_copy(update={"state_directory": self._configuration.state_directory})
+        changes = differences(self._configuration, new)
+        self._configuration, self._limits, self.not_followed = new, process_limits(new), ""
+        service.adopt(plan_of(new))
+        self._log("info", f"configuration read again: {'; '.join(changes) or 'nothing changed'}")
+        tell_starts(service, self._log)
+
+
+def tell_starts(service: Service, log: Lines) -> None:
+    """When each schedule starts next."""
+    for name, fire in sorted(service.next_starts().items()):
+        shown = f"next start {fire.at:%Y-%m-%d %H:%M %Z}" if fire else "does not start"
+        log("info", shown, schedule=name)

@@ -1,0 +1,147 @@
+"""What the pages are about: a service, its configuration and its history, as they ask for it. Knows no HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from xobackup.engine.progress import Snapshot
+from xobackup.history.standing import Overview
+from xobackup.history.store import Store
+
+
+class Refused(Exception):
+    """What was asked for is not there, or cannot be. ``status``: of HTTP."""
+
+    def __init__(self, status: int, message: str, *, hint: str = "") -> None:
+        self.status = status
+        self.hint = hint
+        super().__init__(message)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleView:
+    """A schedule now. ``state``: ``running``, ``waiting``, ``paused``, ``disabled`` or ``""``."""
+
+    name: str
+    when: str
+    jobs: tuple[str, ...]
+    next_at: datetime | None
+    state: str
+    paused_for: str = ""
+    last_outcome: str = ""
+    remarks: tuple[str, ...] = ()
+
+    def as_data(self) -> dict[str, Any]:
+        data = asdict(self)
+        data["next_at"] = self.next_at.isoformat() if self.next_at else None
+        return data
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartView:
+    """One start that lies ahead."""
+
+    schedule: str
+    at: datetime
+    jobs: tuple[str, ...]
+    why: str
+
+    def as_data(self) -> dict[str, Any]:
+        return {**asdict(self), "at": self.at.isoformat()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteView:
+    """A remote, as it was last seen. ``None``: the storage does not tell, or nobody looked yet."""
+
+    name: str
+    url: str
+    """Without secrets."""
+    seen_at: float | None = None
+    used_bytes: int | None = None
+    free_bytes: int | None = None
+    total_bytes: int | None = None
+    problem: str = ""
+
+    def as_data(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveView:
+    """A run of this service that goes on, with its meters."""
+
+    schedule: str
+    job: str
+    began_at: float
+    stopping: str
+    meters: tuple[Snapshot, ...]
+
+    def as_data(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobView:
+    """A job of the configuration."""
+
+    name: str
+    mode: str
+    pools: tuple[str, ...]
+    remotes: tuple[str, ...]
+    targets: tuple[str, ...]
+    schedules: tuple[str, ...]
+    retention: int
+    rpo_s: float | None
+    rpo_why: str
+
+    def as_data(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class House(Protocol):
+    """Thread-safe. Whatever cannot be answered raises :class:`Refused` or a ``HistoryError``."""
+
+    @property
+    def version(self) -> str: ...
+
+    def now_s(self) -> float: ...
+
+    def store(self) -> Store:
+        """The history, as far as the journals go now."""
+        ...
+
+    def overview(self) -> Overview: ...
+
+    def jobs(self) -> Sequence[JobView]: ...
+
+    def schedules(self) -> Sequence[ScheduleView]: ...
+
+    def calendar(self, days: int) -> Sequence[StartView]: ...
+
+    def remotes(self) -> Sequence[RemoteView]: ...
+
+    def live(self) -> Sequence[LiveView]: ...
+
+    def problems(self) -> Sequence[str]:
+        """What is wrong with the service itself: a configuration that is not followed, a history that cannot be
+        written.
+        """
+        ...
+
+    def healthy(self) -> Mapping[str, str]:
+        """Parts and what is wrong with them, ``""`` when nothing is; what ``/readyz`` says."""
+        ...
+
+    def run_now(self, schedule: str) -> str:
+        """Order a run; what becomes of the order."""
+        ...
+
+    def cancel(self, schedule: str, reason: str) -> bool: ...
+
+    def pause(self, schedule: str, reason: str) -> None: ...
+
+    def resume(self, schedule: str) -> None: ...
