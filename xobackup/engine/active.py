@@ -24,6 +24,7 @@ REPLICATE = "replicate"
 HEALTH_CHECK = "health-check"
 DR_TEST = "dr-test"
 DR_FAILOVER = "dr-failover"
+RESTORE_IN_PLACE = "restore-in-place"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -58,6 +58,9 @@ FAILED_OVER = "xobackup:failed-over"
 """Ours, on a VM that was failed over: plan, uuid of the VM it is of, restore point, its own uuid
 (:mod:`xobackup.engine.dr.failover`)."""
 
+SWAP = "xobackup:swap"
+"""Ours, on a VM whose disks are being exchanged (:mod:`xobackup.engine.restore.swap`)."""
+
 RESET = (*RESET_KEYS, COPY_OF, RUN, REMOTES, KEPT, DISKLESS, POINT, LIVE)
 """Removed from a live VM and its disks before a snapshot copies them, and from what was restored."""
 

@@ -1,11 +1,13 @@
-"""``xobackup restore``: a restore point as a new VM, or one of its disks as a file, a stream or into a VDI."""
+"""``xobackup restore``: a restore point as a new VM, into the VM it is of, or one of its disks as a file, a stream or
+into a VDI.
+"""
 
 from __future__ import annotations
 
 import typer
 
-from xobackup.cli.restore import disk, vm, xva
+from xobackup.cli.restore import disk, in_place, vm, xva
 
 app = typer.Typer(no_args_is_help=True, help="Restore VMs and disks.")
-for module in (vm, disk, xva):
+for module in (vm, in_place, disk, xva):
     module.register(app)

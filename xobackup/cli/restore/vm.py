@@ -89,7 +89,7 @@ def restore(
     from xobackup.engine.restore.vm import plan_restore, restore_vm
 
     output = Output(as_json=as_json)
-    how = _differential(differential)
+    how = differential_of(differential)
     configuration = read_configuration(config)
     request = VmRequest(
         name=name,
@@ -116,7 +116,8 @@ def restore(
     _show_restored(output, restored, check=check)
 
 
-def _differential(text: str) -> Differential:
+def differential_of(text: str) -> Differential:
+    """What ``--differential`` says."""
     from xobackup.engine.errors import UsageError
     from xobackup.engine.restore.differential import Differential
 

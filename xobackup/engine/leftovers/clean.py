@@ -19,6 +19,7 @@ from xobackup.engine.leftovers.find import ENDED, find
 from xobackup.engine.leftovers.judge import Fate, Kind, Leftover, Seen
 from xobackup.engine.removal import destroy_vdi, detach_from_control_domains, remove_snapshot
 from xobackup.engine.replication.settle import take_back_all
+from xobackup.engine.restore.swap import put_back, swap_of
 from xobackup.engine.taking.owed import StartFailed, StillGoingDown, mark_of, settle
 from xobackup.engine.taking.taken import vdis_of
 from xobackup.xapi.errors import NotFound, XapiError, XapiFailure
@@ -184,6 +185,13 @@ def _health_check(session: Session, one: Leftover) -> None:
     remove_check(session, one.ref, one.run_id)
 
 
+def _swap(session: Session, one: Leftover) -> None:
+    with contextlib.suppress(NotFound):
+        swap = swap_of(session.call("VM.get_other_config", one.ref), one.uuid)
+        if swap is not None:
+            put_back(session, one.ref, swap)
+
+
 def _mark(session: Session, one: Leftover) -> None:
     with contextlib.suppress(NotFound):
         if one.key != keys.RUN:
@@ -201,6 +209,7 @@ def _mark(session: Session, one: Leftover) -> None:
 
 
 REMOVERS: Mapping[Kind, Callable[[Session, Leftover], None]] = {
+    Kind.SWAP: _swap,
     Kind.SHUTDOWN: _shutdown,
     Kind.TASK: _task,
     Kind.ATTACHMENT: _attachment,

@@ -13,6 +13,7 @@ from xobackup.engine.active import RESTORE
 from xobackup.engine.leftovers.judge import Fate, Judge, Kind, Leftover, Record, Seen, map_of, named, text_of
 from xobackup.engine.replication.settle import unfinished_run
 from xobackup.engine.restore.records import IMPORTING
+from xobackup.engine.restore.swap import swap_of
 from xobackup.engine.taking.owed import mark_of
 
 TASK_KEPT_S = 86400.0
@@ -25,6 +26,25 @@ def find(seen: Seen) -> list[Leftover]:
     """Everything of ours but the bases of deltas, in the order in which it has to be removed."""
     judge = Judge(seen)
     return [found for finder in FINDERS for found in finder(judge)]
+
+
+def _swaps(judge: Judge) -> Iterator[Leftover]:
+    """VMs that got some of their restored disks."""
+    for ref, vm in judge.seen.vms.items():
+        swap = swap_of(map_of(vm, "other_config"), text_of(vm, "uuid"))
+        if swap is None or vm.get("is_a_snapshot"):
+            continue
+        fate, reason = judge.fate(swap.run_id, ref, ended=Fate.REMOVE)
+        yield Leftover(
+            kind=Kind.SWAP,
+            ref=ref,
+            uuid=text_of(vm, "uuid"),
+            what=f"disks of VM {named(vm)}, half restored in place; the restored ones stay on VM {swap.keeper}",
+            vm_uuid=text_of(vm, "uuid"),
+            run_id=swap.run_id,
+            fate=fate,
+            reason=reason,
+        )
 
 
 def _shutdowns(judge: Judge) -> Iterator[Leftover]:
@@ -311,6 +331,7 @@ def _marks(judge: Judge) -> Iterator[Leftover]:
 
 
 FINDERS: tuple[Callable[[Judge], Iterator[Leftover]], ...] = (
+    _swaps,
     _shutdowns,
     _tasks,
     _attachments,
@@ -322,4 +343,6 @@ FINDERS: tuple[Callable[[Judge], Iterator[Leftover]], ...] = (
     _blocks,
     _marks,
 )
-"""In the order of removal: disks before the VM that leads to them, marks last, they lead to everything else."""
+"""In the order of removal: a VM gets its disks back before it is started; disks before the VM that leads to them,
+marks last, they lead to everything else.
+"""

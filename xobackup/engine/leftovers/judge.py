@@ -28,6 +28,8 @@ class Kind(StrEnum):
     """A replica that a run did not finish."""
     HEALTH_CHECK = "health-check"
     """The VM that a health check had restored."""
+    SWAP = "swap"
+    """A VM whose disks a restore in place had begun to exchange: to remove it is to put them back."""
     MARK = "mark"
 
 
