@@ -21,7 +21,8 @@ def test_a_vm_gets_its_disks_of_then(site: Site) -> None:
     refused = site.xobackup("restore", "in-place", "web", "--remote", "nas", "--pool", "sim", "--yes", code=2)
     assert "--shutdown" in refused.err and disks(site, "web") == now
     done = site.xobackup(
-        "restore", "in-place", "web", "--remote", "nas", "--pool", "sim", "--shutdown", "--yes", "--json"
+        *("restore", "in-place", "web", "--remote", "nas", "--pool", "sim", "--shutdown", "--yes", "--json"),
+        *("--differential", "never"),
     )
     (record,) = done.of("restored-in-place")
     assert disks(site, "web") == then and record["started"] and record["downtime_s"] >= 0
