@@ -54,7 +54,7 @@ def test_the_configuration_goes_to_standard_output_and_remarks_beside_it(tmp_pat
     path = tmp_path / "xobackup.toml"
     path.write_text(result.out)
     assert xobackup("config", "check", "-c", path).code == 0
-    assert 'refused: job "Mirror": mirrors are not supported yet' in result.err.splitlines()
+    assert '[jobs.Mirror]\nmode = "mirror"' in re.sub(r"\n#.*", "", result.out)
     assert re.search(r"^error: \d things could not be translated, see above$", result.err, re.MULTILINE)
     assert "fill in: pools.Paris.password: the environment variable XOBACKUP_POOLS_PARIS_PASSWORD" in result.err
     assert sorted(tmp_path.iterdir()) == [tmp_path / "export.json", path]

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from xobackup.cli import jobs
+from xobackup.cli.mirror_jobs import mirror_job
 from xobackup.cli.options import ConfigOption, JsonOption, read_configuration
 from xobackup.cli.output import Output
+
+if TYPE_CHECKING:
+    from xobackup.config.model import Configuration
 
 app = typer.Typer(no_args_is_help=True, help="Check the configuration.")
 
@@ -77,12 +81,29 @@ def check(
                 "consistent": None if built.consistent is None else asdict(built.consistent),
             },
         )
+    _record_mirrors(output, configuration)
     names = {
         "pools": sorted(configuration.pools),
         "remotes": sorted(configuration.remotes),
-        "jobs": sorted(configuration.job_names),
+        "jobs": sorted(configuration.all_job_names),
     }
     output.record("configuration", {"files": files, **names})
     output.say(f"{', '.join(files)}: good")
     for key, value in names.items():
         output.say(f"  {key}: {', '.join(value) or 'none'}")
+
+
+def _record_mirrors(output: Output, configuration: Configuration) -> None:
+    for name in configuration.mirror_jobs:
+        mirror = mirror_job(configuration, name, with_secrets=False)
+        output.record(
+            "job",
+            {
+                "name": name,
+                "id": mirror.id,
+                "mode": "mirror",
+                "source": mirror.source.name,
+                "remotes": list(mirror.destinations),
+                "keeps": "everything" if mirror.rule is None else str(mirror.rule),
+            },
+        )

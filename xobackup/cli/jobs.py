@@ -24,17 +24,18 @@ UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def job_names(configuration: Configuration, given: list[str] | None) -> list[str]:
-    """The jobs ``given``, all of them when none is."""
+    """The jobs ``given``, all of them when none is; those that read pools. Unknown ones are refused."""
     from xobackup.config.errors import ConfigError
 
     names = configuration.job_names
-    unknown = [name for name in given or [] if name not in names]
-    known = ", ".join(sorted(names)) or "none"
+    every = configuration.all_job_names
+    unknown = [name for name in given or [] if name not in every]
+    known = ", ".join(sorted(every)) or "none"
     if unknown:
         raise ConfigError([f"there is no job {name!r} (known: {known})" for name in unknown])
-    if not names:
+    if not every:
         raise ConfigError(["the configuration defines no job"], hint="add a [jobs.NAME] table; see README.md")
-    return list(dict.fromkeys(given)) if given else names
+    return [name for name in dict.fromkeys(given or names) if name in names]
 
 
 def jobs_for(
@@ -48,7 +49,7 @@ def jobs_for(
         jobs = [replace(job, settings=replace(job.settings, full_interval=1)) for job in jobs]
     if not vms:
         return jobs
-    for vm in vms:
+    for vm in vms if jobs else ():
         if not any(narrowed(job.selector, [vm]).include for job in jobs):
             told = ", ".join(job.name for job in jobs)
             raise ConfigError([f"no rule of {told} can match a VM {vm!r}"], hint="see vms.include of the job")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from itertools import islice, pairwise, takewhile
 from typing import TYPE_CHECKING
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from xobackup.config.jobs import JobSection, MetadataSection
+    from xobackup.config.mirrors import MirrorSection
     from xobackup.config.model import Configuration
     from xobackup.history.standing import Objective
 
@@ -20,14 +23,18 @@ GRACE_MIN_S, GRACE_MAX_S = 600.0, 12 * 3600.0
 
 def objectives(configuration: Configuration, now: datetime) -> dict[str, Objective]:
     """Of every job that makes backups."""
-    return {name: _objective(configuration, name, now) for name in configuration.job_names}
+    return {name: _objective(configuration, name, now) for name in configuration.all_job_names}
 
 
 def _objective(configuration: Configuration, name: str, now: datetime) -> Objective:
     from xobackup.history.standing import Objective
 
-    section = configuration.jobs.get(name) or configuration.metadata_jobs.get(name)
-    rpo_s = section.rpo_s if section is not None else None
+    sections: Mapping[str, JobSection | MetadataSection | MirrorSection] = {
+        **configuration.jobs,
+        **configuration.metadata_jobs,
+        **configuration.mirror_jobs,
+    }
+    rpo_s = sections[name].rpo_s
     if rpo_s is not None:
         return Objective(rpo_s=rpo_s, why=f"jobs.{name}.rpo")
     schedules = _schedules_of(configuration, name)

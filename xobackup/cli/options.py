@@ -12,6 +12,7 @@ import typer
 if TYPE_CHECKING:
     from xobackup.config.model import Configuration
     from xobackup.engine.job import Job
+    from xobackup.engine.mirror.job import MirrorJob
 
 LOCK_WAIT_S = 15.0
 """How long commands wait for a VM's lock: that of a process that was killed is stale after ten seconds."""
@@ -71,10 +72,16 @@ class JobOptions:
     as_json: bool
 
     def chosen(self, configuration: Configuration) -> list[Job]:
-        """The jobs that were named, for this once narrowed to the VMs that were named and to fulls."""
+        """The jobs that were named and read pools, for this once narrowed to the VMs that were named and to fulls."""
         from xobackup.cli.jobs import jobs_for
 
         return jobs_for(configuration, self.jobs, vms=self.vm, full=self.full)
+
+    def mirrors(self, configuration: Configuration) -> list[MirrorJob]:
+        """The mirrors among them."""
+        from xobackup.cli.mirror_jobs import mirror_jobs_for
+
+        return mirror_jobs_for(configuration, self.jobs, self.vm)
 
 
 def job_command(app: typer.Typer, verb: Callable[[JobOptions], None]) -> None:

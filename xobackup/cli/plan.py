@@ -32,6 +32,8 @@ def plan(options: JobOptions) -> None:
     """Show per VM and disk: full or delta, from which base, to which remotes, and why. Touches nothing."""
     from xobackup.cli.limits import process_limits
     from xobackup.cli.live import watched_world, watching
+    from xobackup.cli.mirror_jobs import show_plan as show_mirror
+    from xobackup.engine.mirror.job import plan_mirror
     from xobackup.engine.plan import as_data
     from xobackup.engine.run import plan_job
     from xobackup.engine.storage import remarks_on
@@ -52,6 +54,10 @@ def plan(options: JobOptions) -> None:
                 output.record("remark", {"remote": remote.name, "message": told})
                 output.say(f"remote {remote.name}: {told}")
         failures.extend(watch.face.failures)
+    for mirror in options.mirrors(configuration):
+        with watching(output) as watch:
+            world = watched_world(watch, configuration.state_directory, limits=process_limits(configuration))
+            show_mirror(output, mirror, list(plan_mirror(mirror, world)))
     if failures:
         hint = "\n".join(dict.fromkeys(failure.hint for failure in failures if failure.hint))
         raise Outcome(Exit.UNREACHABLE, "\n".join(failure.error for failure in failures), hint=hint or None)

@@ -28,19 +28,22 @@ def register(app: typer.Typer) -> None:
 
 
 def run(options: JobOptions) -> None:
-    """Back up the VMs of the named jobs, one job after the other."""
+    """Run the named jobs, one after the other: back up VMs, save pools' databases, mirror remotes."""
     from xobackup.cli.limits import process_limits
     from xobackup.cli.live import watched_world, watching
+    from xobackup.engine.mirror.job import MirrorJob, run_mirror
     from xobackup.engine.run import run_job
 
     output = Output(as_json=options.as_json)
     configuration = read_configuration(options.config)
     ends: list[End] = []
     limits = process_limits(configuration)
-    for job in options.chosen(configuration):
+    jobs: list[Job | MirrorJob] = [*options.chosen(configuration), *options.mirrors(configuration)]
+    for job in jobs:
         with watching(output) as watch:
-            report = run_job(job, watched_world(watch, configuration.state_directory, limits=limits))
-            ends.append(_end_of(job, report, watch))
+            world = watched_world(watch, configuration.state_directory, limits=limits)
+            report = run_mirror(job, world) if isinstance(job, MirrorJob) else run_job(job, world)
+            ends.append(_end_of(job.name, report, watch))
         show_report(output, report, remotes=len(job.destinations))
         if watch.cancel.cancelled:
             break
@@ -78,14 +81,14 @@ _OUT_OF_REACH = {
 """Classes of errors for which a run that could do nothing ends as *unreachable*."""
 
 
-def _end_of(job: Job, report: RunReport, watch: Watch) -> End:
+def _end_of(job: str, report: RunReport, watch: Watch) -> End:
     from xobackup.cli.live import stopped_by
 
     outcome = str(report.outcome)
     if outcome in GOOD:
         return End(code=Exit.OK, vms=len(report.vms))
     if outcome == "cancelled":
-        told = f"job {job.name}: {watch.cancel.reason}; restore points published before that are kept"
+        told = f"job {job}: {watch.cancel.reason}; restore points published before that are kept"
         return End(code=stopped_by(watch.cancel), vms=len(report.vms), complaint=told)
     code = _CODES.get(outcome, Exit.FAILED)
     failures = watch.face.failures

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from xobackup.config.model import Configuration
     from xobackup.engine import job as engine
+    from xobackup.engine.mirror.job import MirrorJob
     from xobackup.service.service import Plan
 
 
@@ -36,14 +37,23 @@ def plan_of(configuration: Configuration) -> Plan:
     )
 
 
-def jobs_of_schedule(configuration: Configuration, name: str) -> list[engine.Job]:
+def jobs_of_schedule(configuration: Configuration, name: str) -> list[engine.Job | MirrorJob]:
     """The jobs of a schedule, in its order, with its own settings."""
+    from schedules.retention import LongTerm, Rule
     from xobackup.cli.jobs import job_of
+    from xobackup.cli.mirror_jobs import mirror_job
     from xobackup.engine.job import schedule_id_of
 
     section = configuration.schedules[name]
-    jobs = []
+    jobs: list[engine.Job | MirrorJob] = []
     for job_name in section.jobs:
+        if job_name in configuration.mirror_jobs:
+            mirror = mirror_job(configuration, job_name)
+            if section.retention is not None:
+                kept = section.keep.long_term() if section.keep is not None else LongTerm()
+                mirror = replace(mirror, rule=Rule(newest=section.retention, long_term=kept))
+            jobs.append(mirror)
+            continue
         job = job_of(configuration, job_name)
         settings = job.settings
         if section.full:
@@ -63,9 +73,9 @@ def jobs_of_schedule(configuration: Configuration, name: str) -> list[engine.Job
 def differences(old: Configuration, new: Configuration) -> list[str]:
     """What another configuration changes, as lines, by table."""
     lines: list[str] = []
-    for kind in ("pools", "remotes", "targets", "jobs", "metadata_jobs", "schedules"):
+    for kind in ("pools", "remotes", "targets", "jobs", "metadata_jobs", "mirror_jobs", "schedules"):
         before, after = getattr(old, kind), getattr(new, kind)
-        shown = "jobs" if kind == "metadata_jobs" else kind
+        shown = "jobs" if kind.endswith("_jobs") else kind
         lines += [f"+ {shown}.{name}" for name in after if name not in before]
         lines += [f"- {shown}.{name}" for name in before if name not in after]
         for name in after:

@@ -18,8 +18,8 @@ from xobackup.config.model import Configuration
 
 DEFAULT_PATH = Path("/etc/xobackup/xobackup.toml")
 ENVIRONMENT_VARIABLE = "XOBACKUP_CONFIG"
-METADATA_JOBS = "metadata_jobs"
-"""Where the model keeps the jobs of that mode; the file has one table for all."""
+KINDS_OF_JOBS = {"metadata_jobs": "metadata", "mirror_jobs": "mirror"}
+"""Where the model keeps the jobs of which mode; the file has one table for all."""
 FILE_BYTES_MAX = 16 * 1024 * 1024
 
 
@@ -49,11 +49,10 @@ def load_configuration(path: Path) -> Configuration:
     origin: dict[tuple[str, ...], Path] = {}
     for file in files_of(path):
         _merge(merged, _read(file), origin, file, ())
-    if METADATA_JOBS in merged:
-        where = _origin((METADATA_JOBS,), origin, path)
-        raise ConfigError(
-            [f"{where}: {METADATA_JOBS}: there is no such key"], 'write [jobs.NAME] with mode = "metadata"'
-        )
+    for key, mode in KINDS_OF_JOBS.items():
+        if key in merged:
+            where = _origin((key,), origin, path)
+            raise ConfigError([f"{where}: {key}: there is no such key"], f'write [jobs.NAME] with mode = "{mode}"')
     try:
         return Configuration.model_validate(merged)
     except ValidationError as error:
@@ -102,7 +101,7 @@ def _sentences(error: ValidationError, origin: dict[tuple[str, ...], Path], path
         if problem["type"] == "too_short" and any(_below(other["loc"], problem["loc"]) for other in problems):
             continue  # too short only because its members were refused
         keys = tuple(str(part) for part in problem["loc"])
-        if keys and keys[0] == METADATA_JOBS:
+        if keys and keys[0] in KINDS_OF_JOBS:
             keys = ("jobs", *keys[1:])
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":

@@ -18,6 +18,7 @@ from xobackup.config.dr import DrSection
 from xobackup.config.history import HistorySection
 from xobackup.config.jobs import JobSection, MetadataSection
 from xobackup.config.limits import LimitsSection
+from xobackup.config.mirrors import MirrorSection
 from xobackup.config.places import PoolSection, RemoteSection
 from xobackup.config.schedules import ScheduleSection, ServiceSection
 from xobackup.config.section import Section
@@ -51,6 +52,8 @@ class Configuration(Section):
     """The status page and the API."""
     metadata_jobs: dict[str, MetadataSection] = Field(default_factory=dict)
     """Those tables of ``jobs`` that say ``mode = "metadata"``. Not a key of the file."""
+    mirror_jobs: dict[str, MirrorSection] = Field(default_factory=dict)
+    """Those that say ``mode = "mirror"``. Not a key of the file."""
 
     @model_validator(mode="before")
     @classmethod
@@ -58,16 +61,21 @@ class Configuration(Section):
         """Every kind of job to its own section."""
         if not isinstance(value, dict) or not isinstance(value.get("jobs"), dict):
             return value
-        kinds: dict[str, dict[str, object]] = {"jobs": {}, "metadata_jobs": {}}
+        kinds: dict[str, dict[str, object]] = {"jobs": {}, "metadata_jobs": {}, "mirror_jobs": {}}
         for name, job in value["jobs"].items():
-            is_metadata = isinstance(job, dict) and job.get("mode") == "metadata"
-            kinds["metadata_jobs" if is_metadata else "jobs"][name] = job
+            mode = job.get("mode") if isinstance(job, dict) else None
+            kinds[f"{mode}_jobs" if mode in ("metadata", "mirror") else "jobs"][name] = job
         return {**value, **kinds}
 
     @property
     def job_names(self) -> list[str]:
-        """Of both kinds."""
+        """Of those that read pools."""
         return [*self.jobs, *self.metadata_jobs]
+
+    @property
+    def all_job_names(self) -> list[str]:
+        """Of every kind."""
+        return [*self.job_names, *self.mirror_jobs]
 
     @cached_property
     def names_by_id(self) -> dict[uuids.UUID, list[str]]:
@@ -78,7 +86,7 @@ class Configuration(Section):
                 found.setdefault(job.id, []).append(name)
         return found
 
-    @field_validator("pools", "remotes", "targets", "dr", "jobs", "schedules", "metadata_jobs")
+    @field_validator("pools", "remotes", "targets", "dr", "jobs", "schedules", "metadata_jobs", "mirror_jobs")
     @classmethod
     def _names(cls, value: dict[str, object]) -> dict[str, object]:
         for name in value:
@@ -122,6 +130,12 @@ class Configuration(Section):
                     for one in named
                     if one not in known
                 )
+        for name, mirror in self.mirror_jobs.items():
+            missing.extend(
+                f"jobs.{name}: there is no remote {one!r} ({_known(self.remotes)})"
+                for one in (mirror.source, *mirror.remotes)
+                if one not in self.remotes
+            )
         missing.extend(_schedule_references(self))
         missing.extend(_same_ids(self))
         if missing:
@@ -131,7 +145,7 @@ class Configuration(Section):
 
 def _schedule_references(configuration: Configuration) -> list[str]:
     """Jobs that there are, no schedule that waits for itself."""
-    names, schedules = configuration.job_names, configuration.schedules
+    names, schedules = configuration.all_job_names, configuration.schedules
     problems: list[str] = []
     for name, section in schedules.items():
         known = f"known: {', '.join(sorted(names)) or 'none'}"

@@ -79,10 +79,18 @@ def test_jobs_keep_the_ids_by_which_chains_and_retention_go_on(tmp_path: Path) -
 
 def test_every_job_is_written_or_refused_by_name(tmp_path: Path) -> None:
     plan = planned(whole_export())
-    assert set(loaded(plan, tmp_path).job_names) == set(plan.jobs)
-    assert sorted(plan.jobs) == ["Full", "Long-term", "Nightly-prod-daily", "Nightly-prod-weekly", "Pools", "Smart"]
+    assert set(loaded(plan, tmp_path).all_job_names) == set(plan.jobs)
+    assert sorted(plan.jobs) == [
+        "Full",
+        "Long-term",
+        "Mirror",
+        "Nightly-prod-daily",
+        "Nightly-prod-weekly",
+        "Pools",
+        "Smart",
+    ]
     assert sorted(remark.about for remark in plan.of(Level.REFUSED)) == [
-        'job "Mirror"', 'job "Replication"', 'remote "blob"',
+        'job "Replication"', 'remote "blob"',
     ]  # fmt: skip
     assert all(f"#   {remark.about}: {remark.text}" in plan.toml.splitlines() for remark in plan.remarks)
 
@@ -397,4 +405,4 @@ def test_any_export_gives_a_configuration_that_loads(
     wishes = {"with_disabled": disabled, "keeping": keeping, "secrets_directory": PurePath("/s")}
     plan = planned(value, **wishes)
     configuration = loaded(plan, tmp_path)
-    assert set(configuration.job_names) == set(plan.jobs)
+    assert set(configuration.all_job_names) == set(plan.jobs)

@@ -109,6 +109,20 @@ class ServiceHouse:
                     rpo_why=wanted[name].why,
                 )
             )
+        found += [
+            JobView(
+                name=name,
+                mode="mirror",
+                pools=(),
+                remotes=(mirror.source, *mirror.remotes),
+                targets=(),
+                schedules=tuple(one for one, section in configuration.schedules.items() if name in section.jobs),
+                retention=mirror.retention or 0,
+                rpo_s=wanted[name].rpo_s,
+                rpo_why=wanted[name].why,
+            )
+            for name, mirror in configuration.mirror_jobs.items()
+        ]
         return found
 
     def schedules(self) -> Sequence[ScheduleView]:

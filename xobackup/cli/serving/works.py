@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from xobackup.engine.cancel import CancelToken
     from xobackup.engine.job import Job
     from xobackup.engine.limits.process import ProcessLimits
+    from xobackup.engine.mirror.job import MirrorJob
     from xobackup.engine.progress import Progress
     from xobackup.service.runner import Order
     from xobackup.service.service import Service
@@ -86,8 +87,9 @@ class Works:
         self._log(level, f"ended: {outcome}", schedule=order.schedule, outcome=outcome)
         return outcome
 
-    def _run(self, job: Job, order: Order, cancel: CancelToken, configuration: Configuration) -> str:
+    def _run(self, job: Job | MirrorJob, order: Order, cancel: CancelToken, configuration: Configuration) -> str:
         from xobackup.clock import SystemClock
+        from xobackup.engine.mirror.job import MirrorJob, run_mirror
         from xobackup.engine.run import run_job
         from xobackup.engine.world import real_world
 
@@ -102,7 +104,8 @@ class Works:
         with self._mutex:
             self._doing[order.schedule] = doing
         try:
-            return str(run_job(job, world).outcome)
+            report = run_mirror(job, world) if isinstance(job, MirrorJob) else run_job(job, world)
+            return str(report.outcome)
         finally:
             with self._mutex:
                 self._doing.pop(order.schedule, None)

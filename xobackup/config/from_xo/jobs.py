@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from xobackup.config.from_xo.metadata_jobs import translate_metadata_job
+from xobackup.config.from_xo.mirror_jobs import translate_mirror_job
 from xobackup.config.from_xo.naming import Names
 from xobackup.config.from_xo.records import XoJob, XoSchedule
 from xobackup.config.from_xo.remarks import Level, Remark, plain
@@ -29,7 +30,7 @@ def translate_job(
         elif job.type == "metadataBackup":
             translate_metadata_job(work)
         elif job.type == "mirrorBackup":
-            raise Refused("mirrors are not supported yet")
+            translate_mirror_job(work)
         else:
             raise Refused(f"it is of a kind that is not known here, {plain(job.type, most=40)!r}")
     except Refused as error:

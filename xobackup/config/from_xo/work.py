@@ -18,7 +18,7 @@ from xobackup.config.from_xo.targets import ids_of, is_path_id
 _CRON = re.compile(r"[0-9A-Za-z*/,-]+( [0-9A-Za-z*/,-]+){4}")
 _KNOWN = frozenset(
     {"id", "name", "type", "mode", "compression", "vms", "remotes", "srs", "proxy", "settings", "userId", "runId"}
-    | {"key", "pools", "xoMetadata"}
+    | {"key", "pools", "xoMetadata", "sourceRemote", "filter"}
 )
 
 
