@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from xobackup.cli.main import app
 from xobackup.config.jobs import MetadataSection
+from xobackup.config.mirrors import MirrorSection
 from xobackup.config.model import Configuration
 
 PAGE = Path(__file__).parents[2] / "docs" / "xen-orchestra.md"
@@ -76,7 +77,7 @@ def field_types(path: list[str]) -> list[Any]:
         sections(Configuration.model_fields[first].annotation) if first in Configuration.model_fields else []
     )
     if first == "jobs":
-        found.append(MetadataSection)
+        found += [MetadataSection, MirrorSection]
     for name in rest:
         models = [model for kind in found for model in sections(kind)]
         found = [model.model_fields[name].annotation for model in models if name in model.model_fields]
@@ -85,16 +86,17 @@ def field_types(path: list[str]) -> list[Any]:
 
 VMS: dict[str, Any] = {"pool": "p", "remotes": ["r"], "vms": {"include": [{"name": "*"}]}}
 POOLS: dict[str, Any] = {"mode": "metadata", "pools": ["p"], "remotes": ["r"]}
+COPIES: dict[str, Any] = {"mode": "mirror", "source": "r", "remotes": ["s"]}
 REMOTE: dict[str, Any] = {"url": "file:///backups", "encryption": {"key": "0123456789abcdef0123456789abcdef"}}
 
 
 def accepts(path: list[str], value: Any) -> bool:
     """Whether a small configuration with this key is a good one."""
-    for job in (VMS, POOLS):
+    for job in (VMS, POOLS, COPIES):
         tables: dict[str, Any] = copy.deepcopy(
             {
                 "pools": {"p": {"url": "https://h", "password": "x"}},
-                "remotes": {"r": REMOTE},
+                "remotes": {"r": REMOTE, "s": {"url": "file:///others"}},
                 "jobs": {"j": job},
                 "limits": {},
             }
