@@ -7,8 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from xobackup.cli import groups, past
-from xobackup.cli.options import LOCK_WAIT_S, AsOfOption, ConfigOption, JsonOption, RemoteOption, VmOption
-from xobackup.cli.output import Output, size_text
+from xobackup.cli.options import (
+    LOCK_WAIT_S,
+    AsOfOption,
+    ConfigOption,
+    JsonOption,
+    RemoteOption,
+    VmOption,
+    read_configuration,
+)
+from xobackup.cli.output import Output, duration_text, size_text
 from xobackup.cli.problems import tell_problems
 
 if TYPE_CHECKING:
@@ -78,6 +86,7 @@ def show(
         output.table(title, columns, rows)
         for line in groups.point_lines(repository, points):
             output.say(line)
+        _tell_check(output, name, uuid, config)
         for pinned, one in sorted(repository.pins(uuid).items()):
             note = f": {one.note}" if one.note else ""
             output.record(
@@ -87,6 +96,25 @@ def show(
         for point in points:
             output.record("restore-point", _point_data(name, point))
     tell_problems(output, problems)
+
+
+def _tell_check(output: Output, remote: str, uuid: str, config: Path | None) -> None:
+    """The last restore test of the VM, if this machine knows of one."""
+    from xobackup.config.errors import ConfigError
+    from xobackup.engine.health.memory import last_checks
+
+    try:
+        found = last_checks(read_configuration(config).state_directory).get(uuid)
+    except (ConfigError, OSError):
+        return  # a remote given by its URL needs no configuration
+    if found is None or found.get("remote") != remote:
+        return
+    output.record("health-check", found)
+    when = f"{found.get('started_at', '')} of {found.get('point', '')}"
+    if found.get("ok"):
+        output.say(f"last health check {when}: up in {duration_text(float(found.get('rto_s', 0)))}", style="green")
+    else:
+        output.say(f"last health check {when}: FAILED: {found.get('reason', '')}", style="red")
 
 
 @app.command()

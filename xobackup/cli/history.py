@@ -188,6 +188,9 @@ def _show_subject(output: Output, one: Mapping[str, Any]) -> None:
             output.say(f"    {disk['reasons']}")
     for point in one["points"]:
         output.say(f"  {point['remote']}: restore point {point['point']}, {size_text(point['size_bytes'])}")
+    for check in one["checks"]:
+        how = f"up in {duration_text(check['duration_s'])}" if check["ok"] else f"FAILED: {check['reason']}"
+        output.say(f"  health check of {check['point']} from {check['remote']}: {how}")
     for message in one["messages"]:
         output.say(f"  {message['level']}: {_said(message)}", style=_STYLES.get(message["level"]))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import re
+import shlex
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from xobackup.config.places import RemoteSection, TlsSection
     from xobackup.config.rules import DiskRule, VmRule
     from xobackup.engine import job as engine
+    from xobackup.engine.health.of_job import JobChecks
     from xobackup.engine.storage import Encryption
     from xobackup.repository.lock_rule import LockRule
     from xobackup.xapi.session import PoolAddress
@@ -109,6 +111,36 @@ def job_of(configuration: Configuration, name: str, *, with_secrets: bool = True
         hooks=hooks_of(section.hooks, name, with_secrets=with_secrets),
         guest_hooks=guest_hooks_of(section, name, with_secrets=with_secrets),
         siblings=_siblings(configuration, name),
+        checks=_checks(configuration, section, with_secrets),
+    )
+
+
+def _checks(configuration: Configuration, job: JobSection, with_secrets: bool) -> JobChecks | None:
+    from xobackup.engine.health.of_job import JobChecks
+    from xobackup.engine.health.request import CheckRequest, Probe
+    from xobackup.engine.job import PoolTarget
+
+    section = job.health_check
+    if section is None:
+        return None
+    pool = section.pool or job.pool
+    probes = [Probe(tcp=port) for port in section.tcp]
+    probes += [Probe(command=tuple(shlex.split(text))) for text in section.commands]
+    return JobChecks(
+        pool=PoolTarget(name=pool, address=pool_address(configuration, pool, with_secret=with_secrets)),
+        remote=remote_target(configuration, section.remote or job.remotes[0], with_secrets=with_secrets),
+        request=CheckRequest(
+            sr=section.sr,
+            network=section.network,
+            timeout_s=section.timeout_s,
+            tools=section.tools,
+            script=section.script,
+            memory=section.memory,
+            probes=tuple(probes),
+        ),
+        tags=section.tags,
+        every_s=section.every_s,
+        vms_max=section.vms_max,
     )
 
 

@@ -82,6 +82,8 @@ def _show(output: Output, made: RunPlan) -> None:
         output.say(groups.plan_line(data["group"]))
     for hook in data["hooks"]:
         output.say(f"hook {plan_line(hook)}")
+    for line in made.checks:
+        output.say(line)
     for warning in made.warnings:
         output.say(f"warning: {warning}", style="yellow")
     for skipped in data["skipped"]:

@@ -140,6 +140,11 @@ def show_report(output: Output, report: RunReport, *, remotes: int) -> None:
             output.say(line)
     for line in _traffic(report):
         output.say(line)
+    for check in report.checks:
+        if check.ok:
+            output.say(f"health check of {check.vm_name}: up in {duration_text(check.rto_s)}", style="green")
+        else:
+            output.say(f"health check of {check.vm_name}: FAILED: {check.reason}", style="red")
     if not rows and not report.pools:
         told = "no VM was looked at" if report.problems else "no VM was selected"
         output.say(f"job {report.job}: {outcome}: {told}")

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from xobackup.config.health import HealthCheckSection
 from xobackup.config.hooks import VM_MOMENTS, HookSection
 from xobackup.config.limits import CountsSection, Rate, WindowSection, checked_floor, checked_zone
 from xobackup.config.periods import Period, seconds
@@ -126,6 +127,8 @@ class JobSection(Section):
     """Also back up the pool's own database, after the VMs."""
     pool_metadata_retention: Annotated[int, Field(ge=1, le=100_000)] = 7
     """Backups of the database kept on each remote."""
+    health_check: HealthCheckSection | None = None
+    """Boot what was published, ask it whether it is well, and remove it."""
     consistent: ConsistentSection | None = None
     """Take the snapshots of all VMs, or of those with a tag, together."""
     hooks: tuple[HookSection, ...] = ()
@@ -186,6 +189,11 @@ class JobSection(Section):
             raise ValueError(
                 "distribute spreads over remotes: make the replicas (replicate_to) in a job of their own"
             )
+        if self.health_check is not None:
+            if not self.remotes:
+                raise ValueError("health_check: it restores from a remote, and the job has none")
+            if self.health_check.remote is not None and self.health_check.remote not in self.remotes:
+                raise ValueError(f"health_check.remote: {self.health_check.remote!r} is no remote of the job")
         if not self.remotes and self.pool_metadata:
             raise ValueError("pool_metadata: the database of a pool needs a remote")
         return self

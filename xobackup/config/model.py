@@ -105,6 +105,9 @@ class Configuration(Section):
                 for remote in job.remotes
                 if remote not in self.remotes
             )
+            if job.health_check is not None and job.health_check.pool not in (None, *self.pools):
+                told = f"there is no pool {job.health_check.pool!r} ({_known(self.pools)})"
+                missing.append(f"jobs.{name}.health_check.pool: {told}")
             missing.extend(
                 f"jobs.{name}.replicate_to: there is no target {target!r} ({_known(self.targets)})"
                 for target in job.replicate_to

@@ -410,6 +410,23 @@ class PoolRestored(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HealthChecked(Event):
+    """What was published was booted, asked and removed. ``duration_s``: from the restore to the last answer;
+    ``steps``: seconds of each."""
+
+    kind: ClassVar[str] = "health-checked"
+    durable: ClassVar[bool] = True
+    vm: str
+    vm_name: str
+    remote: str
+    point: str
+    ok: bool
+    reason: str
+    duration_s: float
+    steps: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StorageUsed(Event):
     """What a run asked of a remote whose requests are counted. ``requests``: by the storage's name for them."""
 

@@ -22,6 +22,7 @@ from xobackup.engine.space.judge import REMOTE_FREE_MIN, SR_FREE_MIN, Floor, Spa
 from xobackup.engine.storage import Storage
 
 if TYPE_CHECKING:
+    from xobackup.engine.health.of_job import JobChecks
     from xobackup.xapi.address import PoolAddress
 
 JOB_NAMESPACE = uuid.UUID("6f1b6d0a-6d0e-4c39-9d4e-5d2a7c0a9b11")
@@ -250,6 +251,8 @@ class Job:
     hooks: tuple[Hook, ...] = ()
     guest_hooks: GuestHooks = field(default_factory=GuestHooks)
     siblings: Siblings = Siblings()
+    checks: JobChecks | None = None
+    """Health checks of what it publishes."""
     id: str = ""
     schedule_id: str = ""
 

@@ -108,6 +108,8 @@ class RunPlan:
     """What is in force, as sentences."""
     warnings: tuple[str, ...] = ()
     """What concerns no single VM."""
+    checks: tuple[str, ...] = ()
+    """Health checks that will follow, and which not, as sentences."""
     group: Mapping[str, Any] | None = None
     """VMs whose snapshots are taken together (:func:`~xobackup.engine.group.plan.plan_group`)."""
 

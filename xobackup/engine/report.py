@@ -8,6 +8,7 @@ from typing import Any
 
 from remotes.faces import Traffic
 from xobackup.engine.errors import Outcome
+from xobackup.engine.health.request import CheckResult
 from xobackup.engine.hooks.hook import HookResult
 from xobackup.engine.transferred import Way
 from xobackup.engine.turns.chains import Chain
@@ -126,6 +127,8 @@ class RunReport:
     group: GroupReport | None = None
     storage: dict[str, Traffic] = field(default_factory=dict)
     """What was asked of each remote whose requests are counted."""
+    checks: tuple[CheckResult, ...] = ()
+    """Health checks of what was published."""
 
     def count(self, outcome: Outcome) -> int:
         outcomes = [*(vm.outcome for vm in self.vms), *(pool.outcome for pool in self.pools)]

@@ -21,6 +21,8 @@ from xobackup.engine.cancel import CancelToken
 from xobackup.engine.errors import Cancelled, EngineError, Outcome
 from xobackup.engine.group.conduct import GroupWork
 from xobackup.engine.group.plan import plan_group
+from xobackup.engine.health.of_job import Eligible, checked_times, chosen, run_checks
+from xobackup.engine.health.request import CheckResult
 from xobackup.engine.held import held_notes
 from xobackup.engine.hooks.freezing import thaw_interrupted
 from xobackup.engine.hooks.hook import hook_data
@@ -56,6 +58,9 @@ def run_job(job: Job, outside: World) -> RunReport:
         try:
             if hooks.before():
                 _do(job, world, run_id, did)
+                if job.checks is not None:
+                    did.checks, troubles = run_checks(job.checks, world, did.vms)
+                    did.problems += troubles
         except BaseException as error:
             hooks.after(Outcome.FAILED, [str(error) or type(error).__name__])
             raise
@@ -73,6 +78,7 @@ def run_job(job: Job, outside: World) -> RunReport:
             hooks=tuple(hooks.results),
             group=did.group,
             storage=did.storage,
+            checks=tuple(did.checks),
         )
         world.journal.write(
             events.RunEnded(
@@ -97,6 +103,7 @@ class _Did:
     problems: list[str] = field(default_factory=list)
     group: GroupReport | None = None
     storage: dict[str, faces.Traffic] = field(default_factory=dict)
+    checks: list[CheckResult] = field(default_factory=list)
 
     def outcome(self, problems: list[str], cancel: CancelToken) -> Outcome:
         return outcome_of([*self.vms, *self.pools], problems=bool(problems), cancelled=cancel.cancelled)
@@ -145,8 +152,25 @@ def plan_job(job: Job, world: World) -> RunPlan:
             hooks=tuple(hook_data(hook) for hook in job.hooks),
             limits=limits_told(job, world),
             warnings=(*_shortages(job, opened, plans), *_unmatched(job, opened)),
+            checks=_checks_told(job, world, plans),
             group=plan_group(job, [vm for _, vm in opened.vms]),
         )
+
+
+def _checks_told(job: Job, world: World, plans: Sequence[VmPlan]) -> tuple[str, ...]:
+    """Which VMs will be booted for trial, and why others not, as sentences."""
+    if job.checks is None:
+        return ()
+    vms = [Eligible(uuid=one.vm.uuid, name=one.vm.name, tags=list(one.vm.tags)) for one in plans if not one.refusal]
+    names = {vm.uuid: vm.name or vm.uuid for vm in vms}
+    checked = checked_times(world)
+    wanted, left = chosen(job.checks, vms, checked, now_s=world.clock.now_s())
+    where = f"on SR {job.checks.request.sr} of {job.checks.pool.name}"
+    told = [
+        f"health check of {names[uuid]} {where}: {'never checked' if uuid not in checked else 'its turn'}"
+        for uuid in wanted
+    ]
+    return (*told, *(f"no health check of {names[uuid]}: {reason}" for uuid, reason in left.items()))
 
 
 def _unmatched(job: Job, opened: Opened) -> tuple[str, ...]:

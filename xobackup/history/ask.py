@@ -53,9 +53,9 @@ def run(store: Store, run_id: str) -> dict[str, Any] | None:
         found["subjects"] = of_run(schema.subjects)
         by_id = {one["id"]: one for one in found["subjects"]}
         for one in found["subjects"]:
-            one |= {"disks": [], "phases": [], "points": [], "messages": []}
+            one |= {"disks": [], "phases": [], "points": [], "checks": [], "messages": []}
         mine = sa.select(schema.subjects.c.id).where(schema.subjects.c.run == key)
-        for table in schema.DETAILS:
+        for table in (*schema.DETAILS, schema.checks):
             question = sa.select(table).where(table.c.subject.in_(mine)).order_by(table.c.id)
             for row in connection.execute(question).mappings():
                 by_id[row["subject"]][table.name].append(dict(row))
@@ -84,6 +84,13 @@ def subjects(
     if job is not None:
         question = question.where(s.c.job == job)
     return _all(store, question)
+
+
+def checks(store: Store, uuid: str, *, limit: int = 10) -> list[Row]:
+    """Health checks of one VM, the newest first."""
+    c, s = schema.checks, schema.subjects
+    question = sa.select(c, s.c.job).join(s, c.c.subject == s.c.id).where(s.c.uuid == uuid)
+    return _all(store, question.order_by(c.c.at.desc(), c.c.id.desc()).limit(limit))
 
 
 def uuids_called(store: Store, name: str) -> list[str]:

@@ -67,6 +67,18 @@ class MessageFacts:
 
 
 @dataclass(slots=True, kw_only=True)
+class CheckFacts:
+    """What was published was booted for trial."""
+
+    at: float
+    remote: str
+    point: str
+    ok: bool
+    reason: str
+    duration_s: float
+
+
+@dataclass(slots=True, kw_only=True)
 class SubjectFacts:
     """A VM in a run, or a pool whose database was saved (``kind = "pool"``)."""
 
@@ -92,6 +104,7 @@ class SubjectFacts:
     phases: list[PhaseFacts] = field(default_factory=list)
     points: list[PointFacts] = field(default_factory=list)
     messages: list[MessageFacts] = field(default_factory=list)
+    checks: list[CheckFacts] = field(default_factory=list)
 
     @property
     def mode(self) -> str:
@@ -317,6 +330,20 @@ def _say(run: RunFacts, record: Record, *, level: str, text: str) -> None:
     (run.messages if one is None else one.messages).append(message)
 
 
+def _checked(run: RunFacts, record: Record) -> None:
+    if one := _subject(run, record):
+        one.checks.append(
+            CheckFacts(
+                at=_at(record),
+                remote=_text(record, "remote"),
+                point=_text(record, "point"),
+                ok=bool(record.get("ok")),
+                reason=_text(record, "reason"),
+                duration_s=float(record.get("duration_s") or 0),
+            )
+        )
+
+
 def _ended(run: RunFacts, record: Record) -> None:
     one = _subject(run, record, "pool" if "pool" in record else "vm")
     if one is None:
@@ -380,6 +407,7 @@ _FOLDS = {
     "leftover-cleaned": _remarked,
     "chains-awaited": _remarked,
     "waited": _remarked,
+    "health-checked": _checked,
     "vm-ended": _ended,
     "pool-ended": _ended,
     "storage-used": _traffic,

@@ -156,6 +156,21 @@ points = Table(
     Index("ix_points_subject", "subject"),
 )
 
+checks = Table(
+    "checks",
+    metadata,
+    Column("id", Id, primary_key=True),
+    _of_subject(),
+    Column("at", Moment, nullable=False),
+    Column("remote", String(128), nullable=False),
+    Column("point", String(64), nullable=False),
+    Column("ok", Boolean, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("duration_s", Float, nullable=False),
+    Index("ix_checks_subject", "subject"),
+)
+"""Health checks; as long as the runs they belong to."""
+
 messages = Table(
     "messages",
     metadata,

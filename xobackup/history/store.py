@@ -151,7 +151,8 @@ class Store:
         )
         assert inserted.inserted_primary_key is not None
         key = int(inserted.inserted_primary_key[0])
-        for table, facts in ((schema.disks, one.disks), (schema.phases, one.phases), (schema.points, one.points)):
+        of_it = ((schema.disks, one.disks), (schema.phases, one.phases), (schema.points, one.points))
+        for table, facts in (*of_it, (schema.checks, one.checks)):
             self._many(connection, table, [{"subject": key, **asdict(each)} for each in facts])
         self._many(connection, schema.messages, [_message(each, run_key, key) for each in one.messages])
 

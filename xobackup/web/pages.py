@@ -135,6 +135,7 @@ def vm(request: Request, uuid: str, before: float | None = None) -> Response:
         uuid=uuid,
         rows=rows,
         standings=standings,
+        checks=ask.checks(house.store(), uuid, limit=1),
         older=rows[-1]["began_at"] if len(rows) == RUNS_PER_PAGE else None,
         sizes=Markup(_runs_chart(request, "Read from the pool", good, "read_bytes", shown.size)),  # noqa: S704
         durations=Markup(_runs_chart(request, "Time taken", good, "duration_s", shown.length)),  # noqa: S704

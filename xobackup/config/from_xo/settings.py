@@ -12,6 +12,7 @@ from typing import Any
 
 from xobackup.config.from_xo.long_term import BadRetention, keep_of
 from xobackup.config.from_xo.remarks import Level, plain
+from xobackup.config.periods import seconds
 
 MIB = 1 << 20
 
@@ -218,8 +219,39 @@ def _distribute(draft: Draft, name: str, value: Any) -> None:
         draft.differs(f"{name} = {_shown(value)}: expected true or false")
 
 
+def _health_sr(draft: Draft, name: str, value: Any) -> None:
+    if isinstance(value, str) and value:
+        draft.values.setdefault("health_check", {})["sr"] = value
+        draft.note(f"{name}: the SR is looked for in the job's own pool; health_check.pool names another")
+    elif value != "":
+        draft.differs(f"{name} = {_shown(value)}: expected the uuid of an SR")
+
+
+def _health_tags(draft: Draft, name: str, value: Any) -> None:
+    if isinstance(value, list) and all(isinstance(tag, str) and tag for tag in value):
+        if value and draft.given.get("healthCheckSr"):
+            draft.values.setdefault("health_check", {})["tags"] = list(value)
+        elif value:
+            draft.note(f"{name}: without healthCheckSr there is no check")
+    else:
+        draft.differs(f"{name} = {_shown(value)}: expected tags")
+
+
+def _health_timeout(draft: Draft, name: str, value: Any) -> None:
+    """Milliseconds, or a text such as ``10m``."""
+    if not draft.given.get("healthCheckSr"):
+        draft.note(f"{name}: without healthCheckSr there is no check")
+        return
+    text = f"{value / 1000:g}s" if isinstance(value, int | float) and not isinstance(value, bool) else value
+    try:
+        seconds(str(text))
+    except ValueError:
+        draft.differs(f"{name} = {_shown(value)}: expected a time such as 10m, the default is used")
+        return
+    draft.values.setdefault("health_check", {})["timeout"] = text
+
+
 _NOT_ENFORCED = "not enforced by Xen Orchestra either; every wait of xobackup's has its own bound"
-_NO_SUCH_CHECK = "jobs do not check by themselves yet; run xobackup health-check by a timer"
 _NO_REPORT = "reports are not supported yet; see hooks, exit codes and --json"
 _REPLICA = "replication is not supported yet"
 OPTIONS: dict[str, Option] = {
@@ -253,9 +285,9 @@ OPTIONS: dict[str, Option] = {
     "snapshotNameLabelTpl": _snapshot_name,
     "distributeBackups": _distribute,
     "distributeReplications": _says(Level.DIFFERS, _REPLICA, unless=(False,)),
-    "healthCheckSr": _says(Level.DIFFERS, _NO_SUCH_CHECK, unless=("",)),
-    "healthCheckVmsWithTags": _says(Level.DIFFERS, _NO_SUCH_CHECK, unless=([],)),
-    "healthCheckTimeout": _says(Level.DIFFERS, _NO_SUCH_CHECK),
+    "healthCheckSr": _health_sr,
+    "healthCheckVmsWithTags": _health_tags,
+    "healthCheckTimeout": _health_timeout,
     "reportWhen": _says(Level.DIFFERS, _NO_REPORT, unless=("never",)),
     "reportRecipients": _says(Level.DIFFERS, _NO_REPORT, unless=([],)),
     "backupReportTpl": _says(Level.DIFFERS, _NO_REPORT),

@@ -137,6 +137,20 @@ def upgrade() -> None:
     )
     op.create_index("ix_disks_subject", "disks", ["subject"], unique=False)
     op.create_table(
+        "checks",
+        sa.Column("id", ID, nullable=False),
+        sa.Column("subject", ID, nullable=False),
+        sa.Column("at", sa.Float(precision=53), nullable=False),
+        sa.Column("remote", sa.String(length=128), nullable=False),
+        sa.Column("point", sa.String(length=64), nullable=False),
+        sa.Column("ok", sa.Boolean(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("duration_s", sa.Float(), nullable=False),
+        sa.ForeignKeyConstraint(["subject"], ["subjects.id"], name=op.f("fk_checks_subject"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_checks")),
+    )
+    op.create_index("ix_checks_subject", "checks", ["subject"], unique=False)
+    op.create_table(
         "messages",
         sa.Column("id", ID, nullable=False),
         sa.Column("run", ID, nullable=False),
