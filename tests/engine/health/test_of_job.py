@@ -4,14 +4,14 @@ from xobackup.engine.health.of_job import Eligible, JobChecks, chosen
 from xobackup.engine.health.request import CheckRequest
 from xobackup.engine.job import PoolTarget, RemoteTarget
 from xobackup.xapi.address import PoolAddress
-from xobackup.xapi.tls import System
+from xobackup.xapi.tls import SystemCa
 
 DAY = 86_400.0
 NOW = 100 * DAY
 
 
 def checks(**more: object) -> JobChecks:
-    address = PoolAddress(url="https://h", username="root", password="x", tls=System())
+    address = PoolAddress(url="https://h", username="root", password="x", tls=SystemCa())
     return JobChecks(
         pool=PoolTarget(name="p", address=address),
         remote=RemoteTarget(name="r", url="file:///r"),
