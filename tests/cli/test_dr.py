@@ -284,3 +284,64 @@ groups = [{{ name = "all", vms = ["web"] }}]
     ]
     disk = own.main.model.get("VBD", vm["VBDs"][0])["VDI"]
     assert own.main.disk_sha256(disk) == own.other.disk_sha256(web)
+
+
+def test_the_way_back_home(own: Sites) -> None:
+    """Failed over, changed there, brought home by rounds while it runs, and one stop of each."""
+    original = str(own.main.model.get("VM", own.main.vm_named("web"))["uuid"])
+    own.stop_main()
+    own("failover", "site", "--yes")
+    (there,) = own.vms("web")
+    ref = own.other.model.by_uuid("VM", there["uuid"])
+    own.other.write_disk(own.other.vdis_of(ref)[0], 1 << 20, b"made at the other site")
+    asked = own("failback", "site")
+    assert "nothing was changed" in asked.out and "web" in asked.out and "main" in asked.out
+    own("failback", "site", "--yes")
+    assert there["power_state"] == "Running" and len(own.vms("web")) == 1
+    own.other.write_disk(own.other.vdis_of(ref)[0], 2 << 20, b"and later")
+    then = [own.other.disk_sha256(disk) for disk in own.other.vdis_of(ref)]
+    done = own("failback", "site", "--yes", "--final", "--json")
+    moved = {one["name"]: one for one in done.of("moved")}
+    assert set(moved) == {"web", "db - one"} and all(not one["reason"] for one in moved.values())
+    assert moved["web"]["rounds"][-1]["fulls"] == 0, "the last round is a delta"
+    home = own.main.model.by_uuid("VM", moved["web"]["new_vm"])
+    assert own.main.model.get("VM", home)["power_state"] == "Running"
+    assert own.main.model.get("VM", home)["name_label"] == "web"
+    assert [own.main.disk_sha256(disk) for disk in own.main.vdis_of(home)] == then
+    assert own.other.model.get("VM", ref)["power_state"] == "Halted", "it runs at one place only"
+    old = own.main.model.by_uuid("VM", original)
+    kept = own.main.model.get("VM", old)
+    assert (
+        "before the failover" in kept["tags"] and kept["blocked_operations"]["start"] and kept["name_label"] == "web"
+    )
+    again = own("failback", "site", "--yes", "--final", "--json")
+    assert {one["new_vm"] for one in again.of("moved")} == {one["new_vm"] for one in moved.values()}
+
+
+def test_nobody_goes_home_to_an_original_that_runs(own: Sites) -> None:
+    own("failback", "site", "--yes", "--final", code=1)
+    own.stop_main()
+    own("failover", "site", "--yes")
+    own.main.call("VM.start", own.main.vm_named("web"), False, False)
+    refused = own("failback", "site", "--yes", "--final", code=3)
+    assert "web: its original runs in pool main" in refused.err and len(own.vms("web")) == 1
+    assert own.main.model.get("VM", own.main.vm_named("web"))["power_state"] == "Running"
+
+
+def test_a_vm_migrates_by_the_command_line(own: Sites) -> None:
+    def migrate(*more: str, code: int = 0) -> Result:
+        done = xobackup("migrate", "web", "--from", "main", "--to", "dr", *more, "-c", own.path)
+        assert done.code == code, done
+        return done
+
+    source = own.main.vm_named("web")
+    assert "nothing was done" in migrate().out
+    assert "replicated" in migrate("--prepare", "--yes").out
+    assert own.main.model.get("VM", source)["power_state"] == "Running" and own.vms("web") == []
+    (moved,) = migrate("--yes", "--json").of("moved")
+    (vm,) = own.vms("web")
+    assert vm["uuid"] == moved["new_vm"] and vm["power_state"] == "Running" and moved["downtime_s"] > 0
+    assert own.disks(own.other, "web") == own.disks(own.main, "web")
+    assert own.main.model.get("VM", source)["power_state"] == "Halted"
+    assert "no VM 'nobody'" in xobackup("migrate", "nobody", "--from", "main", "--to", "dr", "-c", own.path).err
+    assert "no target" in xobackup("migrate", "web", "--from", "main", "--to", "x", "-c", own.path).err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,12 +11,13 @@ import typer
 from xobackup.cli.errors import NotThere, Outcome
 from xobackup.cli.exits import Exit
 from xobackup.cli.options import ConfigOption, JsonOption, read_configuration
-from xobackup.cli.output import Output, duration_text
+from xobackup.cli.output import Output, duration_text, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from xobackup.engine.dr.bring_up import VmOutcome
+    from xobackup.engine.dr.failback import Homeward
     from xobackup.engine.dr.failover import FailedOver
     from xobackup.engine.dr.plan import PlannedVm, Planning
 
@@ -128,6 +130,76 @@ def failover(
         code = Exit.SOME_FAILED if any(one.ok for one in vms) else Exit.FAILED
         raise Outcome(code, "\n".join(told), hint="mend it and run the same command again: what is up stays as it is")
     output.say(f"all of them were ready after {duration_text(max(one.ready_after_s for one in vms))}", style="green")
+
+
+@app.command()
+def failback(
+    name: PlanArgument,
+    final: Annotated[
+        bool, typer.Option("--final", help="The stop and the start at home; without it a round while they run.")
+    ] = False,
+    yes: YesOption = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring the VMs of a plan home: rounds of replication while they run, then one short stop of each."""
+    from xobackup.cli.dr_plans import failing_back
+    from xobackup.cli.migrate import show_moved
+    from xobackup.engine.dr.failback import set_aside
+    from xobackup.engine.errors import EngineError
+    from xobackup.engine.move.move import move, replicate
+    from xobackup.xapi.errors import XapiError
+
+    output = Output(as_json=as_json)
+    with failing_back(output, read_configuration(config), name) as (world, vms, homes):
+        _show_homeward(output, name, vms)
+        if not yes:
+            output.say("nothing was changed: --yes replicates, --yes --final moves them")
+            return
+        failed = [f"{one.name}: {one.problem}" for one in vms if one.problem]
+        for one in vms:
+            if one.request is None:
+                continue
+            try:
+                if not final:
+                    done = replicate(world, one.request)
+                    output.record("round", {"vm": one.original, "read_bytes": done.read_bytes, "fulls": done.fulls})
+                    output.say(f"{one.name}: {size_text(done.read_bytes)} in {duration_text(done.duration_s)}")
+                    continue
+                moved = move(world, one.request, tell=partial(_tell, output, one.name))
+                set_aside(homes[one.home][1], one.original)
+                show_moved(output, moved)
+            except (EngineError, XapiError, Outcome) as error:
+                world.cancel.check()
+                failed.append(f"{one.name}: {error}")
+    if failed or not vms:
+        told = failed or [f"no VM was failed over by plan {name!r}"]
+        code = Exit.FAILED if len(failed) >= len(vms) else Exit.SOME_FAILED
+        raise Outcome(code, "\n".join(told), hint="mend it and run the same command again: it goes on where it was")
+
+
+def _tell(output: Output, name: str, text: str) -> None:
+    output.note(f"  {name}: {text}")
+
+
+def _show_homeward(output: Output, name: str, vms: Sequence[Homeward]) -> None:
+    rows = []
+    for one in vms:
+        output.record(
+            "failback-vm",
+            {
+                "name": one.name,
+                "original": one.original,
+                "vm": one.there,
+                "state": one.state,
+                "pool": one.home,
+                "sr": one.sr,
+                "problem": one.problem,
+            },
+        )
+        where = f"{one.home}, SR {one.sr[:8]}" if one.home else ""
+        rows.append([one.name, f"{one.there[:8]}, {one.state.lower()}", where, one.problem])
+    output.table(f"failback of {name}", ["VM", "there!", "home", "in the way"], rows)
 
 
 @app.command()

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from xobackup.config.dr import GroupSection
     from xobackup.config.model import Configuration
     from xobackup.engine.dr import spec
+    from xobackup.engine.dr.failback import Homeward
     from xobackup.engine.dr.look import Look
     from xobackup.engine.dr.plan import Planning
     from xobackup.engine.job import PoolTarget
@@ -82,6 +83,28 @@ def opened(output: Output, configuration: Configuration, name: str) -> Iterator[
         seen = look(world, session, plan, sources)
         seen = replace(seen, silent={**seen.silent, **unknown})
         yield Opened(world=world, session=session, plan=plan, seen=seen, job_names=names)
+
+
+@contextlib.contextmanager
+def failing_back(
+    output: Output, configuration: Configuration, name: str
+) -> Iterator[tuple[World, list[Homeward], dict[str, tuple[PoolTarget, Session]]]]:
+    """What may go home, and the pools that are home."""
+    from xobackup.engine.dr.failback import homeward
+    from xobackup.xapi.errors import XapiError
+
+    with opened(output, configuration, name) as site, contextlib.ExitStack() as held:
+        sources, _ = _sources(configuration, site.plan.target.name)
+        homes: dict[str, tuple[PoolTarget, Session]] = {}
+        for pool in sources:
+            if pool.name == site.plan.target.pool.name:
+                continue
+            try:
+                homes[pool.name] = (pool, held.enter_context(contextlib.closing(site.world.connect(pool.address))))
+            except XapiError as error:
+                output.note(f"warning: pool {pool.name}: {error}", style="yellow")
+        networks = site.plan.target.networks
+        yield site.world, homeward(site.plan, site.planning(), site.seen.records["VM"], homes, networks), homes
 
 
 def _sources(configuration: Configuration, target: str) -> tuple[list[PoolTarget], dict[str, str]]:
