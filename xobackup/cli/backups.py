@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from xobackup.cli import groups, past
+from xobackup.cli import groups, past, restore_tests
 from xobackup.cli.options import (
     LOCK_WAIT_S,
     AsOfOption,
@@ -45,17 +45,26 @@ def list_(
 
     output = Output(as_json=as_json)
     problems: list[Problem] = []
+    state = restore_tests.state_directory(config)
     for name, repository, vms in repositories.each(config, remote, vm, as_of=as_of):
         listings = [(uuid, repository.points(uuid)) for uuid in vms]
         if as_of is not None:  # a directory of another time
             listings = [(uuid, listing) for uuid, listing in listings if listing.points]
         problems.extend(problem for _, listing in listings for problem in listing.problems)
         listings.sort(key=lambda one: (one[1].points[-1].vm_name if one[1].points else "", one[0]))
+        last = {
+            uuid: restore_tests.last_of(
+                (point.id for point in listing.points), restore_tests.tests(state, uuid, name)
+            )
+            for uuid, listing in listings
+        }
         for uuid, listing in listings:
-            output.record("vm", _vm_data(name, uuid, listing.points))
+            output.record("vm", {**_vm_data(name, uuid, listing.points), "last_test": last[uuid]})
         if listings:
-            rows = [_vm_row(uuid, listing.points) for uuid, listing in listings]
-            output.table(f"on {name}", ["VM", "points>!", "oldest!", "newest!", "size>!"], rows)
+            rows = [[*_vm_row(uuid, listing.points), restore_tests.mark(last[uuid])] for uuid, listing in listings]
+            columns = ["VM", "points>!", "oldest!", "newest!", "size>!", "booted!"]
+            shown = len(columns) if any(last.values()) else len(columns) - 1
+            output.table(f"on {name}", columns[:shown], [row[:shown] for row in rows])
         else:
             output.say(f"no backups on {name}")
     tell_problems(output, problems)
@@ -87,6 +96,7 @@ def show(
         for line in groups.point_lines(repository, points):
             output.say(line)
         _tell_check(output, name, uuid, config)
+        known = restore_tests.tests(restore_tests.state_directory(config), uuid, name)
         for pinned, one in sorted(repository.pins(uuid).items()):
             note = f": {one.note}" if one.note else ""
             output.record(
@@ -94,7 +104,9 @@ def show(
             )
             output.say(f"{pinned} is pinned{note}{'' if one.until_s is None else f', {until_text(one.until_s)}'}")
         for point in points:
-            output.record("restore-point", _point_data(name, point))
+            output.record("restore-point", {**_point_data(name, point), "last_test": known.get(point.id)})
+            if point.id in known:
+                output.say(restore_tests.line(point.id, known[point.id]))
     tell_problems(output, problems)
 
 

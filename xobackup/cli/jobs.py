@@ -124,13 +124,19 @@ def _checks(configuration: Configuration, job: JobSection, with_secrets: bool) -
     if section is None:
         return None
     pool = section.pool or job.pool
+    targets = () if section.replica is None else tuple(sr_targets(configuration, section.replica, with_secrets))
+    remote = None if targets else section.remote or job.remotes[0]
+    if targets:
+        pool = targets[0].pool.name
     probes = [Probe(tcp=port) for port in section.tcp]
     probes += [Probe(command=tuple(shlex.split(text))) for text in section.commands]
     return JobChecks(
         pool=PoolTarget(name=pool, address=pool_address(configuration, pool, with_secret=with_secrets)),
-        remote=remote_target(configuration, section.remote or job.remotes[0], with_secrets=with_secrets),
+        remote=None if remote is None else remote_target(configuration, remote, with_secrets=with_secrets),
+        targets=targets,
+        elsewhere=pool != job.pool and not targets,
         request=CheckRequest(
-            sr=section.sr,
+            sr=section.sr or "",
             network=section.network,
             timeout_s=section.timeout_s,
             tools=section.tools,

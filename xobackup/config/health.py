@@ -16,12 +16,14 @@ Text = Annotated[str, Field(min_length=1)]
 class HealthCheckSection(Section):
     """After the backups of a run, and after nothing else waits for it."""
 
-    sr: Text
-    """Where VMs are restored to: uuid or name."""
+    sr: Text | None = None
+    """Where VMs are restored to: uuid or name. A replica is cloned on its own SR."""
     pool: Text | None = None
     """That has this SR; the job's own when absent."""
     remote: Text | None = None
     """From which of the job's remotes; the first when absent."""
+    replica: Text | None = None
+    """A target of ``replicate_to``, instead of a remote: clones of its new restore points are booted."""
     tags: tuple[Text, ...] = ()
     """Only VMs that have one of them."""
     every: Period | None = None
@@ -53,6 +55,10 @@ class HealthCheckSection(Section):
 
     @model_validator(mode="after")
     def _askable(self) -> HealthCheckSection:
+        if self.replica is None and self.sr is None:
+            raise ValueError("sr: say where VMs are restored to, or name a target in replica")
+        if self.replica is not None and (self.sr or self.pool or self.remote):
+            raise ValueError("replica: a clone is made on the replica's own SR; leave out sr, pool and remote")
         if self.tcp and self.network is None:
             raise ValueError("tcp: the restored VM needs a network: name an isolated one that this machine reaches")
         if not self.tools and not self.tcp and not self.commands and self.script is not True:

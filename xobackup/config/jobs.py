@@ -189,13 +189,22 @@ class JobSection(Section):
             raise ValueError(
                 "distribute spreads over remotes: make the replicas (replicate_to) in a job of their own"
             )
-        if self.health_check is not None:
-            if not self.remotes:
-                raise ValueError("health_check: it restores from a remote, and the job has none")
-            if self.health_check.remote is not None and self.health_check.remote not in self.remotes:
-                raise ValueError(f"health_check.remote: {self.health_check.remote!r} is no remote of the job")
         if not self.remotes and self.pool_metadata:
             raise ValueError("pool_metadata: the database of a pool needs a remote")
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_checked(self) -> JobSection:
+        if self.health_check is not None:
+            replica = self.health_check.replica
+            if replica is not None and replica not in self.replicate_to:
+                raise ValueError(f"health_check.replica: {replica!r} is no target in replicate_to of the job")
+            if not self.remotes and replica is None:
+                raise ValueError(
+                    "health_check: it restores from a remote, and the job has none; for replicas say replica"
+                )
+            if self.health_check.remote is not None and self.health_check.remote not in self.remotes:
+                raise ValueError(f"health_check.remote: {self.health_check.remote!r} is no remote of the job")
         return self
 
     @field_validator("remotes")

@@ -21,7 +21,7 @@ from xobackup.engine.cancel import CancelToken
 from xobackup.engine.errors import Cancelled, EngineError, Outcome
 from xobackup.engine.group.conduct import GroupWork
 from xobackup.engine.group.plan import plan_group
-from xobackup.engine.health.of_job import Eligible, checked_times, chosen, run_checks
+from xobackup.engine.health.of_job import Eligible, checked_times, chosen, last_told, run_checks
 from xobackup.engine.health.request import CheckResult
 from xobackup.engine.held import held_notes
 from xobackup.engine.hooks.freezing import thaw_interrupted
@@ -165,9 +165,10 @@ def _checks_told(job: Job, world: World, plans: Sequence[VmPlan]) -> tuple[str, 
     names = {vm.uuid: vm.name or vm.uuid for vm in vms}
     checked = checked_times(world)
     wanted, left = chosen(job.checks, vms, checked, now_s=world.clock.now_s())
-    where = f"on SR {job.checks.request.sr} of {job.checks.pool.name}"
+    pool, sr = job.checks.pool.name, job.checks.request.sr
+    where = f"on SR {sr} of {pool}" if job.checks.remote else f"by a clone of its replica in {pool}"
     told = [
-        f"health check of {names[uuid]} {where}: {'never checked' if uuid not in checked else 'its turn'}"
+        f"health check of {names[uuid]} {where}: {last_told(checked.get(uuid), world.clock.now_s())}"
         for uuid in wanted
     ]
     return (*told, *(f"no health check of {names[uuid]}: {reason}" for uuid, reason in left.items()))

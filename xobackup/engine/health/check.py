@@ -1,7 +1,7 @@
 """One health check: restore, boot, ask, remove. The removal comes last whatever came before.
 
-The seam for another source than a restore point (a clone of a replica) is :data:`Source`: it makes the VM, marked
-with the check's id from the beginning, and everything after it is the same.
+A :data:`Source` makes the VM, marked with the check's id from the beginning: a restore here, a clone of a replica in
+:mod:`.replica`. Everything after it is the same.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from xobackup.xapi.other_config import set_key
 from xobackup.xva.errors import XvaError
 
 if TYPE_CHECKING:
+    from xobackup.engine.leftovers.claim import Claim
     from xobackup.engine.restore.vm import Restored
     from xobackup.engine.world import World
     from xobackup.repository.metadata import RestorePoint
@@ -46,15 +47,32 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
-    """The VM to boot."""
+    """The VM to boot. ``settled``: it was made with the check's marks and claim."""
 
     vm_ref: str
     size_bytes: int
     blocks_compared: int
     warnings: tuple[str, ...] = ()
+    settled: bool = False
 
 
-Source = Callable[[], Made]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """What is checked: a restore point, wherever it is."""
+
+    vm_uuid: str
+    vm_name: str
+    point: str
+    tags: tuple[str, ...]
+    remote: str
+    """Or the target that has the replica."""
+    pool: str
+    sr: str
+    size_bytes: int
+
+
+Source = Callable[[str, "Claim"], Made]
+"""Makes the VM; it is given the check's id and the claim of its work."""
 
 
 def plan_check(
@@ -86,7 +104,37 @@ def check_point(
     tell: Tell = lambda _: None,
 ) -> CheckResult:
     """Check the restore point of ``plan``. A check that fails is a result; raised is only what stops everything."""
-    check_id, point = world.new_id(), plan.point
+    point = plan.point
+    tags = point.metadata.get("vm", {}).get("tags")
+    subject = Subject(
+        vm_uuid=point.vm_uuid,
+        vm_name=point.vm_name or point.vm_uuid,
+        point=point.id,
+        tags=tuple(tags) if isinstance(tags, list) else (),
+        remote=remote,
+        pool=pool,
+        sr=request.sr,
+        size_bytes=plan.size_bytes,
+    )
+
+    def restored(check_id: str, _claim: Claim) -> Made:
+        return _made(restore_vm(world, session, repository, _marked(plan, check_id)))
+
+    return check(world, session, subject, request, restored, first="restore", tell=tell)
+
+
+def check(
+    world: World,
+    session: Session,
+    subject: Subject,
+    request: CheckRequest,
+    source: Source,
+    *,
+    first: str,
+    tell: Tell = lambda _: None,
+) -> CheckResult:
+    """Check what ``source`` makes. ``first``: what the report calls the making of it."""
+    check_id = world.new_id()
     steps: list[Step] = []
     made: list[Made] = []
     started_at = utc(world.clock.now_s()).isoformat(timespec="seconds")
@@ -96,23 +144,20 @@ def check_point(
         job_id="",
         job="health check",
         pool_uuid=pool_uuid,
-        vm_uuid=point.vm_uuid,
+        vm_uuid=subject.vm_uuid,
         since_s=world.clock.now_s(),
         kind=HEALTH_CHECK,
     )
     reason, removed = "", True
-
-    def source() -> Made:
-        return _made(restore_vm(world, session, repository, _marked(plan, check_id)))
-
     with touching(world.active_directory, session, active) as claim:
         try:
-            with _timed(world, steps, "restore", tell):
-                made.append(source())
-            claim.hold(made[0].vm_ref)
-            uuid = session.call("VM.get_uuid", made[0].vm_ref)
-            set_key(session, "VM", made[0].vm_ref, keys.HEALTH_CHECK, f"{check_id} {uuid}")
-            _bring_up(world, session, made[0].vm_ref, point=point, request=request, steps=steps, tell=tell)
+            with _timed(world, steps, first, tell):
+                made.append(source(check_id, claim))
+            if not made[0].settled:
+                claim.hold(made[0].vm_ref)
+                uuid = session.call("VM.get_uuid", made[0].vm_ref)
+                set_key(session, "VM", made[0].vm_ref, keys.HEALTH_CHECK, f"{check_id} {uuid}")
+            _bring_up(world, session, made[0].vm_ref, subject=subject, request=request, steps=steps, tell=tell)
         except (Cancelled, UsageError):
             raise
         except (EngineError, XapiError, *BROKEN) as error:
@@ -121,17 +166,17 @@ def check_point(
             if made:
                 removed = _remove(session, made[0].vm_ref, check_id, tell)
     return CheckResult(
-        vm_uuid=point.vm_uuid,
-        vm_name=point.vm_name or point.vm_uuid,
-        point=point.id,
-        remote=remote,
-        pool=pool,
-        sr=request.sr,
+        vm_uuid=subject.vm_uuid,
+        vm_name=subject.vm_name,
+        point=subject.point,
+        remote=subject.remote,
+        pool=subject.pool,
+        sr=subject.sr,
         started_at=started_at,
         ok=not reason,
         reason=reason,
         steps=tuple(steps),
-        size_bytes=plan.size_bytes,
+        size_bytes=subject.size_bytes,
         blocks_compared=sum(one.blocks_compared for one in made),
         removed=removed,
         warnings=tuple(warning for one in made for warning in one.warnings),
@@ -143,7 +188,7 @@ def _bring_up(
     session: Session,
     vm_ref: str,
     *,
-    point: RestorePoint,
+    subject: Subject,
     request: CheckRequest,
     steps: list[Step],
     tell: Tell,
@@ -151,8 +196,7 @@ def _bring_up(
     machine = Machine(
         world=world, session=session, vm_ref=vm_ref, until_s=world.clock.monotonic_s() + request.timeout_s
     )
-    vm = point.metadata.get("vm", {})
-    script = guest.wants_script(vm.get("tags")) if request.script is None else request.script
+    script = guest.wants_script(list(subject.tags)) if request.script is None else request.script
     machine.make_harmless(script=script)
     with _timed(world, steps, "boot", tell):
         machine.start()
@@ -162,7 +206,11 @@ def _bring_up(
     if script:
         with _timed(world, steps, "script in the guest", tell):
             machine.wait_for_script()
-    told = {"XOBACKUP_VM_UUID": point.vm_uuid, "XOBACKUP_VM_NAME": point.vm_name or "", "XOBACKUP_POINT": point.id}
+    told = {
+        "XOBACKUP_VM_UUID": subject.vm_uuid,
+        "XOBACKUP_VM_NAME": subject.vm_name,
+        "XOBACKUP_POINT": subject.point,
+    }
     for probe in request.probes:
         with _timed(world, steps, probe.name, tell):
             ask(

@@ -7,8 +7,8 @@ said of the run, never of the backup: that is published, and stays. Sampled by a
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from remotes.errors import RemoteError
@@ -18,13 +18,18 @@ from xobackup.engine.full.described import with_disks
 from xobackup.engine.health.check import check_point, plan_check
 from xobackup.engine.health.guest import opted_out
 from xobackup.engine.health.memory import last_checks, remember
+from xobackup.engine.health.replica import check_replica, find_replicas
 from xobackup.engine.health.request import CheckRequest, CheckResult
 from xobackup.engine.health.sample import due
+from xobackup.engine.leftovers.clean import recover
+from xobackup.engine.replication.site import open_site
 from xobackup.repository.errors import RepositoryError
 from xobackup.xapi.errors import XapiError
 
 if TYPE_CHECKING:
-    from xobackup.engine.job import PoolTarget, RemoteTarget
+    from xobackup.engine.job import PoolTarget, RemoteTarget, SrTarget
+    from xobackup.engine.replication.points import ReplicaPoint
+    from xobackup.engine.replication.site import ReplicaSite
     from xobackup.engine.report import VmReport
     from xobackup.engine.world import World
 
@@ -36,8 +41,12 @@ class JobChecks:
     """What a job checks. ``remote``: from where; ``pool``: where it is booted."""
 
     pool: PoolTarget
-    remote: RemoteTarget
+    remote: RemoteTarget | None
+    """``None``: the replicas on ``targets`` are checked."""
     request: CheckRequest
+    targets: tuple[SrTarget, ...] = ()
+    elsewhere: bool = False
+    """``pool`` is none that the run itself works on: what dead checks left there is removed first."""
     tags: tuple[str, ...] = ()
     """Only VMs that have one of these; none means all."""
     every_s: float = 0.0
@@ -79,67 +88,118 @@ def chosen(
     return found, reasons
 
 
+def last_told(checked_s: float | None, now_s: float) -> str:
+    """Why it is a VM's turn. Pure."""
+    if checked_s is None:
+        return "never checked"
+    if checked_s > now_s:
+        return "last checked in the future, by this machine's clock"
+    return f"last checked {(now_s - checked_s) / 86_400:.1f} days ago"
+
+
 def run_checks(checks: JobChecks, world: World, reports: Collection[VmReport]) -> tuple[list[CheckResult], list[str]]:
     """Check what these reports say was published. The sentences tell which failed, and what kept others from it."""
-    fresh = {
-        report.uuid: report.points[checks.remote.name]
-        for report in reports
-        if report.outcome is Outcome.OK and checks.remote.name in report.points
-    }
+    fresh = {report.uuid: report for report in reports if report.outcome is Outcome.OK and report.points}
     if not fresh or world.cancel.cancelled:
         return [], []
-    results: list[CheckResult] = []
-    problems: list[str] = []
+    work = _Work(checks=checks, world=world)
     try:
-        _run(checks, world, fresh, results, problems)
+        if checks.remote is not None:
+            work.restore_points(checks.remote, fresh)
+        else:
+            work.replicas(fresh)
     except Cancelled:
         pass  # the run says so
     except _TROUBLE as error:
-        problems.append(f"health checks: {error}")
-    for problem in problems:
+        work.problems.append(f"health checks: {error}")
+    for problem in work.problems:
         world.journal.write(events.Failed(error=problem, error_class="HealthCheck"))
-    return results, [*problems, *(f"health check of {one.vm_name}: {one.reason}" for one in results if not one.ok)]
+    failed = [f"health check of {one.vm_name}: {one.reason}" for one in work.results if not one.ok]
+    return work.results, [*work.problems, *failed]
 
 
-def _run(
-    checks: JobChecks, world: World, fresh: Mapping[str, str], results: list[CheckResult], problems: list[str]
-) -> None:
-    repository = world.open_repository(checks.remote)
-    with contextlib.closing(repository.remote), contextlib.closing(world.connect(checks.pool.address)) as session:
-        points = {
-            uuid: point
-            for uuid, wanted in fresh.items()
-            for point in repository.points(uuid).points
-            if point.id == wanted
-        }
-        vms = [
-            Eligible(uuid=uuid, name=point.vm_name, tags=point.metadata.get("vm", {}).get("tags"))
-            for uuid, point in points.items()
-        ]
-        now_s = world.clock.now_s()
-        wanted, _ = chosen(checks, vms, checked_times(world), now_s=now_s)
-        for uuid in wanted:
-            world.cancel.check()
-            point = with_disks(repository, points[uuid])
-            try:
-                plan = plan_check(world, session, point, checks.request, remote=checks.remote.name)
-                result = check_point(
-                    world,
-                    session,
-                    repository,
-                    plan,
-                    checks.request,
-                    remote=checks.remote.name,
-                    pool=checks.pool.name,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Work:
+    """One VM after the other."""
+
+    checks: JobChecks
+    world: World
+    results: list[CheckResult] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    def restore_points(self, remote: RemoteTarget, fresh: Mapping[str, VmReport]) -> None:
+        """Restored to the pool of the checks."""
+        checks, world = self.checks, self.world
+        fresh = {uuid: report for uuid, report in fresh.items() if remote.name in report.points}
+        if not fresh:
+            return
+        repository = world.open_repository(remote)
+        with contextlib.closing(repository.remote), contextlib.closing(world.connect(checks.pool.address)) as session:
+            if checks.elsewhere:
+                recover(world, session, next((str(one["uuid"]) for one in session.records("pool").values()), ""))
+            points = {
+                uuid: point
+                for uuid, report in fresh.items()
+                for point in repository.points(uuid).points
+                if point.id == report.points[remote.name]
+            }
+            vms = [
+                Eligible(uuid=uuid, name=point.vm_name, tags=point.metadata.get("vm", {}).get("tags"))
+                for uuid, point in points.items()
+            ]
+
+            def check(uuid: str) -> CheckResult:
+                point = with_disks(repository, points[uuid])
+                plan = plan_check(world, session, point, checks.request, remote=remote.name)
+                return check_point(
+                    world, session, repository, plan, checks.request, remote=remote.name, pool=checks.pool.name
                 )
+
+            self._each(vms, check)
+
+    def replicas(self, fresh: Mapping[str, VmReport]) -> None:
+        """Cloned where they are. A VM with replicas on several SRs is checked on the first."""
+        world, names = self.world, {target.name: target for target in self.checks.targets}
+        with contextlib.closing(world.connect(self.checks.pool.address)) as session:
+            pool_uuid = next((str(one["uuid"]) for one in session.records("pool").values()), "")
+            found: dict[str, tuple[ReplicaSite, ReplicaPoint]] = {}
+            for name, target in names.items():
+                made = {uuid: one.points[name] for uuid, one in fresh.items() if name in one.points}
+                if wanted := {uuid: point for uuid, point in made.items() if uuid not in found}:
+                    site = open_site(target, session, pool_uuid)
+                    found |= {uuid: (site, point) for uuid, point in find_replicas(site, wanted).items()}
+                    self.problems.extend(
+                        f"health check of {fresh[uuid].name}: {name} has no usable restore point {wanted[uuid]}"
+                        for uuid in wanted
+                        if uuid not in found
+                    )
+            vms = [
+                Eligible(uuid=uuid, name=fresh[uuid].name, tags=session.call("VM.get_tags", point.ref))
+                for uuid, (_, point) in found.items()
+            ]
+
+            def check(uuid: str) -> CheckResult:
+                site, point = found[uuid]
+                return check_replica(world, site, point, self.checks.request, vm_name=fresh[uuid].name or uuid)
+
+            self._each(vms, check)
+
+    def _each(self, vms: Sequence[Eligible], check: Callable[[str], CheckResult]) -> None:
+        """Those whose turn it is; raises :class:`Cancelled`."""
+        names = {vm.uuid: vm.name or vm.uuid for vm in vms}
+        wanted, _ = chosen(self.checks, vms, checked_times(self.world), now_s=self.world.clock.now_s())
+        for uuid in wanted:
+            self.world.cancel.check()
+            try:
+                result = check(uuid)
             except Cancelled:
                 raise
             except _TROUBLE as error:
-                problems.append(f"health check of {point.vm_name or uuid}: {error}")
+                self.problems.append(f"health check of {names[uuid]}: {error}")
                 continue
-            remember(world.state_directory, result, now_s=world.clock.now_s())
-            results.append(result)
-            world.journal.write(_event(result))
+            remember(self.world.state_directory, result, now_s=self.world.clock.now_s())
+            self.results.append(result)
+            self.world.journal.write(_event(result))
 
 
 def checked_times(world: World) -> dict[str, float]:
