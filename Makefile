@@ -14,11 +14,12 @@ REMOTE ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check format bench clean
+.PHONY: help demo demo-check test check format bench clean
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo     a simulated pool, backups under a workload, a crash, a restore, every byte compared"
+	@echo "make demo     a simulated pool, backups under a workload, a crash, a restore, every byte compared;"
+	@echo "              on a terminal the service goes on then, with its status page, until Ctrl-C (demo-check: it does not)"
 	@echo "make test     all tests"
 	@echo "make check    ruff, mypy --strict, import-linter"
 	@echo "make format   ruff format and the safe fixes"
@@ -26,7 +27,10 @@ help:
 	@echo "make clean    remove what these made"
 
 demo: $(if $(filter s3,$(REMOTE)),$(VENV)/.test,$(VENV)/.demo)
-	@$(BIN)/xobackup demo $(if $(REMOTE),--remote '$(REMOTE)')
+	@$(BIN)/xobackup demo $(if $(REMOTE),--remote '$(REMOTE)',--look)
+
+demo-check: $(VENV)/.demo
+	@$(BIN)/xobackup demo
 
 test: $(VENV)/.test
 	$(BIN)/pytest $(ARGS) $(TESTS)

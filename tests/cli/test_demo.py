@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -13,7 +21,7 @@ from xobackup.cli.demo.machine import installed
 from xobackup.cli.demo.story import Summary
 from xobackup.cli.errors import NotThere
 from xotest.s3.stores import Store
-from xotest.site import finish, start, xobackup
+from xotest.site import command, environment, finish, start, xobackup
 from xotest.xo_rules import assert_conformant, assert_nothing, points, vhd_util_check_chain
 
 TIMEOUT_S = 270
@@ -86,3 +94,30 @@ def test_it_tells_the_same_story_on_an_object_store(tmp_path: Path, radosgw_stor
     assert_nothing(open_remote(url))
     again = xobackup("demo", "--remote", url)
     assert again.code == 2 and "has backups" in again.err
+
+
+def test_it_leaves_the_service_running_for_a_look_until_it_is_interrupted() -> None:
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        command("demo", "--runs", "4", "--look"), stdin=theirs, stdout=theirs, stderr=theirs,
+        env=environment(TERM="xterm"), start_new_session=True,
+    )  # fmt: skip
+    os.close(theirs)
+    said = bytearray()
+    try:
+        while b"status page at" not in said:
+            said += os.read(ours, 65536)
+        found = re.search(rb"status page at (http://[0-9.:]+)", said)
+        assert found, said
+        with urllib.request.urlopen(f"{found[1].decode()}/api/v1/status") as answer:
+            status = json.loads(answer.read())
+        assert status["vms"] == 2 and status["within"] == 2 and status["problems"] == []
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(OSError):
+            while piece := os.read(ours, 65536):
+                said += piece
+        assert process.wait(timeout=60) == 0, said
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)

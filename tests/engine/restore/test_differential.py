@@ -61,6 +61,11 @@ def base_of(lab: Lab, *, point: int) -> tuple[object, str]:
         return disk.base, disk.full_reason
 
 
+def snapshot_images(lab: Lab) -> dict[str, str]:
+    """sha256 of the disks of snapshots."""
+    return {ref: lab.pool.disk_sha256(ref) for ref, _ in lab.pool.model.where("VDI", is_a_snapshot=True)}
+
+
 def content(lab: Lab, one: Restored) -> dict[str, str]:
     refs = {str(record["uuid"]): ref for ref, record in lab.pool.model.records("VDI").items()}
     return {live: lab.pool.disk_sha256(refs[new]) for live, new in one.disks.items()}
@@ -72,7 +77,9 @@ def test_five_percent_changed_are_written_in_six_percent(lab: Lab, sent: list[in
     lab.run()
     write(lab, 4, 30)
     lab.run()
+    snapshots = snapshot_images(lab)
     one = restored(lab, point=0, how=Differential.REQUIRE)
+    assert snapshot_images(lab) == snapshots and snapshots, "what it started from is as it was"
     assert content(lab, one) == lab.expected["nas", lab.points()[0].id]
     assert 0 < sum(sent) <= 0.06 * BLOCKS * BLOCK_BYTES
     lab.assert_tidy()

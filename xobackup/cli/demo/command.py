@@ -7,13 +7,17 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from xobackup.cli.errors import NotThere
 from xobackup.cli.options import JsonOption
 from xobackup.cli.output import Output, duration_text
+
+if TYPE_CHECKING:
+    from xobackup.cli.demo.story import Summary
+    from xobackup.simpool import SimPool
 
 RUNS = 6
 
@@ -36,10 +40,14 @@ def demo(
         int | None, typer.Option("--runs", min=4, max=100, help=f"Backups per VM; {RUNS} unless told otherwise.")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Another seed, another workload.")] = 0,
+    look: Annotated[
+        bool, typer.Option("--look", help="Then leave the service running on it until Ctrl-C, on a terminal.")
+    ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show every event of every run.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Start a simulated pool, back up two VMs under load past their retention, crash, recover, restore, compare."""
+    from xobackup.cli.demo.look import serve_demo, somebody_looks
     from xobackup.cli.demo.nfs import INSIDE, NFS, RUNS_INSIDE, SLOWER, demo_in_machine, kernel_can_mount
     from xobackup.cli.demo.place import repository_url
     from xobackup.cli.demo.story import GUEST_PAUSE_S, Story
@@ -54,12 +62,22 @@ def demo(
     with _place(directory) as place, repository_url(remote, place) as url:
         pause_s = GUEST_PAUSE_S * (SLOWER if INSIDE in os.environ else 1)
         story = Story(output, place, url, runs=runs or RUNS, seed=seed, verbose=verbose, guest_pause_s=pause_s)
-        summary = story.tell()
+
+        def afterwards(summary: Summary, pool: SimPool) -> None:
+            _show(output, summary, directory if INSIDE not in os.environ else None)
+            if look and remote == "local" and somebody_looks():
+                serve_demo(output, place, url, pool)
+
+        story.tell(afterwards)
+
+
+def _show(output: Output, summary: Summary, directory: Path | None) -> None:
+    """What the demo did."""
     output.record("demo", {**summary.as_data(), "directory": str(directory) if directory else None})
     output.say("")
     for line in summary.lines():
         output.say(line)
-    kept = f"; everything is in {directory}" if directory and INSIDE not in os.environ else ""
+    kept = f"; everything is in {directory}" if directory else ""
     output.say(f"\nAll of it was as it should be, in {duration_text(summary.duration_s)}{kept}.", style="bold green")
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -142,8 +142,8 @@ class Story:
         self._url = url
         self._summary = Summary(repository=parse_url(url).redacted)
 
-    def tell(self) -> Summary:
-        """All of it."""
+    def tell(self, afterwards: Callable[[Summary, SimPool], None] = lambda _summary, _pool: None) -> Summary:
+        """All of it. ``afterwards`` is called while the pool is still there and its guests go on writing."""
         began_s = self._clock.monotonic_s()
         with (
             SimPool.start(
@@ -160,7 +160,8 @@ class Story:
             self._verify()
             self._compare_all_points()
             self._restore(pool)
-        self._summary.duration_s = self._clock.monotonic_s() - began_s
+            self._summary.duration_s = self._clock.monotonic_s() - began_s
+            afterwards(self._summary, pool)
         return self._summary
 
     # -- steps
