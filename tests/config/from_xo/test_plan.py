@@ -406,3 +406,24 @@ def test_any_export_gives_a_configuration_that_loads(
     plan = planned(value, **wishes)
     configuration = loaded(plan, tmp_path)
     assert set(configuration.all_job_names) == set(plan.jobs)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"healthCheckSr": "9f1d2c4a"}, {"healthCheckSr": 5, "healthCheckVmsWithTags": ["a"]}]
+)
+def test_a_health_check_that_cannot_be_costs_no_backup(tmp_path: Path, settings: dict[str, Any]) -> None:
+    """A schedule of rolling snapshots has nothing to restore; what is no SR is none."""
+    section, told = one_job(tmp_path, {"snapshotRetention": 3, **settings}, remotes={"id": {"__or": []}})
+    assert section.snapshot_retention == 3 and section.health_check is None
+    assert any("healthCheckSr" in line for line in told)
+
+
+def test_a_health_check_of_xen_orchestra_becomes_ours(tmp_path: Path) -> None:
+    options = {"healthCheckSr": "9f1d2c4a", "healthCheckVmsWithTags": ["gold"], "healthCheckTimeout": 300_000}
+    section, _ = one_job(tmp_path, options)
+    checks = section.health_check
+    assert (checks.sr, checks.tags, checks.timeout_s) == ("9f1d2c4a", ("gold",), 300)
+    section, told = one_job(
+        tmp_path, {"healthCheckSr": 5, "healthCheckVmsWithTags": ["gold"], "healthCheckTimeout": 1}
+    )
+    assert section.health_check is None and any("expected the uuid of an SR" in line for line in told)

@@ -227,9 +227,15 @@ def _health_sr(draft: Draft, name: str, value: Any) -> None:
         draft.differs(f"{name} = {_shown(value)}: expected the uuid of an SR")
 
 
+def _has_health_sr(draft: Draft) -> bool:
+    """Without an SR there is no check, and a table that lacks it would have the whole job refused."""
+    found = draft.given.get("healthCheckSr")
+    return isinstance(found, str) and bool(found)
+
+
 def _health_tags(draft: Draft, name: str, value: Any) -> None:
     if isinstance(value, list) and all(isinstance(tag, str) and tag for tag in value):
-        if value and draft.given.get("healthCheckSr"):
+        if value and _has_health_sr(draft):
             draft.values.setdefault("health_check", {})["tags"] = list(value)
         elif value:
             draft.note(f"{name}: without healthCheckSr there is no check")
@@ -239,7 +245,7 @@ def _health_tags(draft: Draft, name: str, value: Any) -> None:
 
 def _health_timeout(draft: Draft, name: str, value: Any) -> None:
     """Milliseconds, or a text such as ``10m``."""
-    if not draft.given.get("healthCheckSr"):
+    if not _has_health_sr(draft):
         draft.note(f"{name}: without healthCheckSr there is no check")
         return
     text = f"{value / 1000:g}s" if isinstance(value, int | float) and not isinstance(value, bool) else value

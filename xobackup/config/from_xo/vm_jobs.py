@@ -66,6 +66,8 @@ def _draft(work: Work, schedule: XoSchedule, mode: str, *, remotes: int) -> Draf
 def _without_remotes(work: Work, draft: Draft) -> None:
     """Such a schedule can still keep snapshots on the pool."""
     draft.values.pop("retention", None)
+    if draft.values.pop("health_check", None) is not None:
+        draft.differs("healthCheckSr: nothing is written to a remote, so there is nothing to restore and check")
     if not draft.values.get("snapshot_retention"):
         draft.refused.append("neither exportRetention nor snapshotRetention is set: it keeps nothing")
     elif ids_of(work.job.raw.get("remotes")):
