@@ -41,18 +41,18 @@ class Body:
         self._fault = fault
         self.received = 0
 
-    def read_into(self, view: memoryview) -> int:
+    def read_into(self, view: memoryview, *, at_once: bool = False) -> int:
         if self._fault is not None and self.received >= self._fault.after_bytes:
             self._break(self._fault)
         wanted = min(len(view), self._length - self.received)
-        got = self._connection.read_into(view[:wanted]) if wanted else 0
+        got = self._connection.read_into(view[:wanted], at_once=at_once) if wanted else 0
         self.received += got
         return got
 
     def read_some(self, count: int) -> bytes:
-        """At most ``count`` bytes; none at the end of the body."""
+        """At most ``count`` bytes, as soon as there are any; none at the end of the body."""
         buffer = bytearray(count)
-        return bytes(buffer[: self.read_into(memoryview(buffer))])
+        return bytes(buffer[: self.read_into(memoryview(buffer), at_once=True)])
 
     def read_exactly(self, view: memoryview) -> int:
         """Fill ``view``; shorter only at the end of the body."""

@@ -109,10 +109,12 @@ class Connection:
         self._unread = request.content_length or ("transfer-encoding" in headers)
         return request
 
-    def read_into(self, view: memoryview) -> int:
-        """Some of the body; 0 when the client closed."""
+    def read_into(self, view: memoryview, *, at_once: bool = False) -> int:
+        """Some of the body; 0 when the client closed. ``at_once``: what is there, without waiting for all of ``view``:
+        for a body of which only what it holds says where it ends."""
         try:
-            got = self._reader.readinto(view) if len(view) >= READ_AHEAD_BYTES else self._reader.readinto1(view)
+            fill = len(view) >= READ_AHEAD_BYTES and not at_once
+            got = self._reader.readinto(view) if fill else self._reader.readinto1(view)
         except OSError:
             return 0
         self._unread -= got
