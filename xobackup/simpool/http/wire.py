@@ -110,8 +110,8 @@ class Connection:
         return request
 
     def read_into(self, view: memoryview, *, at_once: bool = False) -> int:
-        """Some of the body; 0 when the client closed. ``at_once``: what is there, without waiting for all of ``view``:
-        for a body of which only what it holds says where it ends."""
+        """Some of the body; 0 when the client closed. ``at_once``: what is there, without waiting for all of ``view``
+        (a body of which only what it holds says where it ends)."""
         try:
             fill = len(view) >= READ_AHEAD_BYTES and not at_once
             got = self._reader.readinto(view) if fill else self._reader.readinto1(view)
