@@ -1,6 +1,7 @@
 """How older tables become today's: one file in ``versions`` per change, each run once, in one transaction.
 
-A new one: ``alembic -c xobackup/history/migrations/alembic.ini revision -m "what"``, then its number into ``KNOWN``.
+A new one: a file in ``versions`` like those that are there, with the next number and the last one as its
+``down_revision``; its number into ``KNOWN``. A test compares the tables that the steps make with the schema.
 """
 
 from __future__ import annotations
