@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench import chain, differential, ingest, merge, nbd, replication, restore, s3, shared, whole_run
+from bench import chain, differential, history, ingest, merge, nbd, replication, restore, s3, shared, whole_run
 from bench.measure import Settings, emptied, say
 from bench.rows import Row, as_json, as_table
 
@@ -31,6 +31,7 @@ GROUPS: dict[str, Callable[[Settings], Iterator[Row]]] = {
     "run": whole_run.rows,
     "replication": replication.rows,
     "differential": differential.rows,
+    "history": history.rows,
 }
 
 
