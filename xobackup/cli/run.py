@@ -13,6 +13,7 @@ from xobackup.cli.exits import Exit
 from xobackup.cli.groups import report_lines
 from xobackup.cli.history_store import note_history
 from xobackup.cli.hooks import failed_lines
+from xobackup.cli.notifying import notify_all
 from xobackup.cli.options import JobOptions, job_command, read_configuration
 from xobackup.cli.output import Output, count_text, duration_text, size_text
 
@@ -48,6 +49,7 @@ def run(options: JobOptions) -> None:
         if watch.cancel.cancelled:
             break
     note_history(configuration, lambda told: output.note(told, style="yellow"))
+    notify_all(configuration, lambda told: output.note(told, style="yellow"))
     if options.vm and not any(end.vms for end in ends) and all(end.code is Exit.OK for end in ends):
         raise NotThere(f"no VM of these jobs is called {' or '.join(options.vm)}", hint="see `xobackup plan`")
     code = exit_code([end.code for end in ends])

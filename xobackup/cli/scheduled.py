@@ -73,7 +73,7 @@ def jobs_of_schedule(configuration: Configuration, name: str) -> list[engine.Job
 def differences(old: Configuration, new: Configuration) -> list[str]:
     """What another configuration changes, as lines, by table."""
     lines: list[str] = []
-    for kind in ("pools", "remotes", "targets", "jobs", "metadata_jobs", "mirror_jobs", "schedules"):
+    for kind in ("pools", "remotes", "targets", "jobs", "metadata_jobs", "mirror_jobs", "schedules", "notify"):
         before, after = getattr(old, kind), getattr(new, kind)
         shown = "jobs" if kind.endswith("_jobs") else kind
         lines += [f"+ {shown}.{name}" for name in after if name not in before]

@@ -23,6 +23,7 @@ def serve(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Run the jobs of all schedules when they are due, until stopped. SIGHUP reads the configuration again."""
     from xobackup.cli.scheduled import plan_of
     from xobackup.cli.serving.log import Lines
+    from xobackup.cli.serving.notices import Notices
     from xobackup.cli.serving.samples import Sampler
     from xobackup.cli.serving.signals import Signals
     from xobackup.cli.serving.site import Site
@@ -39,7 +40,12 @@ def serve(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     works = Works(config, configuration, log)
     service = Service(configuration.state_directory, plan_of(configuration), works.work, clock=SystemClock(), log=log)
     signals = Signals()
-    with signals.held(), Sampler(works) as sampler, Site(works, service, sampler, log) as site:
+    with (
+        signals.held(),
+        Notices(works, log),
+        Sampler(works) as sampler,
+        Site(works, service, sampler, log) as site,
+    ):
         service.start()
         log("info", f"serving {', '.join(sorted(configuration.schedules))}")
         tell_starts(service, log)

@@ -19,6 +19,7 @@ from xobackup.config.history import HistorySection
 from xobackup.config.jobs import JobSection, MetadataSection
 from xobackup.config.limits import LimitsSection
 from xobackup.config.mirrors import MirrorSection
+from xobackup.config.notify import NotifySection
 from xobackup.config.places import PoolSection, RemoteSection
 from xobackup.config.schedules import ScheduleSection, ServiceSection
 from xobackup.config.section import Section
@@ -48,6 +49,8 @@ class Configuration(Section):
     """Of what runs them."""
     history: HistorySection = HistorySection()
     """What happened, for years."""
+    notify: dict[str, NotifySection] = Field(default_factory=dict)
+    """Who is told when something is wrong."""
     web: WebSection = WebSection()
     """The status page and the API."""
     metadata_jobs: dict[str, MetadataSection] = Field(default_factory=dict)
@@ -86,7 +89,9 @@ class Configuration(Section):
                 found.setdefault(job.id, []).append(name)
         return found
 
-    @field_validator("pools", "remotes", "targets", "dr", "jobs", "schedules", "metadata_jobs", "mirror_jobs")
+    @field_validator(
+        "pools", "remotes", "targets", "dr", "jobs", "schedules", "notify", "metadata_jobs", "mirror_jobs"
+    )
     @classmethod
     def _names(cls, value: dict[str, object]) -> dict[str, object]:
         for name in value:
@@ -138,6 +143,12 @@ class Configuration(Section):
                 f"jobs.{name}: there is no remote {one!r} ({_known(self.remotes)})"
                 for one in (mirror.source, *mirror.remotes)
                 if one not in self.remotes
+            )
+        for name, notify in self.notify.items():
+            missing.extend(
+                f"notify.{name}.jobs: there is no job {job!r} ({_known(dict.fromkeys(self.all_job_names))})"
+                for job in notify.jobs
+                if job not in self.all_job_names
             )
         missing.extend(_schedule_references(self))
         missing.extend(_same_ids(self))

@@ -48,6 +48,8 @@ class Works:
         self._limits: ProcessLimits = process_limits(configuration)
         self._doing: dict[str, Doing] = {}
         self._mutex = threading.Lock()
+        self.ended = threading.Event()
+        """Set when a run has ended; whoever waits for that clears it."""
         self.not_followed = ""
         """Why the file is not followed as it is now."""
         self.unwritten = ""
@@ -83,6 +85,7 @@ class Works:
             failure = explain(error)
             self._log("error", failure.message, schedule=order.schedule, hint=failure.hint)
             outcome = "failed"
+        self.ended.set()
         level = "info" if outcome == "ok" else "error"
         self._log(level, f"ended: {outcome}", schedule=order.schedule, outcome=outcome)
         return outcome

@@ -1,0 +1,84 @@
+"""What is told, to whom, and when again. Pure."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xobackup.history.standing import Objective, overview
+from xobackup.notify.decide import Known, decide, wanted
+from xobackup.notify.troubles import Kind, Trouble, one_line, troubles_of
+
+HOUR = 3600.0
+DAY = 24 * HOUR
+
+
+def trouble(key: str, kind: Kind = Kind.FAILURE, job: str = "nightly") -> Trouble:
+    return Trouble(key=key, kind=kind, job=job, about=key, text="it failed")
+
+
+def told(troubles: list[Trouble], known: dict[str, Known], now: float) -> tuple[str, dict[str, Known]]:
+    message, after = decide(troubles, known, now=now, repeat_s=DAY)
+    return (message.title if message else ""), after
+
+
+def test_a_trouble_is_told_once_then_again_after_a_while_and_that_it_is_over() -> None:
+    title, known = told([trouble("a")], {}, 0)
+    assert title == "xobackup: a: it failed"
+    assert told([trouble("a")], known, HOUR)[0] == ""
+    title, known = told([trouble("a"), trouble("b")], known, 2 * HOUR)
+    assert title == "xobackup: b: it failed"
+    title, known = told([trouble("a"), trouble("b")], known, DAY)
+    assert title == "xobackup: 1 still wrong" and known["a"].since == 0 and known["a"].told == DAY
+    title, known = told([trouble("b")], known, DAY + HOUR)
+    assert title == "xobackup: 1 well again, 1 still wrong"
+    title, known = told([], known, DAY + 2 * HOUR)
+    assert title == "xobackup: all is well again" and known == {}
+    assert told([], known, 9 * DAY)[0] == ""
+
+
+def test_one_message_holds_all_and_is_bounded() -> None:
+    message, _ = decide([trouble(f"vm-{n}") for n in range(500)], {}, now=0, repeat_s=DAY)
+    assert message is not None and message.title == "xobackup: 500 new troubles"
+    assert len(message.body.splitlines()) == 41 and message.body.endswith("and 460 more: xobackup status")
+    assert len(message.as_data()["new"]) == 500 and not message.good
+
+
+def test_a_channel_hears_what_it_wants() -> None:
+    troubles = [trouble("a"), trouble("b", Kind.RPO), trouble("c", job="other"), trouble("d", Kind.SERVICE, job="")]
+    assert [one.key for one in wanted(troubles, {Kind.RPO}, ())] == ["b"]
+    assert [one.key for one in wanted(troubles, (), {"other"})] == ["c", "d"], "the service concerns every job"
+    assert len(wanted(troubles, (), ())) == 4
+
+
+def row(name: str, **more: object) -> dict[str, object]:
+    usual = {
+        "uuid": name, "name": name, "kind": "vm", "pool": "p", "job": "nightly", "run_id": "r", "began_at": 0.0,
+        "ended_at": 1.0, "outcome": "ok", "reason": "", "mode": "delta", "good_at": 0.0, "good_run_id": "r",
+        "failures": 0,
+    }  # fmt: skip
+    return {**usual, **more}
+
+
+def test_troubles_come_from_the_history() -> None:
+    rows = [
+        row("good"),
+        row("ill", outcome="failed", reason="full", failures=3),
+        row("late", good_at=-2 * DAY),
+        row("evil\r\nBcc: x@y", outcome="failed", reason="a\nb"),
+    ]
+    found = overview(rows, {"nightly": Objective(rpo_s=DAY, why="")}, HOUR)
+    runs = [{"job": "nightly", "outcome": "failed", "failed": 0, "reason": "the pool does not answer"}]
+    troubles = troubles_of(found, runs, ["the configuration is not followed"])
+    told = {(one.kind.value, one.about): one.text for one in troubles}
+    assert told["failure", "ill"] == "its backup failed (3 times in a row): full"
+    assert told["rpo", "late"].startswith("its newest good backup is too old: it is 2 d 1 h old, 24 h are allowed")
+    assert told["failure", "evil Bcc: x@y"] == "its backup failed: a b"
+    assert told["failure", "job nightly"] == "its run failed: the pool does not answer"
+    assert told["service", "xobackup"] == "the configuration is not followed" and len(told) == 5
+
+
+@given(st.text(max_size=300))
+def test_whatever_a_guest_calls_itself_is_one_line(text: str) -> None:
+    line = one_line(text)
+    assert len(line) <= 120 and line.isprintable() and "\n" not in line

@@ -1,0 +1,91 @@
+"""One message to one place. Every way has its own bound of time, and says in one line why it did not work."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from xobackup.notify.troubles import Kind, one_line
+
+if TYPE_CHECKING:
+    from xobackup.notify.decide import Message
+
+TIMEOUT_S = 15.0
+SIGNATURE = "X-Xobackup-Signature"
+
+
+class NotSent(Exception):
+    """Why not, without secrets."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Channel:
+    """One place: one of ``webhook``, ``healthchecks`` and ``apprise`` is set. They may hold secrets; never shown."""
+
+    name: str
+    webhook: str = ""
+    secret: str = ""
+    """Signs what the webhook gets."""
+    healthchecks: str = ""
+    apprise: str = ""
+    kinds: frozenset[Kind] = frozenset()
+    jobs: frozenset[str] = frozenset()
+    repeat_s: float = 86_400.0
+
+
+def send(channel: Channel, message: Message, *, now: float) -> None:
+    """Raises :class:`NotSent`."""
+    if channel.webhook:
+        body = json.dumps(message.as_data(), ensure_ascii=False).encode("utf-8", "replace")
+        headers = {"Content-Type": "application/json"}
+        if channel.secret:
+            headers[SIGNATURE] = signature(channel.secret, body, now)
+        _post(channel.webhook, body, headers)
+    elif channel.healthchecks:
+        address = channel.healthchecks.rstrip("/") + ("" if message.good else "/fail")
+        _post(
+            address, message.body.encode("utf-8", "replace")[:10_000], {"Content-Type": "text/plain; charset=utf-8"}
+        )
+    else:
+        _apprise(channel.apprise, message)
+
+
+def signature(secret: str, body: bytes, now: float) -> str:
+    """``t=UNIX TIME,v1=HEX``: HMAC-SHA256 of the time, a dot, and the body."""
+    moment = str(int(now))
+    digest = hmac.new(secret.encode(), moment.encode() + b"." + body, hashlib.sha256).hexdigest()
+    return f"t={moment},v1={digest}"
+
+
+def _post(address: str, body: bytes, headers: dict[str, str]) -> None:
+    import httpx
+
+    try:
+        answer = httpx.post(address, content=body, headers=headers, timeout=TIMEOUT_S, follow_redirects=False)
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        raise NotSent(
+            f"{type(error).__name__}: {one_line(str(error).replace(address, 'its address'), 200)}"
+        ) from error
+    if not answer.is_success:
+        raise NotSent(f"it answered {answer.status_code}")
+
+
+def _apprise(address: str, message: Message) -> None:
+    try:
+        import apprise
+    except ModuleNotFoundError as error:
+        raise NotSent("Apprise is not installed: pip install 'xobackup[notify]'") from error
+    sender = apprise.Apprise()
+    if not sender.add(address):
+        raise NotSent("Apprise does not know this kind of address")
+    kind = apprise.NotifyType.SUCCESS if message.good else apprise.NotifyType.FAILURE
+    if not sender.notify(title=message.title, body=message.body, notify_type=kind):
+        raise NotSent("Apprise could not deliver it")
+
+
+def all_kinds(names: Collection[str]) -> frozenset[Kind]:
+    return frozenset(Kind(name) for name in names)

@@ -1,0 +1,111 @@
+"""What is to be told to a channel now: troubles that it has not heard of, or not for long; and those that are over.
+Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from xobackup.notify.troubles import Kind, Trouble
+
+LINES_MAX = 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """A trouble that a channel was told of: since when there is one, when it was told last (Unix seconds)."""
+
+    since: float
+    told: float
+    job: str
+    about: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """What is to be sent; ``title`` is one line. ``open``: how many troubles there are in all."""
+
+    title: str
+    new: tuple[Trouble, ...]
+    again: tuple[Trouble, ...]
+    over: tuple[Known, ...]
+    open: int
+
+    @property
+    def good(self) -> bool:
+        """Nothing is wrong any more."""
+        return self.open == 0
+
+    @property
+    def body(self) -> str:
+        """As text."""
+        lines = [f"- {one.about} (job {one.job}): {one.text}" if one.job else f"- {one.text}" for one in self.new]
+        lines += [f"- still: {one.about} (job {one.job}): {one.text}" for one in self.again]
+        lines += [f"- well again: {one.about} (job {one.job}); it was: {one.text}" for one in self.over]
+        if len(lines) > LINES_MAX:
+            lines = [*lines[:LINES_MAX], f"and {len(lines) - LINES_MAX} more: xobackup status"]
+        return "\n".join(lines)
+
+    def as_data(self) -> dict[str, Any]:
+        """For a program; stable keys."""
+        return {
+            "title": self.title,
+            "good": self.good,
+            "open": self.open,
+            "new": [one.as_data() for one in self.new],
+            "again": [one.as_data() for one in self.again],
+            "over": [{"job": one.job, "about": one.about, "text": one.text, "since": one.since} for one in self.over],
+            "text": self.body,
+        }
+
+
+def wanted(troubles: Sequence[Trouble], kinds: Collection[Kind], jobs: Collection[str]) -> list[Trouble]:
+    """Those that a channel wants to hear of; empty means all."""
+    return [
+        one for one in troubles if (not kinds or one.kind in kinds) and (not jobs or not one.job or one.job in jobs)
+    ]
+
+
+def decide(
+    troubles: Sequence[Trouble], known: Mapping[str, Known], *, now: float, repeat_s: float
+) -> tuple[Message | None, dict[str, Known]]:
+    """The message, if there is anything to say, and what is known once it was sent."""
+    new = [one for one in troubles if one.key not in known]
+    again = [one for one in troubles if one.key in known and now - known[one.key].told >= repeat_s]
+    keys = {one.key for one in troubles}
+    over = [one for key, one in known.items() if key not in keys]
+    told = {one.key for one in (*new, *again)}
+    after = {
+        one.key: Known(
+            since=known[one.key].since if one.key in known else now,
+            told=now if one.key in told else known[one.key].told,
+            job=one.job,
+            about=one.about,
+            text=one.text,
+        )
+        for one in troubles
+    }
+    if not new and not again and not over:
+        return None, after
+    message = Message(
+        title=_title(new, again, over, len(troubles)),
+        new=tuple(new),
+        again=tuple(again),
+        over=tuple(over),
+        open=len(troubles),
+    )
+    return message, after
+
+
+def _title(new: Sequence[Trouble], again: Sequence[Trouble], over: Sequence[Known], still: int) -> str:
+    if new:
+        first = f"{new[0].about}: {new[0].text}" if len(new) == 1 else f"{len(new)} new troubles"
+        return f"xobackup: {first}"[:200]
+    if over and not still:
+        return "xobackup: all is well again"
+    if over:
+        return f"xobackup: {len(over)} well again, {still} still wrong"
+    return f"xobackup: {len(again)} still wrong"
