@@ -76,7 +76,7 @@ def _pages(store: Store, directory: Path, total: str) -> Iterator[Row]:
     from xotest.web import PaperHouse, door_of
 
     clock = FakeClock(NOW_S)
-    house = PaperHouse(history=store, journals=directory / "journal", clock=clock)
+    house = PaperHouse(history=store, journals=directory / "journal", clock=clock, keep_sums=True)
     server = WebServer(make_app(house, door_of(directory, clock)), Place(host="127.0.0.1", port=0))
     try:
         for path, name in (

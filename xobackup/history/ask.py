@@ -66,10 +66,11 @@ def run(store: Store, run_id: str) -> dict[str, Any] | None:
     return found
 
 
-def latest(store: Store) -> list[Row]:
-    """What is known now of every VM of every job, by name."""
+def latest(store: Store, *, uuid: str | None = None) -> list[Row]:
+    """What is known now of every VM of every job, or of one VM, by name."""
     t = schema.latest
-    return _all(store, sa.select(t).order_by(t.c.name, t.c.uuid, t.c.job))
+    question = sa.select(t).order_by(t.c.name, t.c.uuid, t.c.job)
+    return _all(store, question if uuid is None else question.where(t.c.uuid == uuid))
 
 
 def subjects(
@@ -190,4 +191,6 @@ def _how_many(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
 
 def _all(store: Store, question: sa.Select[Any]) -> list[Row]:
     with store.reading() as connection:
-        return [dict(row) for row in connection.execute(question).mappings()]
+        found = connection.execute(question)
+        names = list(found.keys())
+        return [dict(zip(names, row, strict=True)) for row in found.all()]

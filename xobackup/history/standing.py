@@ -92,8 +92,8 @@ def overview(latest: Iterable[Mapping[str, Any]], objectives: Mapping[str, Objec
     rows = [row for row in latest if row["job"] in objectives]
     seen = {row["job"] for row in rows}
     standings = [_standing(row, objectives[row["job"]], now_s) for row in rows if row["outcome"] != "skipped"]
-    worst = list(State)
-    standings.sort(key=lambda one: (worst.index(one.state), -(one.age_s or 0), one.name, one.job))
+    rank = {state: number for number, state in enumerate(State)}
+    standings.sort(key=lambda one: (rank[one.state], -(one.age_s or 0), one.name, one.job))
     return Overview(vms=tuple(standings), silent_jobs=tuple(job for job in objectives if job not in seen))
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from xobackup.engine.progress import Snapshot
-from xobackup.history.standing import Overview
+from xobackup.history.standing import Overview, Standing
 from xobackup.history.store import Store
 
 
@@ -115,6 +115,14 @@ class House(Protocol):
         ...
 
     def overview(self) -> Overview: ...
+
+    def standings(self, uuid: str) -> Sequence[Standing]:
+        """Of one VM, in each job."""
+        ...
+
+    def days(self, since: float, until: float) -> Sequence[Mapping[str, Any]]:
+        """Sums by day (:func:`xobackup.history.ask.days`); they may be a minute old."""
+        ...
 
     def jobs(self) -> Sequence[JobView]: ...
 

@@ -95,7 +95,7 @@ def overview(
     chosen = [one for one in found.vms if _fits(one, q, state)]
     first = (page - 1) * VMS_PER_PAGE
     since = _day_of(house.now_s()) - (DAYS_SHOWN - 1) * DAY_S
-    days = ask.days(house.store(), since=since, until=house.now_s() + DAY_S)
+    days = house.days(since, since + DAYS_SHOWN * DAY_S)
     following = {job: one for one in reversed(house.schedules()) if one.next_at for job in one.jobs}
     return _page(
         request,
@@ -126,7 +126,7 @@ def vm(request: Request, uuid: str, before: float | None = None) -> Response:
     rows = ask.subjects(house.store(), uuid, limit=RUNS_PER_PAGE, before=before)
     if not rows and before is None:
         raise Refused(404, "no run knows this VM")
-    standings = [one for one in house.overview().vms if one.uuid == uuid]
+    standings = house.standings(uuid)
     good = [row for row in reversed(rows) if row["outcome"] == "ok"]
     return _page(
         request,

@@ -171,7 +171,7 @@ def merges(server: Ganesha, remote: Remote, impatient: Remote) -> None:
     held(f"a stalled server is given up ({told})")
     server.signal(signal.SIGCONT)
     wait_for(lambda: answers(impatient), 60)
-    workspace = RemoteWorkspace(remote, "two")  # a slow machine may take longer to recover than the other has patience
+    workspace = RemoteWorkspace(remote, "two")  # the other has little patience, and this machine may be slow
     resume_merge(workspace, names[0], CODECS)
     assert_merged(workspace, names[-1])
     held("the merge goes on when it answers again")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from xobackup.clock import FakeClock
 from xobackup.engine.progress import Snapshot
 from xobackup.history import ask
 from xobackup.history.collect import catch_up
-from xobackup.history.standing import Objective, Overview, overview
+from xobackup.history.standing import Objective, Overview, Standing, overview
 from xobackup.history.store import Store
 from xobackup.web.access import Passwords, Role, Throttle, User, hash_password
 from xobackup.web.app import Door, Settings
@@ -36,6 +38,8 @@ class PaperHouse:
     parts: dict[str, str] = field(default_factory=lambda: {"history": ""})
     meters: tuple[Snapshot, ...] = ()
     version: str = "1.0"
+    keep_sums: bool = False
+    sums: dict[float, list[Mapping[str, Any]]] = field(default_factory=dict)
 
     def now_s(self) -> float:
         return self.clock.now_s()
@@ -45,8 +49,20 @@ class PaperHouse:
         return self.history
 
     def overview(self) -> Overview:
+        return self._of(ask.latest(self.store()))
+
+    def _of(self, rows: Iterable[Mapping[str, Any]]) -> Overview:
         wanted = {"nightly": Objective(rpo_s=26 * 3600, why="jobs.nightly.rpo")}
-        return overview(ask.latest(self.store()), wanted, self.now_s())
+        return overview(rows, wanted, self.now_s())
+
+    def standings(self, uuid: str) -> Sequence[Standing]:
+        return self._of(ask.latest(self.store(), uuid=uuid)).vms
+
+    def days(self, since: float, until: float) -> list[Mapping[str, Any]]:
+        """As the service keeps them for a minute."""
+        if since not in self.sums or not self.keep_sums:
+            self.sums = {since: ask.days(self.store(), since=since, until=until)}
+        return self.sums[since]
 
     def jobs(self) -> list[JobView]:
         return [

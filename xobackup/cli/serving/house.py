@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from xobackup.cli.history_store import collect, history_url
 from xobackup.cli.objectives import objectives
@@ -14,7 +14,7 @@ from xobackup.engine.errors import EngineError
 from xobackup.engine.run import version
 from xobackup.history import ask
 from xobackup.history.errors import HistoryError
-from xobackup.history.standing import Objective, Overview, overview
+from xobackup.history.standing import Objective, Overview, Standing, overview
 from xobackup.history.store import Store, open_store
 from xobackup.service.state import StateUnreadable, change_paused, read_paused
 from xobackup.web.house import JobView, LiveView, Refused, RemoteView, ScheduleView, StartView
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 FRESH_S = 2.0
 """How old an answer about now may be: what many browsers ask at once is found once."""
+DAYS_FRESH_S = 60.0
 REMARKS_AHEAD = timedelta(days=60)
 
 T = TypeVar("T")
@@ -71,6 +72,16 @@ class ServiceHouse:
         now_s = self.now_s()
         wanted = self._objectives()
         return overview(ask.latest(self.store()), wanted, now_s)
+
+    def standings(self, uuid: str) -> Sequence[Standing]:
+        return overview(ask.latest(self.store(), uuid=uuid), self._objectives(), self.now_s()).vms
+
+    def days(self, since: float, until: float) -> Sequence[Mapping[str, Any]]:
+        with self._mutex:
+            store = self.store()
+            return self._once(
+                f"days {since}", lambda: ask.days(store, since=since, until=until), fresh_s=DAYS_FRESH_S
+            )
 
     def _objectives(self) -> Mapping[str, Objective]:
         """They follow from the calendar a year ahead: found once an hour, and for another configuration."""
