@@ -166,8 +166,8 @@ def failback(
                     output.record("round", {"vm": one.original, "read_bytes": done.read_bytes, "fulls": done.fulls})
                     output.say(f"{one.name}: {size_text(done.read_bytes)} in {duration_text(done.duration_s)}")
                     continue
+                set_aside(homes[one.home][1], one.original)  # before anything else can run at home
                 moved = move(world, one.request, tell=partial(_tell, output, one.name))
-                set_aside(homes[one.home][1], one.original)
                 show_moved(output, moved)
             except (EngineError, XapiError, Outcome) as error:
                 world.cancel.check()

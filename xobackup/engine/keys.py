@@ -61,6 +61,9 @@ FAILED_OVER = "xobackup:failed-over"
 SWAP = "xobackup:swap"
 """Ours, on a VM whose disks are being exchanged (:mod:`xobackup.engine.restore.swap`)."""
 
+SWAPPED = "xobackup:swapped"
+"""Ours, beside it: the exchange of that run is complete, and is only to be tidied up after."""
+
 RESET = (*RESET_KEYS, COPY_OF, RUN, REMOTES, KEPT, DISKLESS, POINT, LIVE)
 """Removed from a live VM and its disks before a snapshot copies them, and from what was restored."""
 

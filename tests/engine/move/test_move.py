@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from xobackup.engine import keys
 from xobackup.engine.errors import EngineError, UsageError, VmRefused
 from xobackup.engine.move import move as moving
-from xobackup.engine.move.move import AWAY, replicate
+from xobackup.engine.move.move import RAN, replicate
 from xobackup.engine.move.request import MoveRequest, Round, enough
 from xobackup.simpool.failures import Failure
+from xobackup.xapi.errors import XapiError
 from xotest.dying import Death, dying_session, kept
 
 
@@ -42,7 +45,7 @@ def test_it_runs_there_with_its_last_byte_and_not_here(mover) -> None:
     assert mover.here == "Halted" and len(mover.there()) == 1 and mover.there()[0]["uuid"] == moved.new_uuid
     assert mover.images_there() == mover.images() and not moved.reason
     vm = two.lab.pool.model.get("VM", mover.vm)
-    assert vm["blocked_operations"]["start"] == AWAY and keys.SHUTDOWN not in vm["other_config"]
+    assert vm["blocked_operations"]["start"] == RAN and keys.SHUTDOWN not in vm["other_config"]
     assert mover.there()[0]["name_label"] == "guest"
     with pytest.raises(Failure, match="OPERATION_BLOCKED"):
         two.lab.pool.call("VM.start", mover.vm, False, False)
@@ -82,8 +85,49 @@ def test_what_fails_there_starts_it_here_again(mover, call: str) -> None:
     mover.two.other.faults.clear()
     vm = mover.two.lab.pool.model.get("VM", mover.vm)
     assert mover.here == "Running" and not vm["blocked_operations"] and mover.there() == []
+    mover.two.lab.write(0, 1 << 20, b"written after the failed try, by a guest that ran on")
     moved = mover()
     assert mover.here == "Halted" and len(mover.there()) == 1 and moved.rounds
+    assert mover.images_there() == mover.images(), "not what the first try had made"
+
+
+@pytest.mark.parametrize("when", ["last round", "arrival"])
+def test_a_target_that_is_gone_after_the_stop_costs_a_stop_and_nothing_else(mover, when: str) -> None:
+    lab = mover.two.lab
+    world = lab.world()
+
+    def connect(address):
+        if address.url != lab.address.url and mover.here == "Halted":
+            left = bool(lab.pool.model.get("VM", mover.vm)["blocked_operations"])
+            if when == "last round" or left:
+                raise XapiError("the target's pool does not answer")
+        return world.connect(address)
+
+    with pytest.raises((EngineError, XapiError)):
+        moving.move(replace(world, connect=connect), mover.request())
+    vm = lab.pool.model.get("VM", mover.vm)
+    assert mover.here == "Running" and not vm["blocked_operations"] and keys.SHUTDOWN not in vm["other_config"]
+    mover()
+    assert mover.here == "Halted" and mover.images_there() == mover.images()
+
+
+def test_killed_after_it_left_and_then_it_cannot_start_there(mover, monkeypatch) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die(*_arguments, **_more):
+        raise Killed
+
+    with monkeypatch.context() as dead:
+        dead.setattr(moving._Move, "_arrive", die)
+        dead.setattr(moving._Move, "_come_back", lambda self, **_: None)
+        with pytest.raises(Killed):
+            mover()
+    assert mover.here == "Halted"
+    mover.two.other.faults.fail_call("VM.start", "INTERNAL_ERROR", ["no"])
+    with pytest.raises(EngineError):
+        mover()
+    assert mover.here == "Running", "else it would run nowhere"
 
 
 def test_a_vm_that_cannot_be_moved(mover) -> None:
@@ -111,8 +155,6 @@ def test_wherever_it_dies_it_never_runs_twice_and_can_be_run_again(mover) -> Non
                 sessions.append(dying_session(lab, address, death))
                 return sessions[0]
             return world.connect(address)
-
-        from dataclasses import replace
 
         with kept(lab.directory / "state" / "active", death):
             try:

@@ -83,7 +83,8 @@ def test_a_vm_gets_its_disks_of_then_and_keeps_everything_else(two_points: Lab) 
     for vbd in (lab.pool.model.get("VBD", ref) for ref in after["VBDs"]):
         for field in ("bootable", "mode", "type", "unpluggable"):
             assert vbd[field] == vbds[vbd["userdevice"]][field], field
-    assert keys.SWAP not in after["other_config"] and not done.started
+    assert keys.SWAP not in after["other_config"] and keys.SWAPPED not in after["other_config"] and not done.started
+    assert lab.pool.model.get("VM", keeper)["name_label"].startswith("guest (disks replaced by ")
     lab.pool.call("VM.start", lab.vm, False, False)
     lab.assert_tidy()
 
@@ -200,6 +201,37 @@ def die(lab: Lab, death: Death) -> bool:
             assert death.dead
     session.close()  # as the kernel does for the dead
     return death.dead
+
+
+def test_once_it_is_complete_nothing_is_put_back(two_points: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It died before it could tidy up, was unblocked and started by somebody, and wrote: that stays."""
+    lab = two_points
+    death = Death(10**6)
+    from xobackup.engine.restore import in_place
+
+    real = in_place.end
+
+    def dying(*_arguments: Any) -> None:
+        death.die()
+
+    monkeypatch.setattr(in_place, "end", dying)
+    assert die(lab, death)
+    monkeypatch.setattr(in_place, "end", real)
+    vm = lab.pool.model.get("VM", lab.vm)
+    assert keys.SWAPPED in vm["other_config"] and vm["blocked_operations"]["start"]
+    assert by_device(lab, lab.vm) == wanted(lab)
+    for name in list(vm["blocked_operations"]):
+        lab.pool.call("VM.remove_from_blocked_operations", lab.vm, name)
+    lab.pool.call("VM.start", lab.vm, False, False)
+    lab.write(0, 0, b"written since")
+    halt(lab)
+    since = by_device(lab, lab.vm)
+    with lab.world().connect(lab.address) as session:
+        recover(lab.world(), session, next(iter(lab.pool.model.records("pool").values()))["uuid"])
+    assert by_device(lab, lab.vm) == since
+    config = lab.pool.model.get("VM", lab.vm)["other_config"]
+    assert keys.SWAP not in config and keys.SWAPPED not in config
+    lab.assert_tidy()
 
 
 def test_what_cannot_be_is_refused_before_anything_is_done(two_points: Lab) -> None:

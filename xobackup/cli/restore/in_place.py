@@ -103,9 +103,7 @@ def _show_plan(output: Output, plan: InPlacePlan) -> None:
     power = "it runs: it is shut down when the disks are ready" if plan.runs else "it is halted"
     after = "and started again" if plan.starts else "and stays halted"
     output.say(f"{power}, {after}; its settings, NICs and tags stay as they are")
-    output.say(
-        f'its present disks go to a VM "{plan.restore.name}", which can be started, and is never deleted by us'
-    )
+    output.say(f'its present disks go to a VM "{plan.kept_name}", which can be started, and is never deleted by us')
     for warning in plan.warnings:
         output.note(f"warning: {warning}", style="yellow")
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from xobackup.engine.dr.failover import AT_REST, failed_over
+from xobackup.engine.errors import UsageError
 from xobackup.engine.job import PoolTarget, SrTarget
 from xobackup.engine.move.request import MoveRequest
 from xobackup.engine.restore.records import START_OPERATIONS
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from xobackup.xapi.session import Session
 
 OLD_TAG = "before the failover"
-SUPERSEDED = "xobackup: this VM came home from the other site as another one"
+SUPERSEDED = "xobackup: what this VM was goes on as another one, at the other site or back here"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +105,8 @@ def set_aside(session: Session, uuid: str) -> None:
     Its name stays: plans mean VMs by it.
     """
     ref = session.by_uuid("VM", uuid)
+    if session.call("VM.get_power_state", ref) not in AT_REST:
+        raise UsageError("its original runs by now: shut that one down first")
     session.call("VM.add_tags", ref, OLD_TAG)
     session.call("VM.remove_from_other_config", ref, "auto_poweron")
     for operation in START_OPERATIONS:

@@ -19,7 +19,8 @@ from xobackup.engine.leftovers.find import ENDED, find
 from xobackup.engine.leftovers.judge import Fate, Kind, Leftover, Seen
 from xobackup.engine.removal import destroy_vdi, detach_from_control_domains, remove_snapshot
 from xobackup.engine.replication.settle import take_back_all
-from xobackup.engine.restore.swap import put_back, swap_of
+from xobackup.engine.restore.swap import settle as settle_swap
+from xobackup.engine.restore.swap import swap_of
 from xobackup.engine.taking.owed import StartFailed, StillGoingDown, mark_of, settle
 from xobackup.engine.taking.taken import vdis_of
 from xobackup.xapi.errors import NotFound, XapiError, XapiFailure
@@ -187,9 +188,10 @@ def _health_check(session: Session, one: Leftover) -> None:
 
 def _swap(session: Session, one: Leftover) -> None:
     with contextlib.suppress(NotFound):
-        swap = swap_of(session.call("VM.get_other_config", one.ref), one.uuid)
+        config = session.call("VM.get_other_config", one.ref)
+        swap = swap_of(config, one.uuid)
         if swap is not None:
-            put_back(session, one.ref, swap)
+            settle_swap(session, one.ref, swap, config)
 
 
 def _mark(session: Session, one: Leftover) -> None:

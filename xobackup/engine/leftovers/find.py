@@ -39,7 +39,7 @@ def _swaps(judge: Judge) -> Iterator[Leftover]:
             kind=Kind.SWAP,
             ref=ref,
             uuid=text_of(vm, "uuid"),
-            what=f"disks of VM {named(vm)}, half restored in place; the restored ones stay on VM {swap.keeper}",
+            what=f"disks of VM {named(vm)}, being restored in place; the others are on VM {swap.keeper}",
             vm_uuid=text_of(vm, "uuid"),
             run_id=swap.run_id,
             fate=fate,

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 JOB = "move"
 AWAY = "xobackup: this VM was moved to another pool"
+RAN = AWAY + ", where it runs on"
+"""Of one that ran until then."""
+EARLIER = " (left by an earlier try)"
 Tell = Callable[[str], None]
 
 
@@ -80,16 +83,22 @@ class _Move:
     def __init__(self, world: World, session: Session, request: MoveRequest, vm: dict[str, Any], tell: Tell) -> None:
         self._world, self._session, self._request, self._tell = world, session, request, tell
         self._ref, self._name = str(vm["ref"]), str(vm["name_label"])
-        self._gone = vm["blocked_operations"].get("start") == AWAY
+        self._away = str(vm["blocked_operations"].get("start", ""))
         self._run_id = world.new_id()
         self._rounds: list[Round] = []
         self._warnings: list[str] = []
         self._off_s: float | None = None
+        self._starting = False
+        """Its start there may have begun."""
 
     def run(self) -> Moved:
-        if self._gone:
+        if self._away in (AWAY, RAN):
             self._tell("it was shut down for its move before: going on with its start there")
-            return self._arrive()
+            try:
+                return self._arrive()
+            except BaseException:
+                self._come_back(ran=self._away == RAN)
+                raise
         while not enough(self._rounds, self._request):
             self._round("while it runs")
         pool_uuid = str(next(iter(self._session.records("pool").values()))["uuid"])
@@ -101,10 +110,11 @@ class _Move:
             self._shut_down()
             try:
                 self._round("the last one")
+                self._forget_earlier()
                 self._leave()
                 return self._arrive()
             except BaseException:
-                self._come_back()
+                self._come_back(ran=self._off_s is not None)
                 raise
 
     def _round(self, which: str) -> None:
@@ -134,9 +144,27 @@ class _Move:
                 told = f"VM {self._name} did not shut down within {wait_s:g} s: {error}"
                 raise VmRefused(told, hint="shut it down by hand and run this again; its replica is kept") from error
 
+    def _forget_earlier(self) -> None:
+        """What an earlier try made there is of an earlier moment: it is set aside, so that it is made anew. Raises
+        :class:`EngineError` when that one runs."""
+        request = self._request
+        with contextlib.closing(self._world.connect(request.target.pool.address)) as there:
+            made = failed_over(there.records("VM"), request.name).get(request.vm_uuid)
+            if made is None:
+                return
+            if made.power_state != "Halted":
+                raise EngineError(
+                    f"a VM that an earlier try made there is {made.power_state.lower()}, and holds an earlier moment"
+                )
+            set_key(there, "VM", made.ref, keys.FAILED_OVER, None)
+            name = str(there.call("VM.get_name_label", made.ref))
+            there.call("VM.set_name_label", made.ref, name.removesuffix(EARLIER) + EARLIER)
+            self._warnings.append(f"a halted VM of an earlier try is left there: {name + EARLIER}; delete it")
+
     def _leave(self) -> None:
         """From here on it is never started here by anybody who does not say so."""
-        set_keys(self._session, "VM", self._ref, dict.fromkeys(START_OPERATIONS, AWAY), field="blocked_operations")
+        text = AWAY if self._off_s is None else RAN
+        set_keys(self._session, "VM", self._ref, dict.fromkeys(START_OPERATIONS, text), field="blocked_operations")
         self._session.call("VM.update_allowed_operations", self._ref)
         set_key(self._session, "VM", self._ref, keys.SHUTDOWN, None)
 
@@ -151,6 +179,7 @@ class _Move:
             if planning.all_problems and not failed_over(seen.records["VM"], plan.name):
                 raise EngineError(f"it cannot be started there: {'; '.join(planning.all_problems)}")
             self._tell("starting it there")
+            self._starting = True
             (outcome,) = fail_over(world, there, plan, planning, seen, tell=self._tell)
             made = failed_over(there.records("VM"), plan.name).get(request.vm_uuid)
             if made is None or made.power_state != "Running":
@@ -167,18 +196,19 @@ class _Move:
             warnings=(*outcome.warnings, *self._warnings),
         )
 
-    def _come_back(self) -> None:
-        """It does not run there: it is to run here again, if it did."""
+    def _come_back(self, *, ran: bool) -> None:
+        """It does not run there: it is to run here again, if it ``ran``."""
         session = self._session
-        if self._runs_there():
+        if self._starting and self._runs_there():
+            self._tell(f"{self._name} stays halted here: it runs there, or nobody can tell; run this again")
             return
         with contextlib.suppress(XapiError):
             blocked = session.call("VM.get_blocked_operations", self._ref)
             for name in START_OPERATIONS:
-                if blocked.get(name) == AWAY:
+                if blocked.get(name) in (AWAY, RAN):
                     set_key(session, "VM", self._ref, name, None, field="blocked_operations")
             session.call("VM.update_allowed_operations", self._ref)
-            if self._off_s is not None:
+            if ran:
                 start(session, self._ref)
                 set_key(session, "VM", self._ref, keys.SHUTDOWN, None)
                 self._tell(f"{self._name} runs again where it was")

@@ -20,7 +20,7 @@ from xobackup.engine.errors import UsageError, VmRefused
 from xobackup.engine.leftovers.claim import touching
 from xobackup.engine.removal import destroy_vdi
 from xobackup.engine.restore.plan import RestorePlan, VmRequest
-from xobackup.engine.restore.swap import VBD_FIELDS, Exchange, Swap, begin, carry_out, end, put_back
+from xobackup.engine.restore.swap import VBD_FIELDS, Exchange, Swap, begin, carry_out, complete, end, put_back
 from xobackup.engine.restore.vm import Restored, plan_restore, restore_vm
 from xobackup.engine.taking.owed import ShutdownMark, StartFailed, start, start_time, wait_until_settled
 from xobackup.repository.metadata import MODE_FULL, PointDisk, RestorePoint
@@ -70,6 +70,8 @@ class InPlacePlan:
     disks: tuple[Replacement, ...]
     restore: RestorePlan
     """Of the keeper."""
+    kept_name: str
+    """What that one is called at the end."""
     warnings: tuple[str, ...]
     wish: Wish
 
@@ -113,8 +115,8 @@ def plan_in_place(world: World, session: Session, point: RestorePoint, wish: Wis
         if one.old_uuid:
             record = next(vdi for vdi in vdis.values() if vdi["uuid"] == one.old_uuid)
             srs[one.disk.live_vdi_uuid] = str(session.call("SR.get_uuid", record["SR"]))
-    name = f"{vm['name_label']} (disks replaced by {point.id})"
-    request = VmRequest(name=name, disk_srs=srs, memory=False, tags=("replaced disks",))
+    name = f"{vm['name_label']} (restored {point.id}, not in place)"
+    request = VmRequest(name=name, disk_srs=srs, memory=False, tags=("restore in place",))
     plan = plan_restore(world, session, point, request, remote=remote)
     plan = replace(plan, nics=(), vtpms=(), cd_drives=0, warnings=())
     as_it_was = {one.disk.live_vdi_uuid: _vbd_of(one.vbd) for one in plan.disks}
@@ -126,6 +128,7 @@ def plan_in_place(world: World, session: Session, point: RestorePoint, wish: Wis
         runs=vm["power_state"] == "Running",
         disks=disks,
         restore=plan,
+        kept_name=f"{vm['name_label']} (disks replaced by {point.id})",
         warnings=tuple(warnings),
         wish=wish,
     )
@@ -246,7 +249,7 @@ class _Exchanging:
         return InPlace(
             vm_uuid=plan.vm_uuid,
             keeper_uuid=self._restored.vm_uuid,
-            keeper_name=self._restored.name,
+            keeper_name=plan.kept_name,
             disks=disks,
             restored=self._restored,
             started=started,
@@ -292,15 +295,22 @@ class _Exchanging:
             )
             for one in plan.disks
         )
-        swap = Swap(run_id=self._run_id, vm=plan.vm_uuid, keeper=self._restored.vm_uuid, disks=disks)
+        keeper = self._restored.vm_uuid
+        swap = Swap(run_id=self._run_id, vm=plan.vm_uuid, keeper=keeper, disks=disks, kept_name=plan.kept_name)
         try:
             swap = begin(session, plan.vm_ref, swap)
             carry_out(session, plan.vm_ref, swap)
+            complete(session, plan.vm_ref, swap)
         except BaseException:
             with contextlib.suppress(NotFound):
                 put_back(session, plan.vm_ref, swap)
             raise
-        end(session, plan.vm_ref, swap)
+        try:
+            end(session, plan.vm_ref, swap)
+        except XapiError as error:  # nothing is put back from here on
+            self._warnings.append(
+                f"its start may be blocked still, the next start of any command mends that: {error}"
+            )
         return disks
 
     def _refuse_changed(self) -> None:

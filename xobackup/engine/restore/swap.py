@@ -1,9 +1,11 @@
 """Two VMs exchange disks, and can always be put back: how a restore in place takes effect.
 
 What is to be exchanged is written on the VM first, as one key of its ``other_config``; then nobody can start it,
-because half of its disks might be another time's. While that key is there, :func:`put_back` makes everything as it
-was, however far it had come, as often as it is called. The other VM (the *keeper*) brings the restored disks and
-ends with the replaced ones: no disk is ever without a VM for longer than a call takes, and none is deleted.
+because half of its disks might be another time's. While that key is there alone, :func:`put_back` makes everything as
+it was, however far it had come, as often as it is called. A second key says that the exchange is complete: from
+then on nothing is ever put back, for the VM may have been started; :func:`end` only tidies up. The other VM (the
+*keeper*) brings the restored disks and ends with the replaced ones: no disk is ever without a VM for longer than a
+call takes, and none is deleted.
 """
 
 from __future__ import annotations
@@ -47,6 +49,8 @@ class Swap:
     keeper: str
     """uuid of the VM that the new disks come from."""
     disks: tuple[Exchange, ...]
+    kept_name: str = ""
+    """What the keeper is called once it has the replaced disks."""
     blocked: tuple[str, ...] = ()
 
     def as_text(self) -> str:
@@ -68,6 +72,7 @@ def begin(session: Session, vm_ref: str, swap: Swap) -> Swap:
     before = session.call("VM.get_blocked_operations", vm_ref)
     ours = tuple(name for name in START_OPERATIONS if before.get(name, BLOCKED) == BLOCKED)
     noted = replace(swap, blocked=ours)
+    set_key(session, "VM", vm_ref, keys.SWAPPED, None)
     set_key(session, "VM", vm_ref, keys.SWAP, noted.as_text())
     set_keys(session, "VM", vm_ref, dict.fromkeys(ours, BLOCKED), field="blocked_operations")
     session.call("VM.update_allowed_operations", vm_ref)
@@ -83,28 +88,60 @@ def carry_out(session: Session, vm_ref: str, swap: Swap) -> None:
             _give(session, one, to=keeper, vdi_uuid=one.old, of=(vm_ref, keeper))
 
 
+def complete(session: Session, vm_ref: str, swap: Swap) -> None:
+    """Say that all of it is exchanged, before anybody can start the VM."""
+    session.call("VM.add_to_other_config", vm_ref, keys.SWAPPED, swap.run_id)
+
+
+def settle(session: Session, vm_ref: str, swap: Swap, other_config: Mapping[str, str]) -> None:
+    """What a dead run left: tidied up after, when it was complete; else put back."""
+    if other_config.get(keys.SWAPPED) == swap.run_id:
+        end(session, vm_ref, swap)
+    else:
+        put_back(session, vm_ref, swap)
+
+
 def put_back(session: Session, vm_ref: str, swap: Swap) -> None:
-    """As it was before. A keeper that somebody deleted meanwhile gets nothing back; its disks stay where they are."""
+    """As it was before. A keeper that somebody deleted meanwhile gets nothing back; nor is a disk taken from the VM
+    whose old one somebody deleted."""
     keeper = ""
     with contextlib.suppress(NotFound):
         keeper = session.by_uuid("VM", swap.keeper)
     for one in swap.disks:
         both = tuple(ref for ref in (vm_ref, keeper) if ref)
+        if one.old and not _exists(session, one.old):
+            continue
         if one.old:
             _give(session, one, to=vm_ref, vdi_uuid=one.old, of=both)
         else:
             _take(session, vm_ref, one.new)
         if keeper:
             _give(session, one, to=keeper, vdi_uuid=one.new, of=both)
-    end(session, vm_ref, swap)
+    _unblock(session, vm_ref, swap)
+    set_key(session, "VM", vm_ref, keys.SWAP, None)
 
 
 def end(session: Session, vm_ref: str, swap: Swap) -> None:
-    """It may be started again; the note goes last."""
+    """Of a complete one: the keeper gets its name, the VM may be started; what says that it is complete goes last."""
+    with contextlib.suppress(NotFound):
+        session.call("VM.set_name_label", session.by_uuid("VM", swap.keeper), swap.kept_name)
+    _unblock(session, vm_ref, swap)
+    set_key(session, "VM", vm_ref, keys.SWAP, None)
+    set_key(session, "VM", vm_ref, keys.SWAPPED, None)
+
+
+def _exists(session: Session, vdi_uuid: str) -> bool:
+    try:
+        session.by_uuid("VDI", vdi_uuid)
+    except NotFound:
+        return False
+    return True
+
+
+def _unblock(session: Session, vm_ref: str, swap: Swap) -> None:
     for name in swap.blocked:
         set_key(session, "VM", vm_ref, name, None, field="blocked_operations")
     session.call("VM.update_allowed_operations", vm_ref)
-    set_key(session, "VM", vm_ref, keys.SWAP, None)
 
 
 def _give(session: Session, one: Exchange, *, to: str, vdi_uuid: str, of: Sequence[str]) -> None:
