@@ -17,6 +17,7 @@ from xobackup.notify.told import NAME, read_told
 from xobackup.notify.troubles import Kind, Trouble
 from xotest.listener import Listener, listening
 
+WRONG = b'{"hook": {"failure nightly web": {"since": 1, "told": "x", "job": "j", "about": "a", "text": "t"}}}'
 TROUBLE = Trouble(key="failure nightly web", kind=Kind.FAILURE, job="nightly", about="web", text="it is full")
 
 
@@ -83,7 +84,9 @@ def test_apprise(listener: Listener, tmp_path: Path) -> None:
     assert tell(Channel(name="c", apprise=address), tmp_path, TROUBLE)[0] == 0
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b'{"hook": {"x": 1}}', b"[]", b'{"hook": {"x": {"since": 1}}}'])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b'{"hook": {"x": 1}}', b"[]", b'{"hook": {"x": {"since": 1}}}', WRONG]
+)
 def test_what_was_told_can_be_lost_then_it_is_told_again(content: bytes, listener: Listener, tmp_path: Path) -> None:
     channel = Channel(name="hook", webhook=listener.url)
     tell(channel, tmp_path, TROUBLE)

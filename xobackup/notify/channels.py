@@ -83,7 +83,8 @@ def _apprise(address: str, message: Message) -> None:
     if not sender.add(address):
         raise NotSent("Apprise does not know this kind of address")
     kind = apprise.NotifyType.SUCCESS if message.good else apprise.NotifyType.FAILURE
-    if not sender.notify(title=message.title, body=message.body, notify_type=kind):
+    plain = apprise.NotifyFormat.TEXT  # else names of VMs would be HTML in a mail
+    if not sender.notify(title=message.title, body=message.body, notify_type=kind, body_format=plain):
         raise NotSent("Apprise could not deliver it")
 
 

@@ -18,12 +18,20 @@ def read_told(directory: Path) -> dict[str, dict[str, Known]]:
     try:
         value = json.loads((directory / NAME).read_bytes())
         return {
-            str(channel): {str(key): Known(**one) for key, one in known.items()} for channel, known in value.items()
+            str(channel): {str(key): _known(one) for key, one in known.items()} for channel, known in value.items()
         }
     except FileNotFoundError:
         return {}
     except (ValueError, TypeError, AttributeError):
         return {}
+
+
+def _known(one: dict[str, object]) -> Known:
+    """Raises ``TypeError`` or ``ValueError`` for anything but what :func:`write_told` wrote."""
+    known = Known(**one)  # type: ignore[arg-type]
+    if not all(isinstance(moment, int | float) for moment in (known.since, known.told)):
+        raise TypeError("expected times")
+    return known
 
 
 def write_told(directory: Path, told: Mapping[str, Mapping[str, Known]]) -> None:
