@@ -69,6 +69,19 @@ def test_what_is_not_there_is_said(told: Site) -> None:
     assert "xobackup status" in told.xobackup("history", "vm", "nobody", code=2).err
 
 
+def test_a_vm_that_is_gone_for_good_is_forgotten_its_runs_are_not(told: Site) -> None:
+    told.configure('rpo = "26h"')
+    assert "nothing called 'nobody'" in told.xobackup("history", "forget", "nobody", code=2).err
+    assert "nothing called" in told.xobackup("history", "forget", "database", "--job", "other", code=2).err
+    assert "no longer counted in 1 job" in told.xobackup("history", "forget", "database").out
+    assert "1 of 1 VMs within their RPO" in told.xobackup("status").out
+    assert "nothing called" in told.xobackup("history", "forget", "database", code=2).err
+    assert len(told.xobackup("history", "vm", "database", "--json").of("vm-run")) == 2
+    clock = FakeClock(SystemClock().now_s() - 60)
+    one_run(told.state / "journal", clock, "cccc-3", outcomes={WEB: "ok", DATABASE: "failed"})
+    assert "1 of 2 VMs" in told.xobackup("status", code=3).out, "a run that knows it counts it again"
+
+
 def test_status_by_an_objective_of_the_job(told: Site) -> None:
     told.configure('rpo = "26h"')
     result = told.xobackup("status", code=3)

@@ -43,6 +43,20 @@ def test_a_channel_that_fails_costs_no_run(site: Site, listener: Listener) -> No
     assert "notify.gone: not told" in result.err
 
 
+def test_a_history_that_cannot_be_read_is_a_trouble_and_not_that_all_is_well(site: Site, listener: Listener) -> None:
+    configured(site, listener, f'[notify.watchdog]\nhealthchecks = "{listener.url}/ping"\n')
+    site.xobackup("run")
+    assert [request.path for request in listener.came] == ["/ping"]
+    (site.state / "history.db").write_bytes(b"this is no database" * 1000)
+    site.xobackup("run")
+    assert [request.path for request in listener.came[1:]] == ["/hook", "/ping/fail"]
+    (told,) = json.loads(listener.came[1].body)["new"]
+    assert told["kind"] == "service" and "the history cannot be written or read" in told["text"]
+    site.xobackup("history", "rebuild")
+    site.xobackup("run")
+    assert json.loads(listener.came[3].body)["title"] == "xobackup: all is well again"
+
+
 def test_a_try(site: Site, listener: Listener) -> None:
     configured(site, listener)
     assert "ops: sent" in site.xobackup("notify", "test").out

@@ -40,10 +40,18 @@ def test_a_run_that_died_is_closed_at_the_next_look(store: Store, journals: Path
 
 def test_files_that_tell_of_no_run(store: Store, journals: Path, clock: FakeClock) -> None:
     one_run(journals, clock, "r1")
-    for name, content in (("0-x.jsonl", b"\xff\xfe\0"), ("1-y.jsonl", b""), ("2-z.jsonl", b'{"kind":"warning"}\n')):
-        (journals / name).write_bytes(content)
+    odd = (
+        b"\xff\xfe\0",
+        b"",
+        b'{"kind":"warning"}\n',
+        b"[1]\n",
+        b'{"kind":"run-began","run_id":"x","job":"j","at":"yesterday"}\n',
+        b'{"kind":"run-began","run_id":"x","job":"j","at":1e999,"vms":5}\n',
+    )
+    for number, content in enumerate(odd):
+        (journals / f"{number}-x.jsonl").write_bytes(content)
     found = catch_up(store, journals)
-    assert found.runs == 1 and sorted(path.name[:1] for path in found.unreadable) == ["0", "1", "2"]
+    assert found.runs == 1 and sorted(path.name[:1] for path in found.unreadable) == ["0", "1", "2", "3", "4", "5"]
     assert catch_up(store, journals / "nowhere").runs == 0
 
 

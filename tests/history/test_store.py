@@ -153,6 +153,15 @@ def test_a_database_that_somebody_holds(tmp_path: Path, monkeypatch: pytest.Monk
     store.close()
 
 
+def test_what_is_written_is_on_disk(tmp_path: Path) -> None:
+    """Journals are deleted on the word of the database that it has them."""
+    store = open_store(default_url(tmp_path))
+    with store.engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+    store.close()
+
+
 def test_a_full_disk(tmp_path: Path, journals: Path) -> None:
     store = open_store(default_url(tmp_path))
 

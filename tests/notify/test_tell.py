@@ -5,19 +5,22 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from xobackup.notify import channels
 from xobackup.notify.channels import Channel, NotSent, send
 from xobackup.notify.decide import Message
 from xobackup.notify.tell import tell_all
-from xobackup.notify.told import NAME, read_told
-from xobackup.notify.troubles import Kind, Trouble
+from xobackup.notify.told import NAME, one_at_a_time, read_told
+from xobackup.notify.troubles import Kind, Seen, Trouble
 from xotest.listener import Listener, listening
 
-WRONG = b'{"hook": {"failure nightly web": {"since": 1, "told": "x", "job": "j", "about": "a", "text": "t"}}}'
+WRONG = b"""{"hook": {"failure nightly web":
+    {"since": 1, "told": "x", "kind": "rpo", "job": "j", "about": "a", "text": "t"}}}"""
 TROUBLE = Trouble(key="failure nightly web", kind=Kind.FAILURE, job="nightly", about="web", text="it is full")
 
 
@@ -29,7 +32,11 @@ def listener() -> Iterator[Listener]:
 
 def tell(channel: Channel, directory: Path, *troubles: Trouble, now: float = 0.0) -> tuple[int, list[str]]:
     complaints: list[str] = []
-    return tell_all([channel], troubles, directory, now=now, complain=complaints.append), complaints
+    return tell_all([channel], seen(*troubles), directory, now=now, complain=complaints.append), complaints
+
+
+def seen(*troubles: Trouble) -> Seen:
+    return Seen(list(troubles), {TROUBLE.key})
 
 
 def test_a_webhook_gets_json_that_it_can_check(listener: Listener, tmp_path: Path) -> None:
@@ -59,7 +66,7 @@ def test_a_channel_that_is_away_keeps_no_other_from_it(listener: Listener, tmp_p
     away = Channel(name="away", webhook="http://127.0.0.1:9/very-secret")
     complaints: list[str] = []
     good = Channel(name="good", webhook=listener.url)
-    assert tell_all([away, good], [TROUBLE], tmp_path, now=0, complain=complaints.append) == 1
+    assert tell_all([away, good], seen(TROUBLE), tmp_path, now=0, complain=complaints.append) == 1
     assert len(complaints) == 1 and "very-secret" not in complaints[0] and set(read_told(tmp_path)) == {"good"}
 
 
@@ -71,6 +78,46 @@ def test_a_check_hears_always_good_or_not(listener: Listener, tmp_path: Path) ->
         "/ping/uuid", "/ping/uuid", "/ping/uuid/fail", "/ping/uuid/fail", "/ping/uuid",
     ]  # fmt: skip
     assert b"it is full" in listener.came[2].body
+
+
+def test_whoever_tries_a_check_does_not_call_it_well(listener: Listener) -> None:
+    send(
+        Channel(name="hc", healthchecks=f"{listener.url}/ping/uuid/"),
+        Message(title="", new=(), again=(), over=(), open=0),
+        now=0,
+        trial=True,
+    )
+    assert [request.path for request in listener.came] == ["/ping/uuid/log"]
+
+
+def test_a_channel_that_hears_of_less_than_before_is_not_told_that_it_is_over(
+    listener: Listener, tmp_path: Path
+) -> None:
+    tell(Channel(name="hook", webhook=listener.url), tmp_path, TROUBLE)
+    narrow = Channel(name="hook", webhook=listener.url, kinds={Kind.RPO})
+    assert tell(narrow, tmp_path, TROUBLE) == (0, []) and read_told(tmp_path)["hook"] == {}
+
+
+def test_a_server_that_does_not_come_to_its_end_holds_up_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = threading.Event()
+    monkeypatch.setattr(channels, "WHOLE_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(channels, "_post", lambda *_: held.wait(60))
+    sent, complaints = tell(Channel(name="hook", webhook="http://x"), tmp_path, TROUBLE)
+    held.set()
+    assert sent == 0 and complaints == ["notify.hook: not told: no answer within 0 s; it is tried again"]
+
+
+def test_two_processes_tell_one_after_the_other(listener: Listener, tmp_path: Path) -> None:
+    channel = Channel(name="hook", webhook=listener.url)
+    with one_at_a_time(tmp_path):
+        second = threading.Thread(target=tell, args=(channel, tmp_path, TROUBLE))
+        second.start()
+        second.join(0.3)
+        assert second.is_alive() and not listener.came
+    second.join(30)
+    assert tell(channel, tmp_path, TROUBLE) == (0, []) and len(listener.came) == 1
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what Apprise imports

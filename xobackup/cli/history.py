@@ -113,6 +113,29 @@ def vm(
 
 
 @app.command()
+def forget(
+    name: Annotated[str, typer.Argument(metavar="VM", help="A VM or pool, by its uuid or exact name.")],
+    job: Annotated[str | None, typer.Option("--job", help="Only in this job.")] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """No longer count a VM that is gone for good as late. Its runs and its backups stay."""
+    from xobackup.cli.history_store import opened_history
+    from xobackup.history import ask
+
+    output = Output(as_json=as_json)
+    with opened_history(read_configuration(config)) as store:
+        uuids = ask.uuids_called(store, name)
+        if len(uuids) > 1:
+            raise NotThere(f"several are called {name!r}: {', '.join(uuids)}", hint="name it by its uuid")
+        count = store.forget(uuids[0], job) if uuids else 0
+    if not count:
+        raise NotThere(f"nothing called {name!r} is counted", hint="`xobackup status` lists what is")
+    output.record("forgotten", {"uuid": uuids[0], "jobs": count})
+    output.say(f"{name} is no longer counted in {count_text(count, 'job')}; a run that backs it up counts it again")
+
+
+@app.command()
 def rebuild(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Make the database again of the journals that are left. A file that is there is set aside, not deleted."""
     from xobackup.cli.history_store import collect, history_url, set_aside

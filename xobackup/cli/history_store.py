@@ -48,8 +48,7 @@ def set_aside(configuration: Configuration) -> Path | None:
     if path is None or not path.exists():
         return None
     aside = path.with_name(f"{path.name}.{utc(SystemClock().now_s()):%Y%m%dT%H%M%SZ}.aside")
-    path.rename(aside)
-    for suffix in ("-wal", "-shm"):
+    for suffix in ("-wal", "-shm", ""):  # the file itself last: a new one must never find the old one's log
         beside = path.with_name(path.name + suffix)
         if beside.exists():
             beside.rename(aside.with_name(aside.name + suffix))

@@ -63,9 +63,13 @@ def show_plan(output: Output, job: MirrorJob, plans: Sequence[MirrorPlan]) -> No
                 "vm": plan.vm,
                 "name": plan.name,
                 "copy": wanted,
+                "problem": plan.problem,
                 "left_out": {choice.point.id: choice.reason for choice in plan.choices if choice.reason},
             },
         )
+        if plan.problem:
+            output.say(f"{plan.name or plan.vm or job.source.name} to {plan.target}: {plan.problem}", style="red")
+            continue
         reasons: dict[str, int] = {}
         for choice in plan.choices:
             if choice.reason:

@@ -39,7 +39,7 @@ def test(names: Names = None, config: ConfigOption = None, as_json: JsonOption =
     failed = []
     for name in names or configuration.notify:
         try:
-            send(channel_of(configuration, name), message, now=SystemClock().now_s())
+            send(channel_of(configuration, name), message, now=SystemClock().now_s(), trial=True)
         except NotSent as error:
             failed.append(f"notify.{name}: {error}")
             output.record("channel", {"name": name, "ok": False, "error": str(error)})

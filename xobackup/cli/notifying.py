@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from xobackup.config.model import Configuration
     from xobackup.notify.channels import Channel
+    from xobackup.notify.troubles import Seen
+
+RUNS_LOOKED_AT = 20
 
 
 def channel_of(configuration: Configuration, name: str) -> Channel:
@@ -33,20 +36,26 @@ def channel_of(configuration: Configuration, name: str) -> Channel:
     )
 
 
-def notify_all(configuration: Configuration, complain: Callable[[str], None], problems: Iterable[str] = ()) -> None:
-    """Tell every channel what it has not heard. ``problems``: of the service itself."""
-    from xobackup.cli.history_store import opened_history
-    from xobackup.cli.objectives import objectives
-    from xobackup.clock import SystemClock, utc
-    from xobackup.config.errors import ConfigError
-    from xobackup.history import ask
-    from xobackup.history.errors import HistoryError
-    from xobackup.history.standing import overview
-    from xobackup.notify.tell import tell_all
-    from xobackup.notify.troubles import troubles_of
-
+def notify_all(
+    configuration: Configuration, complain: Callable[[str], None], problems: Mapping[str, str] | None = None
+) -> None:
+    """Tell every channel what it has not heard. ``problems``: of the service itself, by what they are of; an empty
+    text: it is well."""
     if not configuration.notify:
         return
+    try:
+        _notify_all(configuration, complain, problems or {})
+    except Exception as error:  # noqa: BLE001 - whatever it is, the backup is made and the service goes on
+        complain(f"nobody was told anything: {type(error).__name__}: {error}")
+
+
+def _notify_all(configuration: Configuration, complain: Callable[[str], None], problems: Mapping[str, str]) -> None:
+    from xobackup.clock import SystemClock
+    from xobackup.config.errors import ConfigError
+    from xobackup.history.errors import HistoryError
+    from xobackup.notify.tell import tell_all
+    from xobackup.notify.troubles import Seen
+
     channels = []
     for name in configuration.notify:
         try:
@@ -54,12 +63,27 @@ def notify_all(configuration: Configuration, complain: Callable[[str], None], pr
         except (ConfigError, OSError) as error:
             complain(f"notify.{name}: not told: {error}")
     now_s = SystemClock().now_s()
+    seen = Seen()
+    for name, problem in problems.items():
+        seen.service(name, problem)
     try:
-        with opened_history(configuration) as store:
-            wanted = objectives(configuration, utc(now_s))
-            found = overview(ask.latest(store), wanted, now_s)
-            runs = [row for job in wanted for row in ask.runs(store, job=job, limit=1)]
-        troubles = troubles_of(found, runs, problems)
-        tell_all(channels, troubles, configuration.state_directory, now=now_s, complain=complain)
+        _look(configuration, seen, now_s)
+        seen.service("history", "")
     except (HistoryError, ConfigError, OSError) as error:
-        complain(f"nobody was told anything: {error}")
+        seen.service("history", f"the history cannot be written or read: {error}")
+    tell_all(channels, seen, configuration.state_directory, now=now_s, complain=complain)
+
+
+def _look(configuration: Configuration, seen: Seen, now_s: float) -> None:
+    """What the history says of the jobs that there are."""
+    from xobackup.cli.history_store import opened_history
+    from xobackup.cli.objectives import objectives
+    from xobackup.clock import utc
+    from xobackup.history import ask
+    from xobackup.history.standing import overview
+
+    with opened_history(configuration) as store:
+        wanted = objectives(configuration, utc(now_s))
+        seen.vms(overview(ask.latest(store), wanted, now_s))
+        for job in wanted:
+            seen.runs(ask.runs(store, job=job, limit=RUNS_LOOKED_AT))

@@ -41,6 +41,7 @@ def plan(options: JobOptions) -> None:
     output = Output(as_json=options.as_json)
     configuration = read_configuration(options.config)
     failures: list[Failed] = []
+    blocked: list[str] = []
     for job in options.chosen(configuration):
         with watching(output) as watch:
             watch.face.defer_failures = True
@@ -57,10 +58,13 @@ def plan(options: JobOptions) -> None:
     for mirror in options.mirrors(configuration):
         with watching(output) as watch:
             world = watched_world(watch, configuration.state_directory, limits=process_limits(configuration))
-            show_mirror(output, mirror, list(plan_mirror(mirror, world)))
-    if failures:
+            plans = list(plan_mirror(mirror, world))
+        show_mirror(output, mirror, plans)
+        blocked += [f"job {mirror.name}: {one.target}: {one.problem}" for one in plans if one.problem]
+    if failures or blocked:
         hint = "\n".join(dict.fromkeys(failure.hint for failure in failures if failure.hint))
-        raise Outcome(Exit.UNREACHABLE, "\n".join(failure.error for failure in failures), hint=hint or None)
+        told = "\n".join([*(failure.error for failure in failures), *blocked])
+        raise Outcome(Exit.UNREACHABLE, told, hint=hint or None)
 
 
 def _show(output: Output, made: RunPlan) -> None:

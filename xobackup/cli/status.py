@@ -57,7 +57,8 @@ def status(
         late = [one for one in found.counted if not one.within]
         told = [f"{count_text(len(late), 'VM')} without a backup as young as it should be"] if late else []
         told += [f"{count_text(len(found.silent_jobs), 'job')} without any run"] if found.silent_jobs else []
-        raise Outcome(Exit.SOME_FAILED, " and ".join(told), hint="`xobackup history list` shows the runs")
+        hint = "`xobackup history vm NAME` tells why; for one that is gone for good: `xobackup history forget NAME`"
+        raise Outcome(Exit.SOME_FAILED, " and ".join(told), hint=hint)
 
 
 GOOD = ("ok", "skipped", "running")

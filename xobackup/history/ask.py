@@ -95,12 +95,13 @@ def checks(store: Store, uuid: str, *, limit: int = 10) -> list[Row]:
 
 
 def uuids_called(store: Store, name: str) -> list[str]:
-    """Uuids of what is or was called so; a uuid is its own name."""
-    t = schema.latest
+    """Uuids of what is counted and called so, or else of what was in any run; a uuid is its own name."""
     with store.reading() as connection:
-        return list(
-            connection.scalars(sa.select(t.c.uuid).where(sa.or_(t.c.uuid == name, t.c.name == name)).distinct())
-        )
+        for t in (schema.latest, schema.subjects):
+            question = sa.select(t.c.uuid).where(sa.or_(t.c.uuid == name, t.c.name == name)).distinct()
+            if found := list(connection.scalars(question)):
+                return found
+    return []
 
 
 def typical(store: Store, uuid: str, job: str, *, runs: int = 30) -> list[Row]:

@@ -41,6 +41,8 @@ def catch_up(
             run = fold(read_journal(path))
         except FileNotFoundError:
             continue  # another process tidied up meanwhile
+        except (ValueError, TypeError, AttributeError, OverflowError):  # lines that are JSON, and not ours
+            run = None
         if run is None or not run.run_id:
             unreadable.append(path)
         else:

@@ -108,14 +108,23 @@ class Store:
         """
         with self.writing() as connection:
             gone = connection.execute(sa.delete(schema.runs).where(schema.runs.c.began_at < runs_before)).rowcount
+            connection.execute(sa.delete(schema.messages).where(schema.messages.c.at < details_before))
+            connection.execute(sa.delete(schema.samples).where(schema.samples.c.at < runs_before))
+            if not _has_old_details(connection, details_before):
+                return gone, 0
             old = sa.select(schema.subjects.c.id).where(schema.subjects.c.began_at < details_before)
             with_phases = sa.select(sa.func.count(schema.phases.c.subject.distinct()))
             thinned = connection.execute(with_phases.where(schema.phases.c.subject.in_(old))).scalar_one()
             for table in schema.DETAILS:
                 connection.execute(sa.delete(table).where(table.c.subject.in_(old)))
-            connection.execute(sa.delete(schema.messages).where(schema.messages.c.at < details_before))
-            connection.execute(sa.delete(schema.samples).where(schema.samples.c.at < runs_before))
             return gone, thinned
+
+    def forget(self, uuid: str, job: str | None = None) -> int:
+        """No longer count a VM that is gone, in one job or in all; its runs stay. Returns in how many it counted."""
+        t = schema.latest
+        question = sa.delete(t).where(t.c.uuid == uuid)
+        with self.writing() as connection:
+            return connection.execute(question if job is None else question.where(t.c.job == job)).rowcount
 
     def close(self) -> None:
         self.engine.dispose()
@@ -157,9 +166,7 @@ class Store:
         self._many(connection, schema.messages, [_message(each, run_key, key) for each in one.messages])
 
     def _latest(self, connection: sa.Connection, job: str, uuid: str) -> None:
-        """From what is in the tables, so that the order in which runs come does not matter.
-
-        A run that left the VM out on purpose counts for nothing while there is one that did not."""
+        """From what is in the tables, so that the order in which runs come does not matter."""
         s, r = schema.subjects, schema.runs
         mine = sa.and_(s.c.uuid == uuid, s.c.job == job)
         joined = sa.select(s, r.c.run_id).join(r, s.c.run == r.c.id).where(mine)
@@ -205,6 +212,17 @@ class Store:
             yield
         except SQLAlchemyError as error:
             raise explained(error, self.shown) from error
+
+
+def _has_old_details(connection: sa.Connection, before: float) -> bool:
+    """Whether the oldest of the details are that old: asked after every run, so it must cost next to nothing."""
+    for table in schema.DETAILS:
+        oldest = sa.select(sa.func.min(table.c.subject)).scalar_subquery()
+        question = sa.select(schema.subjects.c.began_at).where(schema.subjects.c.id == oldest)
+        began_at = connection.execute(question).scalar()
+        if began_at is not None and began_at < before:
+            return True
+    return False
 
 
 _SUBJECT_KEYS = (
@@ -275,7 +293,7 @@ def _sqlite_connected(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # we say BEGIN ourselves
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=NORMAL")  # a power cut may lose the newest runs: their files are still there
+    cursor.execute("PRAGMA synchronous=FULL")  # journals are deleted on its word that their runs are in here
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import threading
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from xobackup.notify.decide import Message
 
 TIMEOUT_S = 15.0
+"""Of every single wait of a request."""
+WHOLE_TIMEOUT_S = 30.0
+"""Of a message: a server that answers a byte a second, or a mail server that hangs, must hold up no run."""
 SIGNATURE = "X-Xobackup-Signature"
 
 
@@ -37,8 +41,26 @@ class Channel:
     repeat_s: float = 86_400.0
 
 
-def send(channel: Channel, message: Message, *, now: float) -> None:
-    """Raises :class:`NotSent`."""
+def send(channel: Channel, message: Message, *, now: float, trial: bool = False) -> None:
+    """Raises :class:`NotSent`. ``trial``: somebody tries the channel; a check of healthchecks keeps its state."""
+    raised: list[Exception] = []
+
+    def work() -> None:
+        try:
+            _send(channel, message, now=now, trial=trial)
+        except Exception as error:  # noqa: BLE001 - raised by the caller's thread
+            raised.append(error)
+
+    thread = threading.Thread(target=work, name=f"notify-{channel.name}", daemon=True)
+    thread.start()
+    thread.join(WHOLE_TIMEOUT_S)
+    if thread.is_alive():
+        raise NotSent(f"no answer within {WHOLE_TIMEOUT_S:.0f} s")
+    if raised:
+        raise raised[0] if isinstance(raised[0], NotSent) else NotSent(type(raised[0]).__name__) from raised[0]
+
+
+def _send(channel: Channel, message: Message, *, now: float, trial: bool) -> None:
     if channel.webhook:
         body = json.dumps(message.as_data(), ensure_ascii=False).encode("utf-8", "replace")
         headers = {"Content-Type": "application/json"}
@@ -46,10 +68,9 @@ def send(channel: Channel, message: Message, *, now: float) -> None:
             headers[SIGNATURE] = signature(channel.secret, body, now)
         _post(channel.webhook, body, headers)
     elif channel.healthchecks:
-        address = channel.healthchecks.rstrip("/") + ("" if message.good else "/fail")
-        _post(
-            address, message.body.encode("utf-8", "replace")[:10_000], {"Content-Type": "text/plain; charset=utf-8"}
-        )
+        state = "/log" if trial else "" if message.good else "/fail"
+        body = message.body.encode("utf-8", "replace")[:10_000]
+        _post(channel.healthchecks.rstrip("/") + state, body, {"Content-Type": "text/plain; charset=utf-8"})
     else:
         _apprise(channel.apprise, message)
 

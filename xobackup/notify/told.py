@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,6 +14,18 @@ from xobackup.notify.decide import Known
 from xobackup.service.state import write_whole
 
 NAME = "notified.json"
+
+
+@contextmanager
+def one_at_a_time(directory: Path) -> Iterator[None]:
+    """Only one process reads, sends and notes; the next one waits."""
+    directory.mkdir(parents=True, exist_ok=True)
+    lock = os.open(directory / f"{NAME}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 def read_told(directory: Path) -> dict[str, dict[str, Known]]:
@@ -35,6 +50,5 @@ def _known(one: dict[str, object]) -> Known:
 
 
 def write_told(directory: Path, told: Mapping[str, Mapping[str, Known]]) -> None:
-    directory.mkdir(parents=True, exist_ok=True)
     plain = {channel: {key: asdict(one) for key, one in known.items()} for channel, known in told.items()}
     write_whole(directory / NAME, plain)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from xobackup.history.standing import Overview, State
 
 BAD = ("failed", "interrupted")
+UNDECIDED = ("running", "cancelled", "skipped")
+"""Runs that tell nothing of whether the next one will work."""
 NAME_MAX = 120
 
 
@@ -38,34 +40,44 @@ class Trouble:
         return {"kind": self.kind.value, "job": self.job, "about": self.about, "text": self.text}
 
 
-def troubles_of(found: Overview, runs: Iterable[Mapping[str, Any]], problems: Iterable[str]) -> list[Trouble]:
-    """``runs``: the newest of each job; ``problems``: of the service itself."""
-    troubles: list[Trouble] = []
-    for one in found.vms:
-        about = one_line(one.name)
-        if one.last_outcome in BAD:
+@dataclass(slots=True)
+class Seen:
+    """What a look found: what is wrong, and by their keys all that was looked at. Only of those can be said that they
+    are well again: what is not known (any more) is not well."""
+
+    troubles: list[Trouble] = field(default_factory=list)
+    judged: set[str] = field(default_factory=set)
+
+    def vms(self, found: Overview) -> None:
+        """Failures stand until a backup succeeds: a run that goes on or was cancelled ends none."""
+        for one in found.vms:
+            about = one_line(one.name)
             times = f" ({one.failures} times in a row)" if one.failures > 1 else ""
             text = f"its backup failed{times}: {one_line(one.last_reason, 400) or 'no reason is known'}"
-            troubles.append(
-                Trouble(key=f"failure {one.job} {one.uuid}", kind=Kind.FAILURE, job=one.job, about=about, text=text)
-            )
-        if one.state in (State.LATE, State.NEVER) and one.rpo_s is not None:
-            age = "there is none" if one.age_s is None else f"it is {hours(one.age_s)} old"
-            text = f"its newest good backup is too old: {age}, {hours(one.rpo_s)} are allowed"
-            troubles.append(
-                Trouble(key=f"rpo {one.job} {one.uuid}", kind=Kind.RPO, job=one.job, about=about, text=text)
-            )
-    for run in runs:
-        if run["outcome"] in BAD and not run["failed"]:
-            text = f"its run failed: {one_line(str(run['reason']), 400) or 'no reason is known'}"
+            self._judge(f"failure {one.job} {one.uuid}", Kind.FAILURE, one.job, about, text if one.failures else "")
+            if one.rpo_s is not None:
+                age = "there is none" if one.age_s is None else f"it is {hours(one.age_s)} old"
+                text = f"its newest good backup is too old: {age}, {hours(one.rpo_s)} are allowed"
+                late = one.state in (State.LATE, State.NEVER)
+                self._judge(f"rpo {one.job} {one.uuid}", Kind.RPO, one.job, about, text if late else "")
+
+    def runs(self, newest: Iterable[Mapping[str, Any]]) -> None:
+        """Runs of one job, the newest first: whether the last that tells something failed as a whole."""
+        run = next((one for one in newest if one["outcome"] not in UNDECIDED), None)
+        if run is not None:
             job = str(run["job"])
-            troubles.append(
-                Trouble(key=f"run {job}", kind=Kind.FAILURE, job=job, about=f"job {one_line(job)}", text=text)
-            )
-    for problem in problems:
-        text = one_line(problem, 400)
-        troubles.append(Trouble(key=f"service {text}", kind=Kind.SERVICE, job="", about="xobackup", text=text))
-    return troubles
+            text = f"its run failed: {one_line(str(run['reason']), 400) or 'no reason is known'}"
+            bad = run["outcome"] in BAD and not run["failed"]
+            self._judge(f"run {job}", Kind.FAILURE, job, f"job {one_line(job)}", text if bad else "")
+
+    def service(self, name: str, problem: str) -> None:
+        """One thing about the service itself; an empty ``problem``: it is well."""
+        self._judge(f"service {name}", Kind.SERVICE, "", "xobackup", one_line(problem, 400))
+
+    def _judge(self, key: str, kind: Kind, job: str, about: str, text: str) -> None:
+        self.judged.add(key)
+        if text:
+            self.troubles.append(Trouble(key=key, kind=kind, job=job, about=about, text=text))
 
 
 def one_line(text: str, limit: int = NAME_MAX) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 NAME = "audit.jsonl"
 LINES_SHOWN = 200
+TAIL_BYTES = 256 * 1024
 
 
 class Audit:
@@ -42,7 +43,9 @@ class Audit:
     def newest(self) -> list[dict[str, object]]:
         """The last deeds, the newest first; torn lines are left out."""
         try:
-            lines = self._path.read_bytes().split(b"\n")
+            with self._path.open("rb") as file:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
+                lines = file.read().split(b"\n")
         except FileNotFoundError:
             return []
         found = []

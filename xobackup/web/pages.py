@@ -235,11 +235,13 @@ def login(
     password: Annotated[str, Form(max_length=1000)] = "",
     next: Annotated[str, Form(max_length=2000)] = "/",
 ) -> Response:
-    """A session for who knows the password; every try is written down."""
+    """A session for who knows the password.
+
+    Every try is written down, but for those that are refused unheard: guessing must not fill the disk.
+    """
     door, address = _door(request), address_of(request)
     keys = (f"address {address}", f"name {name}")
     if wait_s := door.throttle.wait_s(*keys):
-        door.audit.note(name, address, "login", "throttled", ok=False)
         told = f"Too many tries. Wait {shown.length(wait_s)}."
         return _page(request, "login.html", status=429, next=_ours(next), told=told, name=name)
     user = door.passwords.check(name, password)

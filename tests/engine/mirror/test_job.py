@@ -18,6 +18,7 @@ from xobackup.engine.job import RemoteTarget
 from xobackup.engine.journal import read_journal
 from xobackup.engine.mirror.job import MirrorJob, plan_mirror, refuse_bad, run_mirror
 from xobackup.history.facts import fold
+from xobackup.repository.repository import Repository
 from xotest.lab import Lab
 
 
@@ -89,6 +90,23 @@ def test_a_target_that_is_away_keeps_no_other_from_its_copy(three: Lab) -> None:
     assert report.outcome == "some-failed" and report.vms[0].points.keys() == {"vault"}
     assert "it does not answer" in report.vms[0].reason or "it does not answer" in report.problems[0]
     assert len(three.points("vault")) == 3
+
+
+def test_a_vm_that_cannot_be_listed_keeps_no_other_from_its_copy(three: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = "99999999-9999-4999-8999-999999999999"
+    real_vms, real_points = Repository.vms, Repository.points
+
+    def points(self: Repository, vm: str, *more: object, **fields: object) -> object:
+        if vm == broken:
+            raise errors.Unavailable("lab:nas", "", "its listing fails", transient=False)
+        return real_points(self, vm, *more, **fields)
+
+    monkeypatch.setattr(Repository, "vms", lambda self: [broken, *real_vms(self)])
+    monkeypatch.setattr(Repository, "points", points)
+    report = run_mirror(job("vault"), three.world())
+    assert {vm.uuid: str(vm.outcome) for vm in report.vms} == {broken: "failed", three.vm_uuid: "ok"}
+    plans = {plan.vm: plan.problem for plan in plan_mirror(job("vault"), three.world())}
+    assert "its listing fails" in plans[broken] and plans[three.vm_uuid] == ""
 
 
 def test_a_source_that_is_away_fails_the_run_and_deletes_nothing(three: Lab) -> None:

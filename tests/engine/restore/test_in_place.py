@@ -13,7 +13,7 @@ from xobackup.engine import keys
 from xobackup.engine.errors import UsageError, VmRefused
 from xobackup.engine.leftovers.clean import recover
 from xobackup.engine.restore.in_place import InPlace, Wish, choose, plan_in_place, restore_in_place
-from xobackup.engine.restore.swap import swap_of
+from xobackup.engine.restore.swap import put_back, swap_of
 from xobackup.repository.metadata import PointDisk
 from xobackup.simpool import SimPool
 from xobackup.xapi.errors import XapiError
@@ -89,8 +89,7 @@ def test_a_vm_gets_its_disks_of_then_and_keeps_everything_else(two_points: Lab) 
     lab.assert_tidy()
 
 
-def test_it_can_be_taken_back_by_doing_the_same_from_the_kept_vm(two_points: Lab) -> None:
-    """The kept VM can be started: it is the way back."""
+def test_the_vm_that_keeps_the_replaced_disks_can_be_started(two_points: Lab) -> None:
     done = restored(two_points)
     keeper = two_points.pool.model.by_uuid("VM", done.keeper_uuid)
     two_points.pool.call("VM.start", keeper, False, False)
@@ -231,6 +230,29 @@ def test_once_it_is_complete_nothing_is_put_back(two_points: Lab, monkeypatch: p
     assert by_device(lab, lab.vm) == since
     config = lab.pool.model.get("VM", lab.vm)["other_config"]
     assert keys.SWAP not in config and keys.SWAPPED not in config
+    lab.assert_tidy()
+
+
+@pytest.mark.parametrize("at", range(1, 12, 2))
+def test_a_death_while_it_is_put_back_leaves_no_half(
+    two_points: Lab, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    """All was exchanged and marked as complete before it is put back: the mark must not outlive that."""
+    lab = two_points
+    before = by_device(lab, lab.vm)
+    monkeypatch.setattr("xobackup.engine.restore.in_place.end", lambda *_: death.die())
+    death = Death(10**6)
+    assert die(lab, death)
+    monkeypatch.undo()
+    swap = swap_of(lab.pool.model.get("VM", lab.vm)["other_config"], lab.pool.model.get("VM", lab.vm)["uuid"])
+    assert swap
+    second = dying_session(lab, lab.address, Death(at))
+    with pytest.raises(PowerCut):
+        put_back(second, lab.vm, swap)
+    second.close()
+    with lab.world().connect(lab.address) as session:
+        recover(lab.world(), session, next(iter(lab.pool.model.records("pool").values()))["uuid"])
+    assert by_device(lab, lab.vm) == (wanted(lab) if at == 1 else before)
     lab.assert_tidy()
 
 

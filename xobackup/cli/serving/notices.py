@@ -44,11 +44,7 @@ class Notices:
                 return
             complaints: list[str] = []
             works = self._works
-            problems = [told for told in (works.not_followed, works.unwritten) if told]
-            try:
-                notify_all(works.configuration, complaints.append, problems)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the service goes on
-                complaints.append(f"nobody was told anything: {type(error).__name__}: {error}")
+            notify_all(works.configuration, complaints.append, {"configuration": works.not_followed})
             told = "; ".join(complaints)
             if told and told != self._told:  # once, not every minute
                 self._log("warning", told)

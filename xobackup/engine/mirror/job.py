@@ -81,6 +81,8 @@ class MirrorPlan:
     vm: str
     name: str
     choices: tuple[Choice, ...]
+    problem: str = ""
+    """Why it cannot be told; of a target as a whole when ``vm`` is empty."""
 
 
 @dataclass(slots=True)
@@ -99,16 +101,23 @@ class _Vm:
 
 
 def plan_mirror(job: MirrorJob, world: World) -> Iterator[MirrorPlan]:
-    """What :func:`run_mirror` would copy, VM by VM; touches nothing. Raises what opening a remote raises."""
+    """What :func:`run_mirror` would copy, VM by VM; touches nothing. Raises what opening the source raises."""
     with ExitStack() as held:
         source = _opened(world, job.source, held)
         wish = job.wish(world.clock.now_s())
         for target in job.targets:
-            there = _opened(world, target, held)
-            refuse_same(source, there)
+            try:
+                there = _opened(world, target, held)
+                refuse_same(source, there)
+            except _ERRORS as error:
+                yield MirrorPlan(target=target.name, vm="", name="", choices=(), problem=str(error))
+                continue
             for vm, name in _vms(job, source):
-                choices = plan_vm(source, there, vm, wish, clock=world.clock)
-                yield MirrorPlan(target=target.name, vm=vm, name=name, choices=tuple(choices))
+                try:
+                    choices, problem = tuple(plan_vm(source, there, vm, wish, clock=world.clock)), ""
+                except _ERRORS as error:
+                    choices, problem = (), str(error)
+                yield MirrorPlan(target=target.name, vm=vm, name=name, choices=choices, problem=problem)
 
 
 def run_mirror(job: MirrorJob, outside: World) -> RunReport:
@@ -180,7 +189,8 @@ def _open_all(
                 source = repository
                 source.vms()  # it answers, or nothing can be copied
             else:
-                refuse_same(source, repository)
+                for other in (source, *opened.values()):
+                    refuse_same(other, repository)
                 opened[target.name] = repository
         except _ERRORS as error:
             problem = f"remote {target.name}: {error}"
@@ -195,10 +205,15 @@ def _open_all(
 
 
 def _vms(job: MirrorJob, source: Repository) -> list[tuple[str, str]]:
-    """Uuid and name of the source's VMs that are meant."""
+    """Uuid and name of the source's VMs that are meant, or might be: one whose listing fails has no name, and is told
+    of when it is copied."""
     found = []
     for vm in source.vms():
-        points = source.points(vm).points
+        try:
+            points = source.points(vm).points
+        except _ERRORS:
+            found.append((vm, ""))
+            continue
         name = points[-1].vm_name if points else ""
         if job.means(vm, name):
             found.append((vm, name))

@@ -94,6 +94,7 @@ class _Move:
     def run(self) -> Moved:
         if self._away in (AWAY, RAN):
             self._tell("it was shut down for its move before: going on with its start there")
+            set_key(self._session, "VM", self._ref, keys.SHUTDOWN, None)  # nobody owes it a start here any more
             try:
                 return self._arrive()
             except BaseException:

@@ -104,6 +104,8 @@ def settle(session: Session, vm_ref: str, swap: Swap, other_config: Mapping[str,
 def put_back(session: Session, vm_ref: str, swap: Swap) -> None:
     """As it was before. A keeper that somebody deleted meanwhile gets nothing back; nor is a disk taken from the VM
     whose old one somebody deleted."""
+    # The mark goes first: whoever finds the VM half put back must not take its new disks as complete.
+    set_key(session, "VM", vm_ref, keys.SWAPPED, None)
     keeper = ""
     with contextlib.suppress(NotFound):
         keeper = session.by_uuid("VM", swap.keeper)
