@@ -296,7 +296,10 @@ def test_the_way_back_home(own: Sites) -> None:
     own.other.write_disk(own.other.vdis_of(ref)[0], 1 << 20, b"made at the other site")
     asked = own("failback", "site")
     assert "nothing was changed" in asked.out and "web" in asked.out and "main" in asked.out
-    own("failback", "site", "--yes")
+    assert "the differences" in asked.out and "all of it" not in asked.out
+    first = {one["vm"]: one for one in own("failback", "site", "--yes", "--json").of("round")}
+    assert [one["fulls"] for one in first.values()] == [0, 0], "what is at home need not travel again"
+    assert first[original]["read_bytes"] < 8 << 20
     assert there["power_state"] == "Running" and len(own.vms("web")) == 1
     own.other.write_disk(own.other.vdis_of(ref)[0], 2 << 20, b"and later")
     then = [own.other.disk_sha256(disk) for disk in own.other.vdis_of(ref)]
@@ -324,7 +327,7 @@ def test_nobody_goes_home_to_an_original_that_runs(own: Sites) -> None:
     own("failover", "site", "--yes")
     own.main.call("VM.start", own.main.vm_named("web"), False, False)
     refused = own("failback", "site", "--yes", "--final", code=3)
-    assert "web: its original runs in pool main" in refused.err and len(own.vms("web")) == 1
+    assert "web: its original runs at home" in refused.err and len(own.vms("web")) == 1
     assert own.main.model.get("VM", own.main.vm_named("web"))["power_state"] == "Running"
 
 

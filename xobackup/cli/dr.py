@@ -157,7 +157,10 @@ def failback(
             output.say("nothing was changed: --yes replicates, --yes --final moves them")
             return
         failed = [f"{one.name}: {one.problem}" for one in vms if one.problem]
-        for one in vms:
+        for before, one in zip((None, *vms), vms, strict=False):
+            if final and before is not None and before.group != one.group and before.group.delay_s:
+                output.note(f"  group {before.group.name}: waiting {before.group.delay_s:g} s")
+                world.cancel.sleep(world.clock, before.group.delay_s)
             if one.request is None:
                 continue
             try:
@@ -194,12 +197,13 @@ def _show_homeward(output: Output, name: str, vms: Sequence[Homeward]) -> None:
                 "state": one.state,
                 "pool": one.home,
                 "sr": one.sr,
+                "first": one.first,
                 "problem": one.problem,
             },
         )
-        where = f"{one.home}, SR {one.sr[:8]}" if one.home else ""
-        rows.append([one.name, f"{one.there[:8]}, {one.state.lower()}", where, one.problem])
-    output.table(f"failback of {name}", ["VM", "there!", "home", "in the way"], rows)
+        where = f"{one.home}, SR {one.sr}" if one.sr else one.home
+        rows.append([one.name, f"{one.there[:8]}, {one.state.lower()}", where, one.first, one.problem])
+    output.table(f"failback of {name}", ["VM", "there!", "home", "a first round transfers", "in the way"], rows)
 
 
 @app.command()

@@ -104,7 +104,7 @@ def failing_back(
             except XapiError as error:
                 output.note(f"warning: pool {pool.name}: {error}", style="yellow")
         networks = site.plan.target.networks
-        yield site.world, homeward(site.plan, site.planning(), site.seen.records["VM"], homes, networks), homes
+        yield site.world, homeward(site.plan, site.planning(), site.seen.records, homes, networks), homes
 
 
 def _sources(configuration: Configuration, target: str) -> tuple[list[PoolTarget], dict[str, str]]:

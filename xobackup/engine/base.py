@@ -103,7 +103,8 @@ def choose_base(
         return full(Full.FIRST_RUN, "first backup of this disk")
     if tip.chain_end:
         return full(Full.LOCK, f"the lock on {remote} wants a new chain: {tip.chain_end}")
-    base = next((snapshot for snapshot in disk.snapshots if snapshot.vdi_uuid == tip.snapshot_uuid), None)
+    known = (*disk.snapshots, *disk.kin)
+    base = next((snapshot for snapshot in known if snapshot.vdi_uuid == tip.snapshot_uuid), None)
     if base is None:
         reason = f"snapshot {tip.snapshot_uuid}, the newest on remote {remote}, is gone from the pool"
         return full(Full.SNAPSHOT_GONE, reason)
@@ -113,11 +114,14 @@ def choose_base(
     if full_interval and full_interval <= base.chain_length + 1:
         reason = f"every {full_interval}th backup is full, {base.chain_length} deltas follow the last one"
         return full(Full.FULL_INTERVAL, reason)
-    return Choice(remote=remote, base=base, full=None, reason=f"continues from snapshot {base.vdi_uuid}")
+    reason = f"continues from snapshot {base.vdi_uuid}"
+    if base.content_key:
+        reason = f"continues from snapshot {base.content_key}, which {remote} still has"
+    return Choice(remote=remote, base=base, full=None, reason=reason)
 
 
 def _refuse(disk: DiskView, base: PoolSnapshot, tip: RemoteTip, job_id: str, terms: Terms) -> tuple[Full, str] | None:
-    if base.job_id != job_id:
+    if base.job_id != job_id and not base.content_key:
         return Full.SNAPSHOT_UNUSABLE, f"snapshot {base.vdi_uuid} belongs to job {base.job_id or '(none)'}"
     if not base.usable:
         return Full.SNAPSHOT_UNUSABLE, f"snapshot {base.vdi_uuid} is in use elsewhere or its data are missing"

@@ -75,6 +75,9 @@ class SrTarget:
     """Give NICs addresses of their own, so that a replica can run beside its VM."""
     networks: Mapping[str, str | None] = field(default_factory=dict)
     """See :func:`xobackup.engine.replication.records.nics`."""
+    disk_srs: Mapping[str, str] = field(default_factory=dict)
+    """Uuids of the SRs (among ``srs``) of single disks, by uuid of the live disk: then the first of ``srs`` is the
+    others'."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

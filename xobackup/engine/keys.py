@@ -58,6 +58,9 @@ FAILED_OVER = "xobackup:failed-over"
 """Ours, on a VM that was failed over: plan, uuid of the VM it is of, restore point, its own uuid
 (:mod:`xobackup.engine.dr.failover`)."""
 
+KIN = "xobackup:kin"
+"""Ours, on a disk of a VM that was failed over: the content key of the restore point's disk it was cloned from."""
+
 SWAP = "xobackup:swap"
 """Ours, on a VM whose disks are being exchanged (:mod:`xobackup.engine.restore.swap`)."""
 
@@ -156,6 +159,7 @@ __all__ = [
     "HEALTH_CHECK",
     "JOB",
     "KEPT",
+    "KIN",
     "LIVE",
     "POINT",
     "QCOW2_FIX",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from xobackup.engine import keys
@@ -78,10 +78,14 @@ class _Viewer:
                 self._vm_snapshots[_text(vm, "snapshot_of")].append(ref)
         self._by_uuid: dict[str, Record] = {}
         self._children: dict[str, list[Record]] = defaultdict(list)
+        self._contents: dict[str, list[tuple[str, Record]]] = defaultdict(list)
         for ref, vdi in self._vdis.items():
             self._by_uuid[_text(vdi, "uuid")] = vdi
             if vdi.get("is_a_snapshot") and not is_null(vdi.get("snapshot_of")):
                 self._snapshots[_text(vdi, "snapshot_of")].append((ref, vdi))
+            content_key = _map(vdi, "other_config").get(keys.CONTENT_KEY)
+            if content_key and vdi.get("is_a_snapshot") and content_key != vdi.get("uuid"):
+                self._contents[content_key].append((ref, vdi))
             parent = _map(vdi, "sm_config").get("vhd-parent")
             if parent:
                 self._children[parent].append(vdi)
@@ -152,6 +156,8 @@ class _Viewer:
         elif vdi.get("missing"):
             problem = "its data is missing on the SR"
         snapshots = [self._snapshot(one, record, vm_uuid) for one, record in self._snapshots[ref]]
+        content_key = _map(vdi, "other_config").get(keys.KIN, "")
+        kin = [self._snapshot(one, record, vm_uuid) for one, record in self._contents.get(content_key, ())]
         return DiskView(
             vdi_uuid=_text(vdi, "uuid"),
             vdi_ref=ref,
@@ -163,6 +169,7 @@ class _Viewer:
             sr_name=_text(sr, "name_label"),
             tags=tuple(vdi.get("tags") or ()),
             snapshots=tuple(sorted(snapshots, key=lambda one: (one.datetime, one.vdi_uuid), reverse=True)),
+            kin=tuple(replace(one, content_key=content_key, cbt=False) for one in kin),
             cbt=bool(vdi["cbt_enabled"]) if "cbt_enabled" in vdi else None,
             image_format=image_format_of(vdi),
             uncoalesced=self._uncoalesced(vdi),

@@ -39,7 +39,9 @@ def tips_of(context: RunContext, vm: VmView) -> tuple[dict[str, dict[str, Remote
             continue
         if told := doubt(points, records, vm.disks):
             warnings.append(f"target {name}: a new replica will be made from the newest restore point: {told}")
-        for live, tip in replica_tips(points, vm.disks, srs=site.sr_uuids).items():
+        for live, tip in replica_tips(
+            points, vm.disks, records, srs=site.sr_uuids, disk_srs=site.target.disk_srs
+        ).items():
             tips[live][name] = tip
     return tips, warnings
 

@@ -36,6 +36,8 @@ class PoolSnapshot:
     """``False``: purged, only its change log is left."""
     cbt: bool = False
     """Changes were tracked when it was taken."""
+    content_key: str = ""
+    """Of a restore point of a replica: the snapshot, in another pool, whose content it has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +73,8 @@ class DiskView:
     tags: tuple[str, ...] = ()
     snapshots: tuple[PoolSnapshot, ...] = ()
     """Of this disk, newest first."""
+    kin: tuple[PoolSnapshot, ...] = ()
+    """Disks of the restore point that it was cloned from when its VM was failed over."""
     cbt: bool | None = None
     """Whether its changes are tracked; ``None``: the host does not know tracking."""
     image_format: ImageFormat = ImageFormat.VHD

@@ -65,7 +65,10 @@ def make_copy(
         block(session, ref, UNFINISHED_TEXT)
         ordinary(session, ref)
         for vdi_ref, vdi in vdis_of(session, ref).items():
-            session.call("VDI.set_other_config", vdi_ref, {**clean_config(vdi["other_config"]), **dress.disk_marks})
+            content_key = vdi["other_config"].get(keys.CONTENT_KEY, "")
+            kin = {keys.KIN: content_key} if content_key else {}
+            of_disk = {**clean_config(vdi["other_config"]), **kin, **dress.disk_marks}
+            session.call("VDI.set_other_config", vdi_ref, of_disk)
         _nics(session, ref, point, dress.network)
         _describe(session, ref, dress, warn)
         uuid = str(session.call("VM.get_uuid", ref))

@@ -1,26 +1,28 @@
 """The way back: VMs that were failed over are moved home, each by rounds of replication and one short stop.
 
-Home is the pool of the original, on the SR of the original's first disk. The original itself is only looked at: it
-has to be halted, stays as it is with a tag and its start blocked, and is never deleted.
+Home is the pool of the original, and of each disk the SR of the original's (:mod:`.home`). The original itself is
+only looked at: it has to be halted, stays as it is with a tag and its start blocked, and is never deleted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from xobackup.engine.dr.failover import AT_REST, failed_over
+from xobackup.engine.dr.home import home_of, turned_round
 from xobackup.engine.errors import UsageError
 from xobackup.engine.job import PoolTarget, SrTarget
 from xobackup.engine.move.request import MoveRequest
+from xobackup.engine.replication.points import CLASSES, Records
 from xobackup.engine.restore.records import START_OPERATIONS
 from xobackup.xapi.errors import NotFound
 from xobackup.xapi.other_config import set_key
 
 if TYPE_CHECKING:
     from xobackup.engine.dr.plan import Planning
-    from xobackup.engine.dr.spec import Plan
+    from xobackup.engine.dr.spec import Group, Plan
     from xobackup.xapi.session import Session
 
 OLD_TAG = "before the failover"
@@ -38,8 +40,12 @@ class Homeward:
     """uuid of the VM at the other site."""
     state: str
     """Of that one: ``Running``, ``Halted``."""
+    group: Group
     home: str = ""
     sr: str = ""
+    """Names of its SRs."""
+    first: str = ""
+    """What a first round would transfer: the differences, or why all of it."""
     problem: str = ""
     request: MoveRequest | None = None
 
@@ -47,14 +53,15 @@ class Homeward:
 def homeward(
     plan: Plan,
     planning: Planning,
-    vms: Mapping[str, Mapping[str, Any]],
+    seen: Records,
     homes: Mapping[str, tuple[PoolTarget, Session]],
     networks: Mapping[str, str | None],
 ) -> list[Homeward]:
-    """What would be moved where, in the plan's order. ``vms``: records of the other site. ``homes``: the pools that
+    """What would be moved where, in the plan's order. ``seen``: records of the other site. ``homes``: the pools that
     may have the originals, by name. ``networks``: the target's mapping, which is turned round."""
+    vms = seen["VM"]
     done = failed_over(vms, plan.name)
-    back = {there: here for here, there in networks.items() if there and not here.startswith("vlan:")}
+    looked: dict[str, Records] = {}
     found: list[Homeward] = []
     for group in planning.groups:
         for vm in group.vms:
@@ -63,40 +70,49 @@ def homeward(
                 continue
             there = vms[over.ref]
             one = Homeward(
-                name=vm.name, original=vm.vm_uuid, there=str(there["uuid"]), state=str(there["power_state"])
+                name=vm.name,
+                original=vm.vm_uuid,
+                there=str(there["uuid"]),
+                state=str(there["power_state"]),
+                group=group.group,
             )
-            pool, sr, problem = _home(vm.vm_uuid, homes)
-            if pool is None or problem:
-                found.append(replace(one, problem=problem or "no pool that answers has its original"))
+            pool = _pool_of(vm.vm_uuid, homes)
+            if pool is None:
+                found.append(replace(one, problem="no pool that answers has its original"))
                 continue
-            request = MoveRequest(
-                name=f"failback-{plan.name}-{vm.vm_uuid[:8]}",
-                vm_uuid=one.there,
-                source=plan.target.pool,
-                target=SrTarget(name=f"home of {vm.name}", pool=pool, srs=(sr,), networks=dict(back)),
-                ready=group.group.ready,
-            )
-            found.append(replace(one, home=pool.name, sr=sr, request=request))
+            if pool.name not in looked:
+                session = homes[pool.name][1]
+                looked[pool.name] = {cls: session.records(cls) for cls in (*CLASSES, "network", "VIF")}
+            home = home_of(vm.vm_uuid, over.ref, seen, looked[pool.name])
+            one = replace(one, home=pool.name, sr=home.sr_names, first=home.first, problem=home.problem)
+            if not home.problem:
+                target = SrTarget(
+                    name=f"home of {vm.name}",
+                    pool=pool,
+                    srs=home.srs,
+                    disk_srs=home.disk_srs,
+                    networks={**turned_round(networks), **home.networks},
+                )
+                request = MoveRequest(
+                    name=f"failback-{plan.name}-{vm.vm_uuid[:8]}",
+                    vm_uuid=one.there,
+                    source=plan.target.pool,
+                    target=target,
+                    ready=group.group.ready,
+                )
+                one = replace(one, request=request)
+            found.append(one)
     return found
 
 
-def _home(uuid: str, homes: Mapping[str, tuple[PoolTarget, Session]]) -> tuple[PoolTarget | None, str, str]:
-    """The pool that has the original, the SR of its first disk, and what is in the way."""
+def _pool_of(uuid: str, homes: Mapping[str, tuple[PoolTarget, Session]]) -> PoolTarget | None:
     for pool, session in homes.values():
         try:
-            ref = session.by_uuid("VM", uuid)
+            session.by_uuid("VM", uuid)
         except NotFound:
             continue
-        vm = session.record("VM", ref)
-        if vm["power_state"] not in AT_REST:
-            return pool, "", f"its original runs in pool {pool.name}: shut that one down first"
-        vbds = [session.record("VBD", one) for one in vm["VBDs"]]
-        disks = sorted((one for one in vbds if one["type"] == "Disk"), key=lambda one: str(one["userdevice"]))
-        if not disks:
-            return pool, "", "its original has no disk: nobody knows on which SR it belongs"
-        vdi = session.record("VDI", disks[0]["VDI"])
-        return pool, str(session.call("SR.get_uuid", vdi["SR"])), ""
-    return None, "", ""
+        return pool
+    return None
 
 
 def set_aside(session: Session, uuid: str) -> None:

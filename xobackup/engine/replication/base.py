@@ -9,6 +9,7 @@ from typing import Any
 
 from xobackup.engine.base import RemoteTip
 from xobackup.engine.replication.points import PointDisk, Records, ReplicaPoint
+from xobackup.engine.replication.seed import seed_of
 from xobackup.engine.view import DiskView
 
 
@@ -42,14 +43,35 @@ def base_point(points: Sequence[ReplicaPoint], disks: Iterable[DiskView]) -> Rep
     return next(iter(usable), None)
 
 
-def tips(points: Sequence[ReplicaPoint], disks: Iterable[DiskView], *, srs: Collection[str]) -> dict[str, RemoteTip]:
-    """What the replica has of each disk, by live uuid: the content key stands for the snapshot it continues from."""
+def tips(
+    points: Sequence[ReplicaPoint],
+    disks: Iterable[DiskView],
+    records: Records,
+    *,
+    srs: Collection[str],
+    disk_srs: Mapping[str, str] | None = None,
+) -> dict[str, RemoteTip]:
+    """What the replica has of each disk, by live uuid: the content key stands for the snapshot it continues from.
+
+    ``records``: of the replica's pool, which may have what a copy that comes home was made of (:mod:`.seed`), on the
+    SR where that disk is to be (``disk_srs``) or else any of ``srs``.
+    """
     known = list(disks)
     base = base_point(points, known)
     found: dict[str, RemoteTip] = {}
     for disk in known:
         of = disk_of(base, disk)
-        if of is None:
+        own = (disk_srs or {}).get(disk.vdi_uuid)
+        seed = seed_of(disk.kin, records, srs=[own] if own else srs)
+        continues = of is not None and any(one.vdi_uuid == of.content_key for one in disk.snapshots)
+        if seed is not None and not continues:
+            found[disk.vdi_uuid] = RemoteTip(
+                snapshot_uuid=seed.kin.vdi_uuid,
+                virtual_size_bytes=seed.virtual_size_bytes,
+                problem=seed.problem,
+                known=True,
+            )
+        elif of is None:
             earlier = any(disk_of(point, disk) is not None for point in points)
             found[disk.vdi_uuid] = RemoteTip(known=earlier)
         elif of.sr_uuid not in srs:

@@ -19,6 +19,7 @@ from xobackup.engine.replication.base import Onto, Way
 from xobackup.engine.replication.marks import BLOCKED, UNFINISHED_TEXT, vm_name
 from xobackup.engine.replication.points import ReplicaPoint
 from xobackup.engine.replication.records import changes, nics, same_nic, tags_of
+from xobackup.engine.replication.seed import Seed
 from xobackup.engine.replication.settle import block, ordinary
 from xobackup.engine.restore.records import (
     BIOS_STRINGS,
@@ -30,7 +31,7 @@ from xobackup.engine.restore.records import (
     vm_record,
 )
 from xobackup.engine.taking.taken import vdis_of
-from xobackup.xapi.errors import XapiFailure
+from xobackup.xapi.errors import XapiError, XapiFailure
 from xobackup.xapi.other_config import set_key
 from xobackup.xapi.values import is_null
 
@@ -120,10 +121,10 @@ class Machine:
     def name(self) -> str:
         return vm_name(self.job, self.site.target, str(self.source.get("name_label", "")))
 
-    def disk(self, name: str, *, size_bytes: int, base_uuid: str) -> str:
-        """The VDI to write to: for a delta to ``base_uuid`` the one that holds that, else a new one."""
+    def disk(self, name: str, sr: Storage, *, size_bytes: int, base_uuid: str) -> str:
+        """The VDI to write to: for a delta to ``base_uuid`` the one that holds that, else a new one on ``sr``."""
         if not base_uuid:
-            return self._new_disk(name, size_bytes)
+            return self._new_disk(name, sr, size_bytes)
         of = next((disk for disk in self.base.disks if disk.content_key == base_uuid), None) if self.base else None
         if of is None:
             raise UsageError(
@@ -135,11 +136,29 @@ class Machine:
             self.session.call_async("VDI.resize", ref, size_bytes)
         return ref
 
-    def _new_disk(self, name: str, size_bytes: int) -> str:
+    def seeded(self, name: str, seed: Seed | None, *, size_bytes: int) -> str:
+        """A new disk with the content of what survives there."""
+        if seed is None or seed.problem:
+            told = seed.problem if seed else "the snapshot that it continues is gone"
+            raise UsageError(f"disk {name}: no delta any more: {told}")
+        ref = str(self.session.call_async("VDI.clone", seed.ref, {}))
+        self.made.append(ref)
+        try:
+            self.session.call("VDI.set_other_config", ref, {keys.RUN: self.run_id})
+        except BaseException:
+            with contextlib.suppress(XapiError):  # without our mark nobody would know later whose it is
+                destroy_vdi(self.session, ref)
+            raise
+        self.session.call("VDI.set_name_label", ref, f"[Importing…] {name}")
+        if seed.virtual_size_bytes < size_bytes:
+            self.session.call_async("VDI.resize", ref, size_bytes)
+        return ref
+
+    def _new_disk(self, name: str, sr: Storage, size_bytes: int) -> str:
         record = {
             "name_label": f"[Importing…] {name}",
             "name_description": "",
-            "SR": self.sr.ref,
+            "SR": sr.ref,
             "virtual_size": size_bytes,
             "type": "user",
             "sharable": False,

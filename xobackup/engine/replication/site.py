@@ -44,6 +44,11 @@ class ReplicaSite:
     def sr_uuids(self) -> Collection[str]:
         return {sr.uuid for sr in self.srs}
 
+    def sr_of(self, live_uuid: str) -> Storage | None:
+        """Where a new disk belongs that the target gives a place of its own."""
+        wanted = self.target.disk_srs.get(live_uuid)
+        return next((sr for sr in self.srs if sr.uuid == wanted), None)
+
     @property
     def offer(self) -> Offer:
         """Its networks, for finding those of a VM."""

@@ -22,6 +22,7 @@ from xobackup.engine.replication.machine import Machine
 from xobackup.engine.replication.marks import disk_marks, point_name, replica_of, vm_marks
 from xobackup.engine.replication.points import ReplicaPoint, expired, find_points
 from xobackup.engine.replication.probe import changed_blocks
+from xobackup.engine.replication.seed import seed_of
 from xobackup.engine.replication.settle import expire, ordinary, take_back
 from xobackup.engine.replication.site import ReplicaSite, Storage, choose_sr
 from xobackup.engine.replication.whole import WholeTarget
@@ -84,8 +85,8 @@ class ReplicaTarget(InPool):
     # -- what is there
 
     def tips(self, job_id: str, vm: VmView) -> dict[str, RemoteTip]:
-        points, _ = self._look()
-        return tips(points, vm.disks, srs=self._site.sr_uuids)
+        points, records = self._look()
+        return tips(points, vm.disks, records, srs=self._site.sr_uuids, disk_srs=self._site.target.disk_srs)
 
     def newest_ms(self) -> int:
         points, _ = self._look()
@@ -120,7 +121,13 @@ class ReplicaTarget(InPool):
         disk = next(one for one in self._source().disks if one.vdi_uuid == live_uuid)
         with reaching(self.name), self._lock:
             machine = self._begun()
-            vdi_ref = machine.disk(disk.name, size_bytes=virtual_size_bytes, base_uuid=base_uuid)
+            kin = next((one for one in disk.kin if base_uuid and one.vdi_uuid == base_uuid), None)
+            sr = self._site.sr_of(live_uuid) or machine.sr
+            if kin is None:
+                vdi_ref = machine.disk(disk.name, sr, size_bytes=virtual_size_bytes, base_uuid=base_uuid)
+            else:
+                seed = seed_of([kin], self._site.look(), srs=self._site.sr_uuids)
+                vdi_ref = machine.seeded(disk.name, seed, size_bytes=virtual_size_bytes)
         return ReplicaWriter(
             self._context.world,
             self._session,
@@ -146,7 +153,8 @@ class ReplicaTarget(InPool):
         way = self._way(base, points, records, vm)
         if way.reason:
             self._warn(f"a new replica is made from restore point {base.id if base else ''}: {way.reason}", self.name)
-        return self._make(base, way, choose_sr(self._site.srs, records, points), vm)
+        sr = self._site.srs[0] if self._site.target.disk_srs else choose_sr(self._site.srs, records, points)
+        return self._make(base, way, sr, vm)
 
     def _make(self, base: ReplicaPoint | None, way: Way, sr: Storage, vm: VmView) -> Machine:
         context = self._context

@@ -65,7 +65,7 @@ def clean_config(config: object) -> dict[str, str]:
     """``other_config`` without the marks of backups."""
     if not isinstance(config, dict):
         return {}
-    dropped = {*keys.RESET, keys.SR, keys.COPY_OF, keys.BASE_DELTA_VDI, keys.HEALTH_CHECK, keys.FAILED_OVER}
+    dropped = {*keys.RESET, keys.SR, keys.COPY_OF, keys.BASE_DELTA_VDI, keys.HEALTH_CHECK, keys.FAILED_OVER, keys.KIN}
     return {key: value for key, value in keys.without_claims(config).items() if key not in dropped}
 
 
