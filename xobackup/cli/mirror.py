@@ -10,7 +10,7 @@ import typer
 from xobackup.cli import repositories
 from xobackup.cli.errors import NoSuchVm, Outcome
 from xobackup.cli.exits import Exit
-from xobackup.cli.options import ConfigOption, JsonOption
+from xobackup.cli.options import ConfigOption, JsonOption, read_configuration
 from xobackup.cli.output import Output, count_text, size_text
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from xobackup.cli.live import Watch
     from xobackup.engine.mirror.choose import Choice
     from xobackup.engine.mirror.copy import VmMirrored, Wish
+    from xobackup.engine.throttle import Throttle
     from xobackup.repository.repository import Repository
 
 MS_PER_DAY = 86_400_000
@@ -72,7 +73,8 @@ def mirror(
     with watching(output) as watch, contextlib.ExitStack() as stack:
         one, other = (stack.enter_context(opened_remote(config, name)) for name in (source, target))
         refuse_same(one, other)
-        mirror_vms(watch, output, (one, other), chosen_vms(one, vm), wish, dry_run=dry_run)
+        throttle = _throttle(config, target, watch)
+        mirror_vms(watch, output, (one, other), chosen_vms(one, vm), wish, dry_run=dry_run, throttle=throttle)
 
 
 def chosen_vms(source: Repository, given: Sequence[str] | None) -> list[str]:
@@ -89,6 +91,17 @@ def opened_remote(config: Path | None, name: str) -> contextlib.AbstractContextM
     return repositories.opened(target)
 
 
+def _throttle(config: Path | None, name: str, watch: Watch) -> Throttle | None:
+    """That of what is written to the remote, where the configuration knows one of that name."""
+    from xobackup.cli.limits import process_limits
+    from xobackup.config.errors import ConfigError
+
+    try:
+        return process_limits(read_configuration(config)).to_remote(name, watch.clock)
+    except ConfigError:
+        return None  # a URL needs no configuration
+
+
 def mirror_vms(
     watch: Watch,
     output: Output,
@@ -97,6 +110,7 @@ def mirror_vms(
     wish: Wish,
     *,
     dry_run: bool = False,
+    throttle: Throttle | None = None,
 ) -> None:
     """Mirror ``vms`` from the first repository to the second; :class:`Outcome` when a restore point failed."""
     from remotes.errors import RemoteError
@@ -112,7 +126,8 @@ def mirror_vms(
             continue
         meter = watch.progress.meter(repositories.vm_name(both[0], uuid) or uuid, stage="mirror")
         try:
-            done = VmMirror(*both, uuid, wish, clock=watch.clock, cancel=watch.cancel).run(meter)
+            one = VmMirror(*both, uuid, wish, clock=watch.clock, cancel=watch.cancel, throttle=throttle)
+            done = one.run(meter)
         except (RemoteError, RepositoryError) as error:
             watch.cancel.check()
             failed += 1

@@ -16,6 +16,8 @@ from xobackup.engine.cancel import CancelToken
 from xobackup.engine.errors import UsageError
 from xobackup.engine.job import RemoteTarget
 from xobackup.engine.journal import read_journal
+from xobackup.engine.limits.bandwidth import MIB, Timetable
+from xobackup.engine.limits.process import ProcessLimits
 from xobackup.engine.mirror.job import MirrorJob, plan_mirror, refuse_bad, run_mirror
 from xobackup.history.facts import fold
 from xobackup.repository.repository import Repository
@@ -46,6 +48,16 @@ def learned(lab: Lab) -> None:
     """What the copies must give back is what the originals did."""
     for name in ("offsite", "vault"):
         lab.expected |= {(name, point): one for (remote, point), one in lab.expected.items() if remote == "nas"}
+
+
+def test_the_rate_of_a_remote_holds_for_its_copies(three: Lab) -> None:
+    slow = ProcessLimits(remotes={"vault": Timetable(rate_bytes_s=1.0 * MIB)})
+    began_s = three.clock.now_s()
+    (vm,) = run_mirror(job("vault"), replace(three.world(), limits=slow)).vms
+    assert vm.read_bytes >= 8 * MIB and three.clock.now_s() - began_s >= vm.read_bytes / MIB - 1
+    began_s = three.clock.now_s()
+    run_mirror(job("offsite"), replace(three.world(), limits=slow))
+    assert three.clock.now_s() - began_s < 1, "it is of one remote"
 
 
 def test_every_target_gets_everything_and_the_next_run_only_what_is_new(three: Lab) -> None:

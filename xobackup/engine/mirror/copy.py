@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from remotes.errors import NotFound, RemoteError
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from xobackup.clock import Clock
     from xobackup.engine.cancel import CancelToken
     from xobackup.engine.progress import Meter
+    from xobackup.engine.throttle import Throttle
     from xobackup.repository.metadata import RestorePoint
     from xobackup.repository.repository import Repository
     from xobackup.repository.vm_directory import VmDirectory
@@ -87,14 +89,24 @@ class VmMirror:
     """One VM; see the module's head."""
 
     def __init__(
-        self, source: Repository, target: Repository, vm: str, wish: Wish, *, clock: Clock, cancel: CancelToken
+        self,
+        source: Repository,
+        target: Repository,
+        vm: str,
+        wish: Wish,
+        *,
+        clock: Clock,
+        cancel: CancelToken,
+        throttle: Throttle | None = None,
     ) -> None:
+        """``throttle``: of what is written to the target."""
         self._source = source
         self._target = target
         self._vm = vm
         self._wish = wish
         self._clock = clock
         self._cancel = cancel
+        self._throttle = throttle
 
     def run(self, meter: Meter) -> VmMirrored:
         """Copy, expire, merge, verify. What fails for one point is told in the answer; a lost lock is raised."""
@@ -152,7 +164,9 @@ class VmMirror:
         vdis = dict(vdis) if isinstance(vdis, dict) else {}
         paths: dict[str, str] = {}
         for disk in point.disks:
-            one = copy_disk(self._source, directory, point, disk, copied, moved=meter.add, cancel=self._cancel)
+            one = copy_disk(
+                self._source, directory, point, disk, copied, moved=partial(self._moved, meter), cancel=self._cancel
+            )
             paths[disk.vdi_ref] = one.path
             vdis[disk.vdi_ref] = _continuing(vdis.get(disk.vdi_ref), one.base_uuid)
         self._require(point)
@@ -169,7 +183,7 @@ class VmMirror:
                     self._cancel.check()
                     md5.update(buffer[:count])
                     writer.write(buffer[:count])
-                    meter.add(count)
+                    self._moved(meter, count)
                 if reader.agrees is False:
                     raise IntegrityError(f"image of {point.id} is not what was written (its checksum differs)")
                 self._require(point)
@@ -180,6 +194,11 @@ class VmMirror:
             directory.publish_image(draft, image)
             copied.size_bytes = reader.size_bytes
             copied.unchecked = 0 if reader.agrees else 1
+
+    def _moved(self, meter: Meter, size_bytes: int) -> None:
+        meter.add(size_bytes)
+        if self._throttle is not None:
+            meter.busy("throttle", self._throttle.take(size_bytes, self._cancel))
 
     def _listed(self, point: RestorePoint) -> bool:
         try:

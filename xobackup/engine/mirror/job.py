@@ -249,7 +249,11 @@ def _one(job: MirrorJob, world: World, source: Repository, targets: dict[str, Re
         meter = world.progress.meter(vm.name, stage=MIRROR)
         try:
             wish = job.wish(world.clock.now_s())
-            done = VmMirror(source, target, vm.uuid, wish, clock=world.clock, cancel=world.cancel).run(meter)
+            limited = world.limits.to_remote(name, world.clock)
+            copying = VmMirror(
+                source, target, vm.uuid, wish, clock=world.clock, cancel=world.cancel, throttle=limited
+            )
+            done = copying.run(meter)
             error = _note(world, vm, name, done)
         except Cancelled as stopped:
             error = str(stopped)
