@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import pytest
 
+from remotes.faults import PowerCut
 from xobackup.engine import keys
 from xobackup.engine.errors import EngineError, UsageError, VmRefused
 from xobackup.engine.move import move as moving
@@ -138,23 +140,31 @@ def test_a_vm_that_cannot_be_moved(mover) -> None:
         mover()
 
 
-def test_wherever_it_dies_it_never_runs_twice_and_can_be_run_again(mover) -> None:
-    """Dies at some calls to the source's pool after the shutdown began; the next try ends well."""
-    from remotes.faults import PowerCut
+SWEEP = os.environ.get("XOTEST_SWEEP") == "full"
+DEATHS = [
+    ("source", "VM.clean_shutdown", range(1, 400) if SWEEP else (2, 5)),
+    ("target", "Async.VM.clone", range(1, 400) if SWEEP else (2, 19)),
+]
 
+
+@pytest.mark.parametrize(("side", "since", "deaths"), DEATHS, ids=["source", "target"])
+def test_wherever_it_dies_it_never_runs_twice_and_can_be_run_again(mover, side, since, deaths) -> None:
+    """Dies at calls to the source's pool after the shutdown began, or to the target from its clone on; the next try
+    ends well. ``XOTEST_SWEEP=full``: at each of them."""
     lab = mover.two.lab
+    url = lab.address.url if side == "source" else mover.two.address.url
     mover()
-    for at in (2, 5):
+    for at in deaths:
         back(mover)
-        death = Death(at, since="VM.clean_shutdown", after=bool(at % 2))
+        death = Death(at, since=since, after=bool(at % 2))
         world = lab.world()
         sessions = []
 
         def connect(address, death=death, sessions=sessions, world=world):
-            if address.url == lab.address.url and not sessions:
-                sessions.append(dying_session(lab, address, death))
-                return sessions[0]
-            return world.connect(address)
+            if address.url != url:
+                return world.connect(address)
+            sessions.append(dying_session(lab, address, death))
+            return sessions[-1]
 
         with kept(lab.directory / "state" / "active", death):
             try:
@@ -165,7 +175,11 @@ def test_wherever_it_dies_it_never_runs_twice_and_can_be_run_again(mover) -> Non
             session.close()
         assert not (mover.here == "Running" and running(mover, f"move-{at}")), f"death at {at}"
         moving.move(lab.world(), mover.request(name=f"move-{at}"))
-        assert mover.here == "Halted" and running(mover, f"move-{at}")
+        assert mover.here == "Halted" and running(mover, f"move-{at}"), f"death at {at}"
+        if not death.dead:
+            break
+    else:
+        assert not SWEEP, "it never came to its end"
 
 
 def running(mover, name: str) -> bool:
