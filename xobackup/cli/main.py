@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import sys
+from collections.abc import Callable
 from types import FrameType
 from typing import Annotated
 
 import typer
+from typer.main import get_command
 
 from xobackup.cli import (
     backups,
@@ -124,11 +127,17 @@ def run() -> None:
     sys.exit(main())
 
 
+@functools.cache
+def program() -> Callable[..., object]:
+    """Every command with its options, put together once per process: that reads hundreds of signatures."""
+    return get_command(app)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        app(args=arguments, prog_name="xobackup")
+        program()(args=arguments, prog_name="xobackup")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(Exit.OK if end.code is None else Exit.FAILED)
     except Terminated:
