@@ -10,6 +10,7 @@ import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from vhd.block import BLOCK_BYTES
 from xobackup.clock import Clock, SystemClock
 from xobackup.simpool import gc
 from xobackup.simpool.build import IPV6, build_pool
@@ -216,9 +217,12 @@ class SimPool:
     def disk_sha256(self, vdi: str) -> str:
         """Digest of the whole disk, read in blocks."""
         digest = hashlib.sha256()
+        buffer = memoryview(bytearray(BLOCK_BYTES))
         with self.read_disk(vdi) as disk:
-            for offset in range(0, disk.virtual_size_bytes, 8 << 20):
-                digest.update(disk.read(offset, 8 << 20))
+            for offset in range(0, disk.virtual_size_bytes, BLOCK_BYTES):
+                view = buffer[: disk.virtual_size_bytes - offset]
+                disk.read_into(offset, view)
+                digest.update(view)
         return digest.hexdigest()
 
     def write_disk(

@@ -1,8 +1,9 @@
-"""A minimal HTTP/1.1 client for transfers: one request per connection, bodies read into the caller's buffers.
+"""A minimal HTTP/1.1 client. For transfers: one request per connection, bodies read into the caller's buffers.
 
 XAPI's handlers answer without Content-Length, without chunks and without keep-alive: the end of the connection is
 the end of the body. So all that is needed is a request head, an answer's head, and a socket; in exchange the hot
-path is one ``recv_into`` per piece, about twice as fast over TLS as a general client.
+path is one ``recv_into`` per piece, about twice as fast over TLS as a general client. Calls, whose answers do have
+a length, go over the same connections (:mod:`xobackup.xapi.exchange`).
 
 The receive buffer of the socket is left to the kernel: setting it would switch its auto-tuning off, which is what
 lets a fast line with a long way have enough bytes in flight.
@@ -14,6 +15,7 @@ import contextlib
 import select
 import socket
 import ssl
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -42,6 +44,14 @@ class Head:
     status: int
     reason: str
     headers: Mapping[str, str]
+    old: bool = False
+    """HTTP/1.0."""
+
+    @property
+    def kept(self) -> bool:
+        """Whether the peer keeps the connection for another request."""
+        said = self.headers.get("connection", "").lower()
+        return "keep-alive" in said if self.old else "close" not in said
 
 
 class Connection:
@@ -51,6 +61,7 @@ class Connection:
         self._sock = sock
         self._peer = peer
         self._early = memoryview(b"")  # received with the head or peeked at, not yet taken
+        self._until_s: float | None = None
         self.ended = False
         """The peer has closed its side, and all of it was taken."""
         self.ragged = False
@@ -87,12 +98,16 @@ class Connection:
         """The silence allowed from now on."""
         self._sock.settimeout(seconds)
 
-    def request(self, method: str, target: str, headers: Mapping[str, str]) -> None:
-        """Send a request's head. ``target`` must be encoded already."""
+    def set_deadline(self, until_s: float) -> None:
+        """The time, as ``time.monotonic`` counts it, until which heads and pieces may come."""
+        self._until_s = until_s
+
+    def request(self, method: str, target: str, headers: Mapping[str, str], body: bytes = b"") -> None:
+        """Send a request's head, and a small ``body`` with it. ``target`` must be encoded already."""
         lines = [f"{method} {target} HTTP/1.1", f"Host: {self._peer}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         assert not any("\r" in line or "\n" in line for line in lines)
-        self.send(("\r\n".join(lines) + "\r\n\r\n").encode("ascii"))
+        self.send(("\r\n".join(lines) + "\r\n\r\n").encode("ascii") + body)
 
     def send(self, data: bytes | bytearray | memoryview) -> None:
         """Send all of ``data``."""
@@ -132,6 +147,14 @@ class Connection:
         except (OSError, ValueError) as error:
             raise self._lost("receiving", error) from error
         return done
+
+    def receive(self, count: int) -> bytes:
+        """What is there, at most ``count`` bytes of it, waiting for the first one; nothing at the end."""
+        if self._early:
+            found = bytes(self._early[:count])
+            self._early = self._early[count:]
+            return found
+        return self._receive(count)
 
     def wait(self, seconds: float) -> bool:
         """Whether there is something to receive, waiting at most ``seconds`` for it."""
@@ -186,6 +209,11 @@ class Connection:
         return parse_head(bytes(raw[:end]), peer=self._peer)
 
     def _receive(self, count: int) -> bytes:
+        if self._until_s is not None:
+            left_s = self._until_s - time.monotonic()
+            if left_s <= 0:
+                raise AnswerTimeout(self._peer, "receiving: the answer was not complete in time")
+            self._sock.settimeout(left_s)
         try:
             return self._sock.recv(count)
         except ssl.SSLEOFError:
@@ -213,7 +241,8 @@ def parse_head(raw: bytes, *, peer: str) -> Head:
         name, colon, value = line.partition(":")
         if colon:
             headers[name.strip().lower()] = value.strip()
-    return Head(status=int(code), reason=clean_text(reason), headers=headers)
+    old = version == "HTTP/1.0"
+    return Head(status=int(code), reason=clean_text(reason), headers=headers, old=old)
 
 
 def _end_of_head(raw: bytearray) -> int | None:

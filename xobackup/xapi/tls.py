@@ -67,7 +67,7 @@ def fingerprint(certificate_der: bytes) -> str:
 
 
 class CheckedContext(ssl.SSLContext):
-    """An SSL context whose handshake also checks the policy, whoever (httpx, our sockets) performs it."""
+    """An SSL context whose handshake also checks the policy, whoever performs it."""
 
     pinned: frozenset[str] | None = None
 
