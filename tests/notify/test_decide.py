@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from xobackup.history.standing import Objective, overview
 from xobackup.notify.decide import LISTED_MAX, REMEMBERED_S, Known, decide, wants
-from xobackup.notify.troubles import Kind, Seen, Trouble, one_line
+from xobackup.notify.troubles import Kind, Seen, Trouble
 
 HOUR = 3600.0
 DAY = 24 * HOUR
@@ -123,9 +121,3 @@ def test_a_run_whose_vms_failed_is_no_trouble_beside_theirs() -> None:
     seen = Seen()
     seen.runs([run("failed", failed=2)])
     assert not seen.troubles and seen.judged == {"run nightly"}
-
-
-@given(st.text(max_size=300))
-def test_whatever_a_guest_calls_itself_is_one_line(text: str) -> None:
-    line = one_line(text)
-    assert len(line) <= 120 and line.isprintable() and "\n" not in line

@@ -16,8 +16,9 @@ from xobackup.cli.options import (
     VmOption,
     read_configuration,
 )
-from xobackup.cli.output import Output, duration_text, size_text
+from xobackup.cli.output import Output
 from xobackup.cli.problems import tell_problems
+from xobackup.texts import duration_text, size_text
 
 if TYPE_CHECKING:
     from pathlib import Path

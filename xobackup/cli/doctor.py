@@ -15,7 +15,8 @@ from xobackup.cli.errors import Outcome
 from xobackup.cli.exits import Exit
 from xobackup.cli.hooks import hook_problems
 from xobackup.cli.options import ConfigOption, JsonOption, read_configuration
-from xobackup.cli.output import Output, count_text, duration_text, size_text
+from xobackup.cli.output import Output
+from xobackup.texts import count_text, duration_text, size_text
 
 if TYPE_CHECKING:
     from xobackup.config.model import Configuration

@@ -11,7 +11,8 @@ import typer
 from xobackup.cli.errors import NotThere, Outcome
 from xobackup.cli.exits import Exit
 from xobackup.cli.options import ConfigOption, JsonOption, read_configuration
-from xobackup.cli.output import Output, duration_text, size_text
+from xobackup.cli.output import Output
+from xobackup.texts import duration_text, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

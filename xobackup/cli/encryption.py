@@ -11,7 +11,8 @@ import typer
 from xobackup.cli.errors import Outcome
 from xobackup.cli.exits import Exit
 from xobackup.cli.options import ConfigOption, JsonOption
-from xobackup.cli.output import Output, count_text
+from xobackup.cli.output import Output
+from xobackup.texts import count_text
 
 if TYPE_CHECKING:
     from remotes.encryption.markers import Markers

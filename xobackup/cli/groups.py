@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from xobackup.cli.output import count_text, duration_text
+from xobackup.texts import count_text, duration_text
 
 if TYPE_CHECKING:
     from xobackup.engine.report import GroupReport

@@ -12,8 +12,9 @@ import typer
 from xobackup.cli.errors import NotThere, Outcome
 from xobackup.cli.exits import Exit
 from xobackup.cli.options import ConfigOption, JsonOption, read_configuration
-from xobackup.cli.output import Output, count_text, duration_text, size_text
+from xobackup.cli.output import Output
 from xobackup.cli.restore.options import FromOption
+from xobackup.texts import count_text, duration_text, size_text
 
 if TYPE_CHECKING:
     from xobackup.engine.health.request import CheckRequest, CheckResult

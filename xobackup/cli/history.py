@@ -9,7 +9,8 @@ import typer
 
 from xobackup.cli.errors import NotThere
 from xobackup.cli.options import ConfigOption, JsonOption, read_configuration
-from xobackup.cli.output import Output, count_text, duration_text, size_text
+from xobackup.cli.output import Output
+from xobackup.texts import count_text, duration_text, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

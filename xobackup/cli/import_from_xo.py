@@ -12,8 +12,9 @@ import typer
 from xobackup.cli.errors import Outcome
 from xobackup.cli.exits import Exit
 from xobackup.cli.options import JsonOption
-from xobackup.cli.output import Output, count_text
+from xobackup.cli.output import Output
 from xobackup.config.from_xo.credentials import Keeping
+from xobackup.texts import count_text
 
 if TYPE_CHECKING:
     from xobackup.config.from_xo.plan import Plan

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 from xobackup.cli.errors import Outcome
 from xobackup.cli.exits import Exit
-from xobackup.cli.output import Output, duration_text, size_text
+from xobackup.cli.output import Output
 from xobackup.cli.telling import Teller
+from xobackup.texts import duration_text, size_text
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,8 @@ import typer
 
 from xobackup.cli import repositories
 from xobackup.cli.options import LOCK_WAIT_S, ConfigOption, JsonOption, RemoteOption, VmOption
-from xobackup.cli.output import Output, size_text
+from xobackup.cli.output import Output
+from xobackup.texts import size_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

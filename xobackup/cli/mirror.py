@@ -11,7 +11,8 @@ from xobackup.cli import repositories
 from xobackup.cli.errors import NoSuchVm, Outcome
 from xobackup.cli.exits import Exit
 from xobackup.cli.options import ConfigOption, JsonOption
-from xobackup.cli.output import Output, count_text, size_text
+from xobackup.cli.output import Output
+from xobackup.texts import count_text, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -49,7 +49,7 @@ def mirror_jobs_for(
 
 def show_plan(output: Output, job: MirrorJob, plans: Sequence[MirrorPlan]) -> None:
     """What would be copied, VM by VM; what is left out with its reason."""
-    from xobackup.cli.output import count_text
+    from xobackup.texts import count_text
 
     total = 0
     for plan in plans:

@@ -7,7 +7,6 @@ standard output carries nothing but JSON objects, one a line, each with a ``kind
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 PIPE_COLUMNS = 500
 WORD_MAX = 16
 """Words up to this long are never broken in a table."""
-_UUID = re.compile(r"\b([0-9a-f]{8})-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
 
 
 class Output:
@@ -109,50 +107,3 @@ def _longest_word(texts: Iterable[str]) -> int:
 def _width(is_terminal: bool) -> int | None:
     """Lines in a pipe are as long as they need to be."""
     return None if is_terminal else PIPE_COLUMNS
-
-
-def count_text(count: int, noun: str) -> str:
-    """``1 disk``, ``2 disks``."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def short_uuids(text: str) -> str:
-    """``text`` with every uuid cut to the eight digits a person compares."""
-    return _UUID.sub(r"\1", text)
-
-
-def size_text(size_bytes: float) -> str:
-    """``1.5 GiB``: three significant digits at most."""
-    value = float(size_bytes)
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if abs(value) < 1024 or unit == "TiB":
-            break
-        value /= 1024
-    if unit == "B":
-        return f"{int(value)} B"
-    return f"{value:.0f} {unit}" if value >= 100 else f"{value:.1f} {unit}"
-
-
-def duration_text(seconds: float) -> str:
-    """``42 s``, ``3 min 20 s``, ``2 h 05 min``."""
-    whole = round(seconds)
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-
-
-def age_text(seconds: float) -> str:
-    """``42 s``, ``12 min``, ``3 h 05 min``, ``4 d 2 h``: as precise as one asks of an age."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min"
-    if whole < 2 * 86_400:
-        minutes = whole % 3600 // 60
-        return f"{whole // 3600} h {minutes:02d} min" if minutes else f"{whole // 3600} h"
-    return f"{whole // 86_400} d {whole % 86_400 // 3600} h"

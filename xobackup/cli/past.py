@@ -11,7 +11,8 @@ import typer
 from xobackup.cli.errors import NotThere, Outcome
 from xobackup.cli.exits import Exit
 from xobackup.cli.options import LOCK_WAIT_S, ConfigOption, JsonOption, VmOption
-from xobackup.cli.output import Output, count_text, size_text
+from xobackup.cli.output import Output
+from xobackup.texts import count_text, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,7 +12,8 @@ from xobackup.cli.errors import Outcome
 from xobackup.cli.exits import Exit
 from xobackup.cli.hooks import plan_line
 from xobackup.cli.options import JobOptions, job_command, read_configuration
-from xobackup.cli.output import Output, count_text, short_uuids, size_text
+from xobackup.cli.output import Output
+from xobackup.texts import count_text, short_uuids, size_text
 
 if TYPE_CHECKING:
     from xobackup.engine.events import Failed

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from xobackup.cli.errors import Outcome
 from xobackup.cli.exits import Exit
 from xobackup.cli.options import read_configuration
-from xobackup.cli.output import Output, duration_text
+from xobackup.cli.output import Output
+from xobackup.texts import duration_text
 
 if TYPE_CHECKING:
     from xobackup.config.model import Configuration

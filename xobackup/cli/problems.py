@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from xobackup.cli.errors import Outcome
 from xobackup.cli.exits import Exit
-from xobackup.cli.output import Output, count_text
+from xobackup.cli.output import Output
+from xobackup.texts import count_text
 
 if TYPE_CHECKING:
     from xobackup.repository.findings import Problem

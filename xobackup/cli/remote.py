@@ -11,7 +11,8 @@ from xobackup.cli import encryption, keys
 from xobackup.cli.errors import Outcome
 from xobackup.cli.exits import Exit
 from xobackup.cli.options import ConfigOption, JsonOption
-from xobackup.cli.output import Output, size_text
+from xobackup.cli.output import Output
+from xobackup.texts import size_text
 
 app = typer.Typer(no_args_is_help=True, help="Test remotes and their encryption.")
 app.add_typer(encryption.app, name="encryption")

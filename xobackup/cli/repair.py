@@ -13,7 +13,8 @@ from xobackup.cli import repositories
 from xobackup.cli.errors import Outcome
 from xobackup.cli.exits import Exit
 from xobackup.cli.options import LOCK_WAIT_S, ConfigOption, JsonOption, VmOption, read_configuration
-from xobackup.cli.output import Output, count_text
+from xobackup.cli.output import Output
+from xobackup.texts import count_text
 
 if TYPE_CHECKING:
     from xobackup.config.model import Configuration

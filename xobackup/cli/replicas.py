@@ -9,7 +9,8 @@ import typer
 from xobackup.cli.errors import Outcome
 from xobackup.cli.exits import Exit
 from xobackup.cli.options import ConfigOption, JsonOption, read_configuration
-from xobackup.cli.output import Output, duration_text, short_uuids
+from xobackup.cli.output import Output
+from xobackup.texts import duration_text, short_uuids
 
 if TYPE_CHECKING:
     from xobackup.config.model import Configuration

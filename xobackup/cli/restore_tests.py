@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from xobackup.cli.output import duration_text
+from xobackup.texts import duration_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

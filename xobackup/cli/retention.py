@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xobackup.cli.options import ConfigOption, JsonOption, RemoteOption, VmOption, read_configuration
-from xobackup.cli.output import Output, count_text
+from xobackup.cli.output import Output
 from xobackup.cli.problems import tell_problems
+from xobackup.texts import count_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,8 @@ from xobackup.cli.history_store import note_history
 from xobackup.cli.hooks import failed_lines
 from xobackup.cli.notifying import notify_all
 from xobackup.cli.options import JobOptions, job_command, read_configuration
-from xobackup.cli.output import Output, count_text, duration_text, size_text
+from xobackup.cli.output import Output
+from xobackup.texts import count_text, duration_text, size_text
 
 if TYPE_CHECKING:
     from xobackup.cli.live import Watch

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xobackup.cli.options import ConfigOption, JsonOption, read_configuration
-from xobackup.cli.output import Output, count_text
+from xobackup.cli.output import Output
+from xobackup.texts import count_text
 
 if TYPE_CHECKING:
     from datetime import datetime

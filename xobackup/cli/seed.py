@@ -12,7 +12,8 @@ from xobackup.cli.errors import Outcome
 from xobackup.cli.exits import Exit
 from xobackup.cli.mirror import MS_PER_DAY, chosen_vms, mirror_vms, opened_remote
 from xobackup.cli.options import ConfigOption, JsonOption
-from xobackup.cli.output import Output, count_text
+from xobackup.cli.output import Output
+from xobackup.texts import count_text
 
 if TYPE_CHECKING:
     from xobackup.engine.mirror.seed import Manifest

@@ -10,7 +10,8 @@ import typer
 from xobackup.cli.errors import Outcome
 from xobackup.cli.exits import Exit
 from xobackup.cli.options import ConfigOption, JsonOption, read_configuration
-from xobackup.cli.output import Output, age_text, count_text
+from xobackup.cli.output import Output
+from xobackup.texts import age_text, count_text
 
 if TYPE_CHECKING:
     from pathlib import Path

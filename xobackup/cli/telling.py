@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from xobackup.cli.output import count_text, duration_text, size_text
+from xobackup.texts import count_text, duration_text, size_text
 
 if TYPE_CHECKING:
     from xobackup.engine.events import Event

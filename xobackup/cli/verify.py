@@ -12,7 +12,8 @@ from xobackup.cli.coverage import show_coverage
 from xobackup.cli.errors import NotThere, Outcome
 from xobackup.cli.exits import Exit
 from xobackup.cli.options import AsOfOption, ConfigOption, JsonOption, RemoteOption, VmOption
-from xobackup.cli.output import Output, count_text, size_text
+from xobackup.cli.output import Output
+from xobackup.texts import count_text, size_text
 
 if TYPE_CHECKING:
     from xobackup.cli.live import Watch

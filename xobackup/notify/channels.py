@@ -10,7 +10,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from xobackup.notify.troubles import Kind, one_line
+from xobackup.notify.troubles import Kind
+from xobackup.texts import one_line
 
 if TYPE_CHECKING:
     from xobackup.notify.decide import Message

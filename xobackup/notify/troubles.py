@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from xobackup.history.standing import Overview, State
+from xobackup.texts import age_text, one_line
 
 BAD = ("failed", "interrupted")
 UNDECIDED = ("running", "cancelled", "skipped")
@@ -51,13 +52,13 @@ class Seen:
     def vms(self, found: Overview) -> None:
         """Failures stand until a backup succeeds: a run that goes on or was cancelled ends none."""
         for one in found.vms:
-            about = one_line(one.name)
+            about = one_line(one.name, NAME_MAX)
             times = f" ({one.failures} times in a row)" if one.failures > 1 else ""
             text = f"its backup failed{times}: {one_line(one.last_reason, 400) or 'no reason is known'}"
             self._judge(f"failure {one.job} {one.uuid}", Kind.FAILURE, one.job, about, text if one.failures else "")
             if one.rpo_s is not None:
-                age = "there is none" if one.age_s is None else f"it is {hours(one.age_s)} old"
-                text = f"its newest good backup is too old: {age}, {hours(one.rpo_s)} are allowed"
+                age = "there is none" if one.age_s is None else f"it is {age_text(one.age_s)} old"
+                text = f"its newest good backup is too old: {age}, {age_text(one.rpo_s)} are allowed"
                 late = one.state in (State.LATE, State.NEVER)
                 self._judge(f"rpo {one.job} {one.uuid}", Kind.RPO, one.job, about, text if late else "")
 
@@ -68,7 +69,7 @@ class Seen:
             job = str(run["job"])
             text = f"its run failed: {one_line(str(run['reason']), 400) or 'no reason is known'}"
             bad = run["outcome"] in BAD and not run["failed"]
-            self._judge(f"run {job}", Kind.FAILURE, job, f"job {one_line(job)}", text if bad else "")
+            self._judge(f"run {job}", Kind.FAILURE, job, f"job {one_line(job, NAME_MAX)}", text if bad else "")
 
     def service(self, name: str, problem: str) -> None:
         """One thing about the service itself; an empty ``problem``: it is well."""
@@ -78,19 +79,3 @@ class Seen:
         self.judged.add(key)
         if text:
             self.troubles.append(Trouble(key=key, kind=kind, job=job, about=about, text=text))
-
-
-def one_line(text: str, limit: int = NAME_MAX) -> str:
-    """Without line breaks and control characters: it may get into the head of a mail."""
-    flat = " ".join("".join(char if char.isprintable() else " " for char in text).split())
-    return flat if len(flat) <= limit else f"{flat[: limit - 1]}…"
-
-
-def hours(seconds: float) -> str:
-    """``26 h``, ``3 d 4 h``, ``12 min``."""
-    whole = round(seconds)
-    if whole < 3600:
-        return f"{whole // 60} min"
-    if whole < 2 * 86_400:
-        return f"{whole // 3600} h"
-    return f"{whole // 86_400} d {whole % 86_400 // 3600} h"

@@ -13,7 +13,8 @@ import typer
 
 from xobackup.cli.errors import NotThere
 from xobackup.cli.options import JsonOption
-from xobackup.cli.output import Output, duration_text
+from xobackup.cli.output import Output
+from xobackup.texts import duration_text
 
 if TYPE_CHECKING:
     from xobackup.cli.demo.story import Summary

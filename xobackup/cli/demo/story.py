@@ -18,7 +18,7 @@ from xobackup.cli.demo.crash import kill_a_merge
 from xobackup.cli.errors import Outcome
 from xobackup.cli.exits import Exit
 from xobackup.cli.live import world_of
-from xobackup.cli.output import Output, duration_text, size_text
+from xobackup.cli.output import Output
 from xobackup.clock import SystemClock
 from xobackup.engine.job import Job, PoolTarget, RemoteTarget, Selector, Settings, VmRule
 from xobackup.engine.restore.files import Format, restore_to_file
@@ -30,6 +30,7 @@ from xobackup.engine.world import real_world
 from xobackup.repository.reclaim import StepKind
 from xobackup.simpool import DiskSpec, Options, PoolSpec, SimPool, VmSpec
 from xobackup.simpool.workload import Profile
+from xobackup.texts import duration_text, size_text
 from xobackup.xapi.address import PoolAddress
 from xobackup.xapi.tls import Fingerprint
 

@@ -12,7 +12,8 @@ from xobackup.cli.errors import NotThere, Outcome
 from xobackup.cli.exits import Exit
 from xobackup.cli.metadata.points import OfOption, PointArgument, each, find_point, name_of, of_pool
 from xobackup.cli.options import ConfigOption, JsonOption, read_configuration
-from xobackup.cli.output import Output, count_text, size_text
+from xobackup.cli.output import Output
+from xobackup.texts import count_text, size_text
 
 if TYPE_CHECKING:
     from xobackup.engine.pools.restore import PoolRestored, PoolRestorePlan

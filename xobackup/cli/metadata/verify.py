@@ -11,7 +11,8 @@ from xobackup.cli.errors import NotThere, Outcome
 from xobackup.cli.exits import Exit
 from xobackup.cli.metadata.points import OfOption, each, find_point, name_of, of_pool, tell
 from xobackup.cli.options import ConfigOption, JsonOption, RemoteOption
-from xobackup.cli.output import Output, count_text, size_text
+from xobackup.cli.output import Output
+from xobackup.texts import count_text, size_text
 
 if TYPE_CHECKING:
     from xobackup.repository.pools.verify import PoolVerdict

@@ -13,8 +13,9 @@ import typer
 from xobackup.cli.errors import NotThere, Outcome
 from xobackup.cli.exits import Exit
 from xobackup.cli.options import AsOfOption, ConfigOption, JsonOption, read_configuration
-from xobackup.cli.output import Output, size_text
+from xobackup.cli.output import Output
 from xobackup.cli.restore.options import CheckOption, FromOption, PointArgument, VmArgument, checked_text, found
+from xobackup.texts import size_text
 
 if TYPE_CHECKING:
     from xobackup.engine.restore.files import Format, Written

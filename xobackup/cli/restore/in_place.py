@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xobackup.cli.options import AsOfOption, ConfigOption, JsonOption, read_configuration
-from xobackup.cli.output import Output, duration_text, size_text
+from xobackup.cli.output import Output
 from xobackup.cli.restore.options import CheckOption, FromOption, PointArgument, VmArgument, checked_text, found
 from xobackup.cli.restore.vm import DifferentialOption, differential_of
+from xobackup.texts import duration_text, size_text
 
 if TYPE_CHECKING:
     from xobackup.engine.restore.in_place import InPlace, InPlacePlan

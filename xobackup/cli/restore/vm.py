@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xobackup.cli.options import AsOfOption, ConfigOption, JsonOption, read_configuration
-from xobackup.cli.output import Output, size_text
+from xobackup.cli.output import Output
 from xobackup.cli.restore.options import (
     CheckOption,
     FromOption,
@@ -19,6 +19,7 @@ from xobackup.cli.restore.options import (
     found,
     mapping,
 )
+from xobackup.texts import size_text
 
 if TYPE_CHECKING:
     from xobackup.engine.restore.differential import Differential

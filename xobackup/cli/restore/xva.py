@@ -11,8 +11,9 @@ import typer
 from xobackup.cli.errors import NotThere, Outcome
 from xobackup.cli.exits import Exit
 from xobackup.cli.options import AsOfOption, ConfigOption, JsonOption
-from xobackup.cli.output import Output, size_text
+from xobackup.cli.output import Output
 from xobackup.cli.restore.options import CheckOption, FromOption, PointArgument, VmArgument, archive_text, found
+from xobackup.texts import size_text
 
 OutputOption = Annotated[
     Path, typer.Option("--output", "-o", help="The file to write; - is standard output.", allow_dash=True)
