@@ -66,6 +66,9 @@ def test_it_runs_what_is_due_reads_again_and_stops(served: tuple[Site, subproces
     wait_until(lambda: said(log, "ended: ok") and any(r.get("schedule") == "after" for r in lines(log)))
     texts = [str(record["text"]) for record in lines(log) if record.get("schedule") == "often"]
     assert any(re.match(r"begins \((missed: .*)?14\d\d times in one\)", text) for text in texts), texts
+    assert {one["run"] for one in lines(log) if one.get("vm_name") == "web"} <= {
+        one["run"] for one in lines(log) if str(one["text"]).startswith("run ended: ok")
+    }
     points = site.xobackup("backups", "show", "web", "--remote", "nas", "--json").of("restore-point")
     assert len(points) >= 2
 
@@ -95,14 +98,25 @@ def test_systemd_hears_that_it_is_ready_and_lives(copied: Site, tmp_path: Path) 
         manager.settimeout(TIMEOUT_S)
         heard: list[str] = []
         process = start(
-            "serve", "-c", copied.config, env=environment(NOTIFY_SOCKET=str(path), WATCHDOG_USEC="30000000")
+            "serve",
+            "--finish-wait",
+            "5",
+            "-c",
+            copied.config,
+            env=environment(NOTIFY_SOCKET=str(path), WATCHDOG_USEC="30000000"),
         )
         while not any("WATCHDOG=1" in one for one in heard):
             heard.append(manager.recv(500).decode())
         assert heard[0].startswith("READY=1\nSTATUS=next yearly at ")
-        process.send_signal(signal.SIGTERM)
-        while "STOPPING=1" not in heard:
+        process.send_signal(signal.SIGHUP)
+        while (
+            heard[-2:-1] == [] or not heard[-2].startswith("RELOADING=1\nMONOTONIC_USEC=") or heard[-1] != "READY=1"
+        ):
             heard.append(manager.recv(500).decode())
+        process.send_signal(signal.SIGTERM)
+        while not heard[-1].startswith("STOPPING=1"):
+            heard.append(manager.recv(500).decode())
+        assert heard[-1].splitlines()[1:] == ["EXTEND_TIMEOUT_USEC=125000000", "STATUS=stopping, 0 running"]
         process.communicate(timeout=TIMEOUT_S)
         assert process.returncode == 0
 

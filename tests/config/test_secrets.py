@@ -51,6 +51,16 @@ def test_from_a_file_that_only_we_can_read(tmp_path: Path) -> None:
     assert "No such file" in str(refused({"file": str(tmp_path / "absent")}))
 
 
+def test_a_relative_file_is_a_credential_of_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "paris").write_text("word\n")
+    (tmp_path / "paris").chmod(0o400)
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    found = refused({"file": "paris"})
+    assert "$CREDENTIALS_DIRECTORY is not set" in str(found) and "LoadCredential=paris:" in str(found.hint)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert resolve(secret({"file": "paris"}), "k") == "word"
+
+
 def test_from_a_command() -> None:
     assert resolve(secret({"command": ["printf", "word\\n"]}), "k") == "word"
     assert "ended with 3: no" in str(refused({"command": ["sh", "-c", "echo no >&2; exit 3"]}))

@@ -159,6 +159,44 @@ def test_a_stop_lets_runs_clean_up_and_the_next_start_begins_them_again(tmp_path
     assert [one.schedule for one in house.runs] == ["often", "often"] and house.runs[1].reason == "did not end before"
 
 
+def test_a_stop_may_let_runs_end_and_loses_nothing_that_would_have_followed(tmp_path: Path) -> None:
+    plan = Plan(
+        schedules={"n": Schedule(calendar=Calendar(name="n", timing=Every(interval="1h")))},
+        followers={"after": Follower(after="n", only_ok=True)},
+        finish_wait_s=30,
+        stop_wait_s=30,
+    )
+    house = House(tmp_path, plan)
+    entered, leave = threading.Event(), threading.Event()
+
+    def hang(_order: Order, cancel: CancelToken) -> None:
+        entered.set()
+        assert leave.wait(20) and not cancel.cancelled
+
+    house.gate = hang
+    for _ in range(2):  # what is due the second time follows
+        house.clock.advance(3600)
+        house.service.round()
+        assert entered.wait(20)
+    stopping = threading.Thread(target=house.service.stop, args=("SIGTERM",))
+    stopping.start()
+    while not house.service.runner._stopping:
+        entered.wait(0.001)
+    leave.set()
+    stopping.join(20)
+    assert house.service.unsettled == {"n", "after"} and len(house.runs) == 1
+    house.service = house.open()
+    assert house.service.runner.idle(20)
+    assert Counter(one.schedule for one in house.runs) == {"n": 2, "after": 2}, "one after each"
+
+    hurry = threading.Event()
+    hurry.set()
+    house.gate = lambda _order, cancel: _wait(cancel)
+    house.clock.advance(3600)
+    house.service.round()
+    assert house.service.stop("SIGTERM", hurry) == [] and house.service.unsettled == {"n"}, "it was told to stop"
+
+
 def _wait(cancel: CancelToken) -> None:
     for _ in range(2000):
         if cancel.cancelled:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from xobackup.cli.errors import Outcome
 from xobackup.cli.exits import Exit
+from xobackup.cli.logs import EventLines
 from xobackup.cli.output import Output
 from xobackup.cli.telling import Teller
 from xobackup.texts import duration_text, size_text
@@ -22,6 +23,7 @@ from xobackup.texts import duration_text, size_text
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from xobackup.cli.logs import Lines
     from xobackup.clock import Clock
     from xobackup.engine.cancel import CancelToken
     from xobackup.engine.events import Event, Failed
@@ -37,8 +39,9 @@ WIDE_COLUMNS = 110
 class Face:
     """A journal sink that shows events, and the viewer of a :class:`Progress`."""
 
-    def __init__(self, output: Output, clock: Clock) -> None:
+    def __init__(self, output: Output, clock: Clock, log: Lines | None = None) -> None:
         self._output = output
+        self._log = None if log is None else EventLines(log)
         self._clock = clock
         self._teller = Teller()
         self.failures: list[Failed] = []
@@ -51,6 +54,8 @@ class Face:
         """Show one event."""
         from xobackup.engine.events import Failed, as_record
 
+        if self._log is not None:
+            self._log.write(event)
         with self._lock:
             if isinstance(event, Failed) and not event.vm:
                 self.failures.append(event)
@@ -60,7 +65,7 @@ class Face:
                 record = as_record(event, self._clock.now_s())
                 self._output.record(str(record.pop("kind")), record)
                 return
-            told = self._teller.tell(event)
+            told = self._teller.tell(event) if self._log is None else None
             if told is not None:
                 self._output.note(told[0], style=told[1])
 
@@ -69,7 +74,10 @@ class Face:
 
     @contextlib.contextmanager
     def watching(self, progress: Progress) -> Iterator[None]:
-        """Show ``progress`` until the block ends."""
+        """Show ``progress`` until the block ends; a log has no use for it."""
+        if self._log is not None and not self._output.as_json:
+            yield
+            return
         if not self._output.as_json and sys.stderr.isatty():
             with _bars(self._output, progress):
                 yield
@@ -202,14 +210,14 @@ class Watch:
 
 
 @contextlib.contextmanager
-def watching(output: Output) -> Iterator[Watch]:
+def watching(output: Output, log: Lines | None = None) -> Iterator[Watch]:
     """While inside, progress is shown and signals stop the work: :class:`Outcome` then says which one did."""
     from xobackup.clock import SystemClock
     from xobackup.engine.cancel import CancelToken, on_signals
     from xobackup.engine.progress import Progress
 
     clock = SystemClock()
-    watch = Watch(clock=clock, face=Face(output, clock), progress=Progress(clock), cancel=CancelToken())
+    watch = Watch(clock=clock, face=Face(output, clock, log), progress=Progress(clock), cancel=CancelToken())
     with on_signals(watch.cancel):
         try:
             with watch.face.watching(watch.progress):

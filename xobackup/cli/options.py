@@ -28,6 +28,10 @@ ConfigOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON lines on standard output, for programs.")]
+LogFormatOption = Annotated[
+    str | None,
+    typer.Option("--log-format", metavar="FORMAT", help="Of the log on standard error: text or json."),
+]
 RemoteOption = Annotated[
     str | None,
     typer.Option("--remote", "-r", help="A remote of the configuration, or a URL such as file:///mnt/backups."),
@@ -52,6 +56,13 @@ VmOption = Annotated[str | None, typer.Option("--vm", help="Only this VM: its uu
 def wants_json(arguments: list[str]) -> bool:
     """Whether ``--json`` was given, for errors that happen before or after the options were parsed."""
     return "--json" in arguments
+
+
+def checked_format(given: str | None) -> str | None:
+    """What ``--log-format`` says."""
+    if given not in (None, "text", "json"):
+        raise typer.BadParameter(f"expected text or json, found {given!r}", param_hint="--log-format")
+    return given
 
 
 def read_configuration(path: Path | None) -> Configuration:

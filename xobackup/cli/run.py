@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,23 +14,46 @@ from xobackup.cli.exits import Exit
 from xobackup.cli.groups import report_lines
 from xobackup.cli.history_store import note_history
 from xobackup.cli.hooks import failed_lines
+from xobackup.cli.logs import Lines
 from xobackup.cli.notifying import notify_all
-from xobackup.cli.options import JobOptions, job_command, read_configuration
+from xobackup.cli.options import (
+    ConfigOption,
+    FullOption,
+    JobArguments,
+    JobOptions,
+    JsonOption,
+    LogFormatOption,
+    OnlyVmsOption,
+    checked_format,
+    read_configuration,
+)
 from xobackup.cli.output import Output
 from xobackup.texts import count_text, duration_text, size_text
 
 if TYPE_CHECKING:
     from xobackup.cli.live import Watch
+    from xobackup.config.model import Configuration
     from xobackup.engine.job import Job
     from xobackup.engine.report import PoolReport, RunReport, VmReport
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    job_command(app, run)
+
+    def command(
+        jobs: JobArguments = None,
+        vm: OnlyVmsOption = None,
+        full: FullOption = False,
+        log_format: LogFormatOption = None,
+        config: ConfigOption = None,
+        as_json: JsonOption = False,
+    ) -> None:
+        run(JobOptions(jobs=jobs, vm=vm, full=full, config=config, as_json=as_json), checked_format(log_format))
+
+    app.command("run", help=run.__doc__)(command)
 
 
-def run(options: JobOptions) -> None:
+def run(options: JobOptions, log_format: str | None = None) -> None:
     """Run the named jobs, one after the other: back up VMs, save pools' databases, mirror remotes."""
     from xobackup.cli.limits import process_limits
     from xobackup.cli.live import watched_world, watching
@@ -40,17 +64,25 @@ def run(options: JobOptions) -> None:
     configuration = read_configuration(options.config)
     ends: list[End] = []
     limits = process_limits(configuration)
+    log = _log(configuration, log_format)
+
+    def complain(told: str) -> None:
+        if log is None:
+            output.note(told, style="yellow")
+        else:
+            log("warning", told)
+
     jobs: list[Job | MirrorJob] = [*options.chosen(configuration), *options.mirrors(configuration)]
     for job in jobs:
-        with watching(output) as watch:
+        with watching(output, log) as watch:
             world = watched_world(watch, configuration.state_directory, limits=limits)
             report = run_mirror(job, world) if isinstance(job, MirrorJob) else run_job(job, world)
             ends.append(_end_of(job.name, report, watch))
         show_report(output, report, remotes=len(job.destinations))
         if watch.cancel.cancelled:
             break
-    note_history(configuration, lambda told: output.note(told, style="yellow"))
-    notify_all(configuration, lambda told: output.note(told, style="yellow"))
+    note_history(configuration, complain)
+    notify_all(configuration, complain)
     if options.vm and not any(end.vms for end in ends) and all(end.code is Exit.OK for end in ends):
         raise NotThere(f"no VM of these jobs is called {' or '.join(options.vm)}", hint="see `xobackup plan`")
     code = exit_code([end.code for end in ends])
@@ -58,6 +90,12 @@ def run(options: JobOptions) -> None:
         bad = [end for end in ends if end.code is not Exit.OK]
         hints = dict.fromkeys(end.hint for end in bad if end.hint)
         raise Outcome(code, "\n".join(end.complaint for end in bad), hint="\n".join(hints) or None)
+
+
+def _log(configuration: Configuration, given: str | None) -> Lines | None:
+    """Lines of a log instead of what a person likes to see: when asked for, or configured and nobody watches."""
+    form = given or (None if sys.stderr.isatty() else configuration.log.format)
+    return None if form is None else Lines(form)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

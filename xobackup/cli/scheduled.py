@@ -33,6 +33,7 @@ def plan_of(configuration: Configuration) -> Plan:
         followers=followers,
         stop_at_end=frozenset(stopping),
         runs_max=configuration.service.runs_max,
+        finish_wait_s=configuration.service.finish_wait_s,
         stop_wait_s=configuration.service.stop_wait_s,
     )
 
@@ -82,7 +83,7 @@ def differences(old: Configuration, new: Configuration) -> list[str]:
             if name in before and after[name] != before[name]:
                 keys = [key for key in type(after[name]).model_fields if _differs(before[name], after[name], key)]
                 lines.append(f"~ {shown}.{name}: {', '.join(keys) or 'another kind'}")
-    for key in ("limits", "service", "history", "web", "state_directory"):
+    for key in ("limits", "service", "log", "history", "web", "state_directory"):
         if getattr(old, key) != getattr(new, key):
             lines.append(f"~ {key}")
     return lines

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from xobackup.cli.errors import Outcome
 from xobackup.cli.exits import Exit
-from xobackup.cli.options import ConfigOption, JsonOption, read_configuration
+from xobackup.cli.options import ConfigOption, JsonOption, LogFormatOption, checked_format, read_configuration
+from xobackup.texts import count_text, duration_text
 
 if TYPE_CHECKING:
+    from xobackup.cli.logs import Lines
+    from xobackup.cli.serving.signals import Signals
+    from xobackup.cli.serving.site import Site
+    from xobackup.cli.serving.works import Works
+    from xobackup.config.model import Configuration
     from xobackup.service.service import Service
+
+LEAVE_S = 30.0
+"""What the manager is asked to wait for longer than the runs may take."""
 
 
 def register(app: typer.Typer) -> None:
@@ -19,60 +29,125 @@ def register(app: typer.Typer) -> None:
     app.command()(serve)
 
 
-def serve(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+def serve(
+    finish_wait: Annotated[
+        float | None,
+        typer.Option("--finish-wait", min=0, metavar="SECONDS", help="When stopped: let runs end within that time."),
+    ] = None,
+    stop_wait: Annotated[
+        float | None,
+        typer.Option("--stop-wait", min=0, metavar="SECONDS", help="Then: how long they may take to clean up."),
+    ] = None,
+    log_format: LogFormatOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Run the jobs of all schedules when they are due, until stopped. SIGHUP reads the configuration again."""
+    from xobackup.cli.logs import JSON, TEXT, FromLibraries, Lines
     from xobackup.cli.scheduled import plan_of
-    from xobackup.cli.serving.log import Lines
     from xobackup.cli.serving.notices import Notices
     from xobackup.cli.serving.samples import Sampler
     from xobackup.cli.serving.signals import Signals
     from xobackup.cli.serving.site import Site
-    from xobackup.cli.serving.works import Works, tell_starts
+    from xobackup.cli.serving.works import ServeOptions, Works
     from xobackup.clock import SystemClock
-    from xobackup.config.errors import ConfigError
-    from xobackup.service.notify import notify, watchdog_s
     from xobackup.service.service import Service
 
-    configuration = read_configuration(config)
-    if not configuration.schedules:
-        raise ConfigError(["the configuration has no schedule"], hint="add a [schedules.NAME] table: docs/serve.md")
-    log = Lines(as_json=as_json)
-    works = Works(config, configuration, log)
+    form = JSON if as_json else checked_format(log_format)
+    options = ServeOptions(log_format=form, finish_wait_s=finish_wait, stop_wait_s=stop_wait)
+    configuration = options.on(_with_schedules(read_configuration(config)))
+    log = Lines(configuration.log.format or TEXT, to_stdout=as_json)
+    works = Works(config, configuration, log, options)
     service = Service(configuration.state_directory, plan_of(configuration), works.work, clock=SystemClock(), log=log)
     signals = Signals()
-    with (
-        signals.held(),
-        Notices(works, log),
-        Sampler(works) as sampler,
-        Site(works, service, sampler, log) as site,
-    ):
+    with ExitStack() as stack:
+        stack.enter_context(signals.held())
+        stack.enter_context(FromLibraries(log))
+        notices, sampler = Notices(works, log), Sampler(works)
+        works.when_ended.append(notices.duty.now)
+        for duty in (notices.duty, sampler.duty):
+            stack.enter_context(duty)
+        site = stack.enter_context(Site(works, service, sampler, log))
+        _reconcile(configuration, log)
         service.start()
         log("info", f"serving {', '.join(sorted(configuration.schedules))}")
-        tell_starts(service, log)
-        site.follow()
-        notify("READY=1\nSTATUS=" + _status(service))
-        pause = watchdog_s()
-
-        def after_round() -> None:
-            if signals.reload.is_set():
-                signals.reload.clear()
-                notify("RELOADING=1")
-                works.read_again(service)
-                notify("READY=1")
-            site.follow()
-            if pause is not None:
-                notify("WATCHDOG=1")
-            notify("STATUS=" + _status(service))
-
-        service.loop(signals.stop, after_round)
-        notify("STOPPING=1")
-        log("info", f"{signals.why}: stopping, {len(service.runner.running())} running")
-        left = service.stop(signals.why)
+        _follow(service, works, site, signals, log)
+        left = _leave(service, signals, works.configuration, log)
     if left:
-        names = ", ".join(order.schedule for order in left)
         raise Outcome(
-            Exit.TERMINATED, f"{names} did not end in time", hint="the next start cleans up and begins again"
+            Exit.TERMINATED,
+            f"{', '.join(left)} did not end in time",
+            hint="the next start cleans up and begins again",
         )
+
+
+def _with_schedules(configuration: Configuration) -> Configuration:
+    from xobackup.config.errors import ConfigError
+
+    if not configuration.schedules:
+        raise ConfigError(["the configuration has no schedule"], hint="add a [schedules.NAME] table: docs/serve.md")
+    return configuration
+
+
+def _reconcile(configuration: Configuration, log: Lines) -> None:
+    """Say which runs an earlier process did not end, before anything begins again."""
+    from xobackup.clock import SystemClock
+    from xobackup.engine.journal import close_interrupted
+
+    try:
+        closed = close_interrupted(configuration.state_directory / "journal", SystemClock())
+    except OSError as error:
+        log("warning", f"journals of earlier runs could not be looked at: {error}")
+        return
+    for run in closed:
+        log("warning", "this run did not end: its journal is closed; the next one of its job cleans up", run=run)
+    if not closed:
+        log("info", "no run of an earlier process was left open")
+
+
+def _follow(service: Service, works: Works, site: Site, signals: Signals, log: Lines) -> None:
+    """The rounds, until a signal ends them; the manager hears of each."""
+    from xobackup.cli.serving.works import tell_starts
+    from xobackup.service.notify import notify, reloading, watchdog_s
+
+    tell_starts(service, log)
+    site.follow()
+    notify("READY=1\nSTATUS=" + _status(service))
+    pause = watchdog_s()
+
+    def after_round() -> None:
+        if signals.reload.is_set():
+            signals.reload.clear()
+            notify(reloading())
+            works.read_again(service)
+            notify("READY=1")
+        site.follow()
+        if pause is not None:
+            notify("WATCHDOG=1")
+        notify("STATUS=" + _status(service))
+
+    service.loop(signals.stop, signals.wake, after_round)
+
+
+def _leave(service: Service, signals: Signals, configuration: Configuration, log: Lines) -> list[str]:
+    """Stop within the limits of the configuration; the schedules whose runs did not end."""
+    from xobackup.service.notify import notify
+
+    section = configuration.service
+    patience_s = section.finish_wait_s + section.stop_wait_s + LEAVE_S
+    running = service.runner.running()
+    notify(f"STOPPING=1\nEXTEND_TIMEOUT_USEC={round(patience_s * 1e6)}\nSTATUS=stopping, {len(running)} running")
+    limits = []
+    if section.finish_wait_s:
+        limits.append(f"{duration_text(section.finish_wait_s)} to end (a second signal ends that)")
+    limits.append(f"{duration_text(section.stop_wait_s)} to clean up")
+    allowed = f", which may take {', then '.join(limits)}" if running else ""
+    log("info", f"{signals.why}: stopping, {count_text(len(running), 'run')} going on{allowed}")
+    left = [order.schedule for order in service.stop(signals.why, signals.hurry)]
+    waits = sorted(service.unsettled)
+    told = f"; begun again at the next start: {', '.join(waits)}" if waits else ""
+    log("warning" if left else "info", f"stopped, {'not everything ended' if left else 'all ended'}{told}")
+    return left
 
 
 def _status(service: Service) -> str:

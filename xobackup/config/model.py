@@ -18,6 +18,7 @@ from xobackup.config.dr import DrSection
 from xobackup.config.history import HistorySection
 from xobackup.config.jobs import JobSection, MetadataSection
 from xobackup.config.limits import LimitsSection
+from xobackup.config.logs import LogSection
 from xobackup.config.mirrors import MirrorSection
 from xobackup.config.notify import NotifySection
 from xobackup.config.places import PoolSection, RemoteSection
@@ -47,6 +48,8 @@ class Configuration(Section):
     """When jobs run."""
     service: ServiceSection = ServiceSection()
     """Of what runs them."""
+    log: LogSection = LogSection()
+    """What it says of it."""
     history: HistorySection = HistorySection()
     """What happened, for years."""
     notify: dict[str, NotifySection] = Field(default_factory=dict)

@@ -103,5 +103,7 @@ class ServiceSection(Section):
 
     runs_max: Annotated[int, Field(ge=1, le=64)] = 2
     """Schedules that run at a time."""
+    finish_wait_s: Annotated[float, Field(ge=0, le=7 * 86_400)] = 0
+    """How long runs may go on to their end when the service is stopped, before they are told to stop too."""
     stop_wait_s: Annotated[float, Field(ge=0, le=86_400)] = 90
-    """How long runs may take to clean up when the service is stopped; the next start does what is left."""
+    """How long runs that were told to stop may take to clean up; the next start does what is left."""

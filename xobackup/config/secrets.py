@@ -14,10 +14,15 @@ from xobackup.config.errors import SecretError
 
 COMMAND_TIMEOUT_S = 30
 SECRET_BYTES_MAX = 64 * 1024
+CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
+"""Where systemd puts what ``LoadCredential=`` names (``systemd.exec(5)``)."""
 
 
 class Secret(BaseModel):
-    """``"secret"``, ``{ env = "NAME" }``, ``{ file = "/path" }`` or ``{ command = ["pass", "show", "pool"] }``."""
+    """``"secret"``, ``{ env = "NAME" }``, ``{ file = "/path" }`` or ``{ command = ["pass", "show", "pool"] }``.
+
+    A file whose path is relative is a credential of systemd's: it is below ``$CREDENTIALS_DIRECTORY``.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -49,9 +54,20 @@ def resolve(secret: Secret, key: str) -> str:
             raise SecretError(key, f"the environment variable {secret.env} is not set")
         return value
     if secret.file is not None:
-        return _from_file(secret.file, key)
+        return _from_file(file_path(secret.file, key), key)
     assert secret.command is not None
     return _from_command(secret.command, key)
+
+
+def file_path(path: Path, key: str) -> Path:
+    """Where a secret's file is. Raises :class:`SecretError` for a credential when there are none."""
+    if path.is_absolute():
+        return path
+    directory = os.environ.get(CREDENTIALS_VARIABLE)
+    if not directory:
+        told = f"{path} is relative, a credential of systemd's, and ${CREDENTIALS_VARIABLE} is not set"
+        raise SecretError(key, told, hint=f"LoadCredential={path}:/path in the unit, or give an absolute path")
+    return Path(directory) / path
 
 
 def _from_file(path: Path, key: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Mapping
 
 
@@ -18,6 +19,11 @@ def notify(text: str, environment: Mapping[str, str] = os.environ) -> bool:
         except OSError:
             return False  # a manager that went away is no reason to fail
     return True
+
+
+def reloading() -> str:
+    """That the configuration is read again: with the time, as ``Type=notify-reload`` wants it."""
+    return f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}"
 
 
 def watchdog_s(environment: Mapping[str, str] = os.environ) -> float | None:

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
 from xobackup.engine.cancel import CancelToken
+
+LOOK_S = 0.5
+"""How often somebody who waits for the end of runs looks whether to hurry: signals wake nobody."""
 
 
 class Joined(StrEnum):
@@ -121,12 +125,17 @@ class Runner:
             run.cancel.cancel("its window ended")
         return [run.order for run in stopped]
 
-    def stop(self, reason: str, *, wait_s: float) -> list[Order]:
-        """Start nothing more, stop what runs, wait for it; returns what has not ended by then."""
+    def stop(
+        self, reason: str, *, wait_s: float, finish_s: float = 0.0, hurry: threading.Event | None = None
+    ) -> list[Order]:
+        """Start nothing more; let what runs end within ``finish_s``, then tell it to stop and wait for that; returns
+        what has not ended by then. What would have followed stays unsettled. ``hurry`` ends the first wait."""
         with self._changed:
             self._stopping = reason
             self._waiting.clear()
-            self._following.clear()
+            end_s = time.monotonic() + finish_s
+            while self._running and not (hurry and hurry.is_set()) and (left_s := end_s - time.monotonic()) > 0:
+                self._changed.wait(min(left_s, LOOK_S))
             runs = list(self._running.values())
         for run in runs:
             run.cancel.cancel(reason)

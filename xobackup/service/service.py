@@ -50,6 +50,7 @@ class Plan:
     followers: Mapping[str, Follower] = field(default_factory=dict)
     stop_at_end: frozenset[str] = frozenset()
     runs_max: int = 2
+    finish_wait_s: float = 0.0
     stop_wait_s: float = 90.0
 
     @property
@@ -140,7 +141,7 @@ class Service:
                 if not self.runner.follows(order.schedule):
                     self._file.end(order.schedule)
                 for name, follower in self._plan.followers.items():
-                    if follower.after == order.schedule and not self._stopped:
+                    if follower.after == order.schedule:
                         self._follow(name, follower, order, outcome)
             except OSError as error:
                 self._log("error", f"the end of its run could not be written down: {error}", schedule=order.schedule)
@@ -155,6 +156,11 @@ class Service:
             self._log("warning", f"skipped: paused: {reason}", schedule=name)
             return
         self._order(name, order.nominal, reason=f"after {order.schedule}")
+
+    @property
+    def unsettled(self) -> set[str]:
+        """Schedules whose run was ordered and has not ended."""
+        return set(self._file.state.running)
 
     # -- from outside
 
@@ -180,21 +186,23 @@ class Service:
             settled = dict(self._file.state.settled)
             return {name: next_start(one, settled.get(name), now) for name, one in self._plan.schedules.items()}
 
-    def stop(self, reason: str) -> list[Order]:
-        """Let what runs clean up, and leave; returns what had not ended in time."""
+    def stop(self, reason: str, hurry: threading.Event | None = None) -> list[Order]:
+        """Let what runs end or clean up, and leave; returns what had not ended in time. ``hurry``: when it is set
+        nothing more is waited for that could be told to stop."""
         with self._mutex:
             self._stopped = True
-            wait_s = self._plan.stop_wait_s
-        left = self.runner.stop(reason, wait_s=wait_s)
+            plan = self._plan
+        left = self.runner.stop(reason, finish_s=plan.finish_wait_s, wait_s=plan.stop_wait_s, hurry=hurry)
         self._file.close()
         return left
 
-    def loop(self, stop: threading.Event, after_round: Callable[[], None] = lambda: None) -> None:
-        """Rounds until ``stop``."""
+    def loop(self, stop: threading.Event, wake: threading.Event, after_round: Callable[[], None]) -> None:
+        """Rounds until ``stop``; ``wake``: the next one at once."""
         while not stop.is_set():
             self.round()
             after_round()
-            stop.wait(ROUND_S)
+            wake.wait(ROUND_S)
+            wake.clear()
 
     def _meet(self) -> None:
         """New schedules are settled up to now, gone ones forgotten."""

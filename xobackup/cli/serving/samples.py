@@ -1,13 +1,12 @@
-"""How full the remotes are, looked at by a thread of its own: a storage that hangs holds up no run and no page."""
+"""How full the remotes are, looked at from time to time."""
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from types import TracebackType
+from xobackup.cli.serving.duties import Duty
 
+if TYPE_CHECKING:
     from xobackup.cli.serving.works import Works
 
 EVERY_S = 3600.0
@@ -15,32 +14,18 @@ FIRST_S = 5.0
 
 
 class Sampler:
-    """A context in which the thread lives. :attr:`newest` has the last look at each remote."""
+    """:attr:`newest` has the last look at each remote."""
 
     def __init__(self, works: Works) -> None:
         self._works = works
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._go, name="samples", daemon=True)
         self.newest: dict[str, dict[str, Any]] = {}
+        self.duty = Duty("samples", self._look_at_all, every_s=EVERY_S, first_s=FIRST_S)
 
-    def __enter__(self) -> Sampler:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        self._thread.join(1.0)  # it may hang in a storage; it is a daemon
-
-    def _go(self) -> None:
-        pause = FIRST_S
-        while not self._stop.wait(pause):
-            for name in list(self._works.configuration.remotes):
-                if self._stop.is_set():
-                    return
-                self.look(name)
-            pause = EVERY_S
+    def _look_at_all(self) -> None:
+        for name in list(self._works.configuration.remotes):
+            if self.duty.over:
+                return
+            self.look(name)
 
     def look(self, name: str) -> None:
         """One remote, now; into the history too, if that can be written."""

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT stop the service, SIGHUP makes it read its configuration again."""
+"""SIGTERM and SIGINT stop the service, a second one makes it hurry; SIGHUP makes it read its configuration again."""
 
 from __future__ import annotations
 
@@ -11,22 +11,29 @@ if TYPE_CHECKING:
 
 
 class Signals:
-    """SIGTERM and SIGINT stop, SIGHUP reloads."""
+    """What was asked for."""
 
     def __init__(self) -> None:
         self.stop = threading.Event()
+        self.hurry = threading.Event()
         self.reload = threading.Event()
+        self.wake = threading.Event()
+        """Set with any of them."""
         self.why = ""
 
     def held(self) -> _Held:
         return _Held({signal.SIGTERM: self._stop, signal.SIGINT: self._stop, signal.SIGHUP: self._reload})
 
     def _stop(self, number: int, _frame: FrameType | None) -> None:
+        if self.stop.is_set():
+            self.hurry.set()
         self.why = signal.Signals(number).name
         self.stop.set()
+        self.wake.set()
 
     def _reload(self, _number: int, _frame: FrameType | None) -> None:
         self.reload.set()
+        self.wake.set()
 
 
 class _Held:

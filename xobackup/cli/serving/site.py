@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from xobackup.cli.logs import Lines
     from xobackup.cli.serving.house import ServiceHouse
-    from xobackup.cli.serving.log import Lines
     from xobackup.cli.serving.samples import Sampler
     from xobackup.cli.serving.works import Works
     from xobackup.config.web import WebSection

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from xobackup.cli.history_store import note_history
+from xobackup.cli.logs import TEXT, EventLines, Lines
 from xobackup.cli.options import read_configuration
-from xobackup.cli.serving.log import EventLines, Lines
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from xobackup.config.model import Configuration
@@ -36,22 +37,54 @@ class Doing:
     cancel: CancelToken
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeOptions:
+    """What the command line says instead of the configuration, also when that is read again."""
+
+    log_format: str | None = None
+    finish_wait_s: float | None = None
+    stop_wait_s: float | None = None
+
+    def on(self, configuration: Configuration) -> Configuration:
+        """The configuration with it."""
+        service = {
+            name: value
+            for name, value in (("finish_wait_s", self.finish_wait_s), ("stop_wait_s", self.stop_wait_s))
+            if value is not None
+        }
+        log = {} if self.log_format is None else {"format": self.log_format}
+        return configuration.model_copy(
+            update={
+                "service": configuration.service.model_copy(update=service),
+                "log": configuration.log.model_copy(update=log),
+            }
+        )
+
+
+AS_CONFIGURED = ServeOptions()
+
+
 class Works:
     """The configuration that holds now, and one run of a schedule by it."""
 
-    def __init__(self, path: Path | None, configuration: Configuration, log: Lines) -> None:
+    def __init__(
+        self, path: Path | None, configuration: Configuration, log: Lines, options: ServeOptions = AS_CONFIGURED
+    ) -> None:
         from xobackup.cli.limits import process_limits
 
-        self._path = path
-        self._configuration = configuration
+        self.path = path
+        self._options = options
+        self._configuration = options.on(configuration)
         self._log = log
         self._limits: ProcessLimits = process_limits(configuration)
         self._doing: dict[str, Doing] = {}
         self._mutex = threading.Lock()
-        self.ended = threading.Event()
-        """Set when a run has ended; whoever waits for that clears it."""
+        self.when_ended: list[Callable[[], None]] = []
+        """Called when the run of a schedule has ended."""
         self.not_followed = ""
         """Why the file is not followed as it is now."""
+        self.own_backup = ""
+        """Why its own configuration and history were not backed up the last time."""
         self.unwritten = ""
         """Why the history was not written the last time."""
 
@@ -59,6 +92,11 @@ class Works:
     def configuration(self) -> Configuration:
         """The one that holds now."""
         return self._configuration
+
+    @property
+    def troubles(self) -> dict[str, str]:
+        """What is wrong with the service itself, by what it is of; an empty text: it is well."""
+        return {"configuration": self.not_followed, "own backup": self.own_backup}
 
     def doing(self) -> list[Doing]:
         """What runs now, the oldest first."""
@@ -85,7 +123,8 @@ class Works:
             failure = explain(error)
             self._log("error", failure.message, schedule=order.schedule, hint=failure.hint)
             outcome = "failed"
-        self.ended.set()
+        for call in self.when_ended:
+            call()
         level = "info" if outcome == "ok" else "error"
         self._log(level, f"ended: {outcome}", schedule=order.schedule, outcome=outcome)
         return outcome
@@ -97,7 +136,7 @@ class Works:
         from xobackup.engine.world import real_world
 
         clock = SystemClock()
-        sink = EventLines(self._log, order.schedule)
+        sink = EventLines(self._log, schedule=order.schedule)
         world = real_world(
             configuration.state_directory, clock=clock, journal=sink, cancel=cancel, limits=self._limits
         )
@@ -129,7 +168,7 @@ class Works:
         from xobackup.config.errors import ConfigError
 
         try:
-            new = read_configuration(self._path)
+            new = self._options.on(read_configuration(self.path))
         except (ConfigError, OSError) as error:
             failure = explain(error)
             self.not_followed = f"the configuration is not followed, the old one goes on: {failure.message}"
@@ -144,6 +183,7 @@ class Works:
         changes = differences(self._configuration, new)
         self._configuration, self._limits, self.not_followed = new, process_limits(new), ""
         service.adopt(plan_of(new))
+        self._log.form = new.log.format or TEXT
         self._log("info", f"configuration read again: {'; '.join(changes) or 'nothing changed'}")
         tell_starts(service, self._log)
 
