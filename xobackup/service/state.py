@@ -72,7 +72,8 @@ class StateFile:
     def settle(self, schedule: str, nominal: datetime) -> None:
         """Nothing up to ``nominal`` is started any more."""
         with self._mutex:
-            self._replace(State(settled={**self.state.settled, schedule: _instant(nominal)}, running=self.state.running))
+            settled = {**self.state.settled, schedule: _instant(nominal)}
+            self._replace(State(settled=settled, running=self.state.running))
 
     def begin(self, schedule: str, running: Running) -> None:
         """It is settled and runs: one write, so that a crash finds both or neither."""

@@ -53,7 +53,7 @@ WEEK = Plan(schedules=schedules(Every(interval="2h")), runs_max=4)
 
 
 def expected(plan: Plan, begin: datetime, end: datetime) -> set[tuple[str, datetime]]:
-    """What the calendar says, asked all at once; in UTC, because times that come twice equal nothing in another zone."""
+    """What the calendar says, asked all at once; in UTC, as times that come twice equal nothing in another zone."""
     return {
         (name, fire.nominal.astimezone(UTC))
         for name, schedule in plan.schedules.items()
