@@ -20,6 +20,7 @@ from xobackup.cli import (
     history,
     immutability,
     import_from_xo,
+    manual,
     merge,
     metadata,
     migrate,
@@ -70,6 +71,7 @@ for module in (
     status,
     serve,
     import_from_xo,
+    manual,
 ):
     module.register(app)
 for name, group in (
