@@ -45,6 +45,7 @@ from xobackup.cli.demo import command as demo
 from xobackup.cli.exits import Exit
 from xobackup.cli.options import wants_json
 from xobackup.cli.output import Output
+from xobackup.cli.support import command as support
 
 app = typer.Typer(
     name="xobackup",
@@ -72,6 +73,7 @@ for module in (
     serve,
     import_from_xo,
     manual,
+    support,
 ):
     module.register(app)
 for name, group in (
