@@ -14,7 +14,7 @@ REMOTE ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo demo-check test check format bench clean
+.PHONY: help demo demo-check test check format bench man clean
 .DEFAULT_GOAL := help
 
 help:
@@ -24,6 +24,7 @@ help:
 	@echo "make check    ruff, mypy --strict, import-linter"
 	@echo "make format   ruff format and the safe fixes"
 	@echo "make bench    speed and memory against the tools of this machine (JSON=1: one object a line)"
+	@echo "make man      the manual pages, into build/man"
 	@echo "make clean    remove what these made"
 
 demo: $(if $(filter s3,$(REMOTE)),$(VENV)/.test,$(VENV)/.demo)
@@ -47,6 +48,9 @@ format: $(VENV)/.check
 
 bench: $(VENV)/.demo
 	@$(BIN)/python -m bench $(ROWS)
+
+man: $(VENV)/.demo
+	@$(BIN)/xobackup manual build/man
 
 clean:
 	rm -rf $(VENV) .bench build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage

@@ -130,7 +130,8 @@ class Calendar:
         """What starts from ``begin`` (included) to ``end``, in order of starting."""
         slack = timedelta(seconds=self.jitter_s) + (timedelta(days=8) if self.window else timedelta(0))
         wide = takewhile(lambda fire: fire.nominal < end, self.after(begin - slack - timedelta(seconds=1)))
-        return sorted((fire for fire in wide if begin <= fire.at < end), key=lambda fire: (fire.at, fire.nominal))
+        inside = [fire for fire in wide if begin <= fire.at < end]
+        return sorted(inside, key=lambda fire: (fire.at.timestamp(), fire.nominal.timestamp()))
 
     def remarks(self, begin: datetime, end: datetime) -> list[str]:
         """What changes of summer time do between two instants."""

@@ -74,6 +74,8 @@ class Cron:
                 due = next(iterator)
             except (StopIteration, OverflowError):
                 return
+            if due.astimezone(UTC) <= moment.astimezone(UTC):
+                continue  # asked in the second pass of an hour that comes twice, cronsim answers with the first
             if due - last > AHEAD_MAX:
                 return
             last = due

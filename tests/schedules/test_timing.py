@@ -29,6 +29,14 @@ def test_a_time_that_comes_twice_is_due_once() -> None:
     assert walls(nightly, "2026-10-24T12:00", 2) == ["10-25 02:30+0200", "10-26 02:30+0100"]
 
 
+@given(st.integers(0, 48 * 60))
+def test_what_comes_after_a_moment_comes_after_it(minutes: int) -> None:
+    moment = datetime(2026, 10, 24, tzinfo=UTC) + timedelta(minutes=minutes)
+    for expression in ("30 2 * * *", "*/20 * * * *", "0 1,2,3 * * *"):
+        due = next(Cron(expression=expression, timezone="Europe/Paris").after(moment))
+        assert due.astimezone(UTC) > moment
+
+
 def test_what_is_about_real_time_goes_on_through_both() -> None:
     half = Cron(expression="*/30 * * * *", timezone=PARIS)
     due = list(islice(half.after(datetime(2026, 10, 24, 22, tzinfo=UTC)), 12))

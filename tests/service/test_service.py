@@ -1,4 +1,4 @@
-"""The service: a simulated week through restarts and crashes, and everything that may get in its way."""
+"""The service, and everything that may get in its way."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from schedules.agenda import Missed, Schedule
-from schedules.calendar import Calendar, parse_excluded
+from schedules.calendar import Calendar
 from schedules.timing import Cron, Every
 from schedules.windows import parse_span
 from xobackup.clock import FakeClock
@@ -20,33 +20,9 @@ from xobackup.engine.cancel import CancelToken
 from xobackup.service.runner import Order
 from xobackup.service.service import Follower, Plan, Service
 from xobackup.service.state import AlreadyServed, StateUnreadable, change_paused, read_paused
+from xotest.week import BEGIN, PARIS, expected, schedules
 
-BEGIN = datetime(2026, 10, 22, 12, tzinfo=UTC)  # the clocks of Paris go back on the 25th
-PARIS = "Europe/Paris"
-WEEK = Plan(
-    schedules={
-        one.name: one
-        for one in (
-            Schedule(calendar=Calendar(name="nightly", timing=Cron(expression="30 2 * * *", timezone=PARIS))),
-            Schedule(calendar=Calendar(name="often", timing=Every(interval="30m"), jitter_s=300)),
-            Schedule(
-                calendar=Calendar(
-                    name="evening",
-                    timing=Cron(expression="0 18 * * *", timezone=PARIS),
-                    window=parse_span(begin="20:00", end="23:00", days=""),
-                )
-            ),
-            Schedule(
-                calendar=Calendar(
-                    name="weekdays",
-                    timing=Cron(expression="15 6 * * *", timezone=PARIS),
-                    excluded=parse_excluded(("sat", "sun")),
-                )
-            ),
-        )
-    },
-    runs_max=4,
-)
+WEEK = Plan(schedules=schedules(Every(interval="30m")), runs_max=4)
 
 
 class House:
@@ -93,30 +69,7 @@ class House:
         self.service = self.open()
 
     def counted(self) -> Counter[tuple[str, datetime]]:
-        return Counter((one.schedule, one.nominal) for one in self.runs)
-
-
-def expected(plan: Plan, begin: datetime, end: datetime) -> set[tuple[str, datetime]]:
-    return {
-        (name, fire.nominal)
-        for name, schedule in plan.schedules.items()
-        for fire in schedule.calendar.between(begin, end)
-        if fire.nominal > begin
-    }
-
-
-def test_a_week_is_what_the_calendar_says_through_restarts_and_a_kill(tmp_path: Path) -> None:
-    house = House(tmp_path)
-    house.go(BEGIN + timedelta(days=2), step_s=300)
-    house.restart()
-    house.go(BEGIN + timedelta(days=4))
-    house.kill()
-    house.go(BEGIN + timedelta(days=5))
-    house.restart()
-    end = BEGIN + timedelta(days=7)
-    house.go(end, step_s=300)
-    assert house.counted() == Counter(expected(WEEK, BEGIN, end + timedelta(seconds=1)))
-    assert {name for name, _ in house.counted()} == set(WEEK.schedules)
+        return Counter((one.schedule, one.nominal.astimezone(UTC)) for one in self.runs)
 
 
 def test_what_was_running_when_the_process_died_is_begun_again(tmp_path: Path) -> None:
@@ -215,6 +168,16 @@ def test_after_an_absence_there_is_one_run_that_says_so(tmp_path: Path) -> None:
     runs = {one.schedule: one for one in house.runs}
     assert len(house.runs) == len(runs) and "times in one" in runs["often"].reason
     assert runs["nightly"].reason.startswith("missed: it was due at ")
+
+
+def test_the_hour_that_comes_twice_is_lived_through_once_each(tmp_path: Path) -> None:
+    half_hours = Calendar(name="n", timing=Cron(expression="*/30 * * * *", timezone=PARIS))
+    house = House(tmp_path, Plan(schedules={"n": Schedule(calendar=half_hours)}), BEGIN + timedelta(days=2.4))
+    house.go(BEGIN + timedelta(days=2.7))
+    assert house.counted() == Counter(
+        expected(house.plan, BEGIN + timedelta(days=2.4), BEGIN + timedelta(days=2.7, seconds=1))
+    )
+    assert len(house.runs) == 14
 
 
 def test_missed_times_may_be_skipped(tmp_path: Path) -> None:

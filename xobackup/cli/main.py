@@ -23,6 +23,7 @@ from xobackup.cli import (
     history,
     immutability,
     import_from_xo,
+    manual,
     merge,
     metadata,
     migrate,
@@ -47,6 +48,7 @@ from xobackup.cli.demo import command as demo
 from xobackup.cli.exits import Exit
 from xobackup.cli.options import wants_json
 from xobackup.cli.output import Output
+from xobackup.cli.support import command as support
 
 app = typer.Typer(
     name="xobackup",
@@ -73,6 +75,8 @@ for module in (
     status,
     serve,
     import_from_xo,
+    manual,
+    support,
 ):
     module.register(app)
 for name, group in (

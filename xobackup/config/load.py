@@ -59,6 +59,14 @@ def load_configuration(path: Path) -> Configuration:
         raise ConfigError(_sentences(error, origin, path)) from None
 
 
+def load_raw(path: Path) -> dict[str, Any]:
+    """What the files say, merged and not looked at. Raises :class:`ConfigError` for what cannot be read."""
+    merged: dict[str, Any] = {}
+    for file in files_of(path):
+        _merge(merged, _read(file), {}, file, ())
+    return merged
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:

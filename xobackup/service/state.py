@@ -13,7 +13,7 @@ import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -72,12 +72,14 @@ class StateFile:
     def settle(self, schedule: str, nominal: datetime) -> None:
         """Nothing up to ``nominal`` is started any more."""
         with self._mutex:
-            self._replace(State(settled={**self.state.settled, schedule: nominal}, running=self.state.running))
+            settled = {**self.state.settled, schedule: _instant(nominal)}
+            self._replace(State(settled=settled, running=self.state.running))
 
     def begin(self, schedule: str, running: Running) -> None:
         """It is settled and runs: one write, so that a crash finds both or neither."""
         with self._mutex:
-            settled = max(self.state.settled.get(schedule, running.nominal), running.nominal)
+            nominal = _instant(running.nominal)
+            settled = max(self.state.settled.get(schedule, nominal), nominal)
             self._replace(
                 State(
                     settled={**self.state.settled, schedule: settled},
@@ -139,11 +141,16 @@ def _parsed(value: Any) -> State:
     )
 
 
+def _instant(moment: datetime) -> datetime:
+    """In UTC: two times of one zone compare by the wall's clock, which in one night of the year goes back."""
+    return moment.astimezone(UTC)
+
+
 def _aware(text: Any) -> datetime:
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError(f"{text!r} has no time zone")
-    return moment
+    return _instant(moment)
 
 
 def read_paused(directory: Path) -> dict[str, str]:

@@ -7,8 +7,9 @@ import pwd
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -29,9 +30,25 @@ def _programs() -> Path:
     pytest.skip(ADVICE)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PostgresServer:
+    """``url``: of its database ``postgres``. It may be stopped, and started again with what it had."""
+
+    url: str
+    stop: Callable[[], None]
+    start: Callable[[], None]
+
+
 @contextmanager
 def postgres_server() -> Iterator[str]:
-    """The URL of its database ``postgres``; in a short path, because sockets have them."""
+    """The URL of one that is there all the time."""
+    with stoppable_postgres() as server:
+        yield server.url
+
+
+@contextmanager
+def stoppable_postgres() -> Iterator[PostgresServer]:
+    """In a short path, because sockets have them."""
     programs = _programs()
     user = pwd.getpwnam("postgres").pw_name if os.geteuid() == 0 else None  # it refuses to run as root
     directory = Path(tempfile.mkdtemp(prefix="xopg."))
@@ -54,10 +71,19 @@ def postgres_server() -> Iterator[str]:
     try:
         run("initdb", "-D", str(data), "-A", "trust", "-U", "xobackup", "--no-sync", "-E", "UTF8")
         options = f"-k {directory} -c listen_addresses= -c fsync=off -c shared_buffers=16MB"
-        run("pg_ctl", "-D", str(data), "-w", "-l", str(directory / "log"), "-o", options, "start")
-        try:
-            yield f"postgresql://xobackup@/postgres?host={directory}"
-        finally:
+
+        def start() -> None:
+            run("pg_ctl", "-D", str(data), "-w", "-l", str(directory / "log"), "-o", options, "start")
+
+        def stop() -> None:
             run("pg_ctl", "-D", str(data), "-m", "immediate", "stop")
+
+        start()
+        try:
+            url = f"postgresql://xobackup@/postgres?host={directory}"
+            yield PostgresServer(url=url, stop=stop, start=start)
+        finally:
+            if (data / "postmaster.pid").exists():
+                stop()
     finally:
         shutil.rmtree(directory, ignore_errors=True)

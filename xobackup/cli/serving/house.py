@@ -22,6 +22,7 @@ from xobackup.web.house import JobView, LiveView, Refused, RemoteView, ScheduleV
 if TYPE_CHECKING:
     from xobackup.cli.serving.samples import Sampler
     from xobackup.cli.serving.works import Works
+    from xobackup.clock import Clock
     from xobackup.service.service import Service
 
 FRESH_S = 2.0
@@ -35,9 +36,9 @@ T = TypeVar("T")
 class ServiceHouse:
     """A :class:`xobackup.web.house.House`."""
 
-    def __init__(self, works: Works, service: Service, sampler: Sampler) -> None:
+    def __init__(self, works: Works, service: Service, sampler: Sampler, clock: Clock | None = None) -> None:
         self._works, self._service, self._sampler = works, service, sampler
-        self._clock = SystemClock()
+        self._clock = clock or SystemClock()
         self._mutex = threading.RLock()
         self._opened: tuple[str, Store] | None = None
         self._fresh: dict[str, tuple[float, object]] = {}
