@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from xobackup.engine import keys
-from xobackup.engine.replication.marks import point_id, timestamp_ms
+from xobackup.engine.replication.marks import UNFINISHED_TEXT, point_id, timestamp_ms
 from xobackup.xapi.values import is_null, parse_time
 
 Records = Mapping[str, Mapping[str, dict[str, Any]]]
@@ -104,13 +104,28 @@ def expired(vms: Mapping[str, Mapping[str, Any]], replica: str, *, whole: bool =
     return found
 
 
+def published_unfinished(vms: Mapping[str, Mapping[str, Any]], replica: str) -> list[str]:
+    """Restore points (references) of full replication that count, and whose start is still blocked as if they were
+    not finished: the last word of their run is missing."""
+    found: list[str] = []
+    for ref, vm in vms.items():
+        config, blocked = vm.get("other_config") or {}, vm.get("blocked_operations") or {}
+        own = config.get(keys.POINT) == vm.get("uuid") and config.get(keys.REPLICA) == replica
+        if own and not vm.get("is_a_snapshot") and blocked.get("start") == UNFINISHED_TEXT:
+            found.append(ref)
+    return found
+
+
 def _counts(vm: Mapping[str, Any], config: Mapping[str, str], vms: Mapping[str, Any], *, whole: bool) -> bool:
     if whole and "start" not in (vm.get("blocked_operations") or {}):
         return False  # somebody's by now
     if keys.REPLICA in config or keys.POINT in config:
         return config.get(keys.POINT) == vm.get("uuid")
     replica = vm if whole else vms.get(str(vm.get("snapshot_of")), {})
-    return "start" in (replica.get("blocked_operations") or {})
+    blocked = (replica.get("blocked_operations") or {}).get("start")
+    if whole and (blocked == UNFINISHED_TEXT or keys.SR not in config):
+        return False  # an archive brings the marks of the snapshot that it was made of
+    return blocked is not None
 
 
 def _point(

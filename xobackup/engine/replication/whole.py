@@ -29,7 +29,7 @@ from xobackup.engine.replication.marks import (
     vm_marks,
     whole_name,
 )
-from xobackup.engine.replication.points import ReplicaPoint, expired, find_points
+from xobackup.engine.replication.points import ReplicaPoint, expired, find_points, published_unfinished
 from xobackup.engine.replication.records import nics, tags_of
 from xobackup.engine.replication.settle import block, destroy_replica, expire, ordinary, take_back
 from xobackup.engine.replication.site import choose_sr
@@ -183,11 +183,14 @@ class WholeTarget(InPool):
         cancel: Callable[[], None] | None = None,
         begin: bool = True,
     ) -> MergeReport:
-        """What is left of restore points whose removal was interrupted goes."""
+        """What is left of restore points whose removal was interrupted goes; one whose run died right after it was
+        published is told to be whole."""
         with reaching(self.name):
-            replica = replica_of(self._context.job.id, self._source().uuid)
-            for ref in expired(self._session.records("VM"), replica, whole=True):
+            replica, vms = replica_of(self._context.job.id, self._source().uuid), self._session.records("VM")
+            for ref in expired(vms, replica, whole=True):
                 destroy_replica(self._session, ref)
+            for ref in published_unfinished(vms, replica):
+                block(self._session, ref, REPLICA_TEXT)
         return MergeReport()
 
 
