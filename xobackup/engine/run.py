@@ -39,12 +39,15 @@ from xobackup.engine.pools.run import plan_pools, save_pools
 from xobackup.engine.report import GroupReport, PoolReport, RunReport, VmReport, outcome_of
 from xobackup.engine.select import Skipped, Why
 from xobackup.engine.space.check import remote_shortages, usages_of
+from xobackup.engine.space.judge import TARGET_HINT, Shortage
+from xobackup.engine.space.replicas import target_shortages
 from xobackup.engine.throttle import Throttle
 from xobackup.engine.tips import tips_of
 from xobackup.engine.turns.work import AttemptUnit, Unit, Work
 from xobackup.engine.unmatched import unmatched_rules
 from xobackup.engine.view import VmView
 from xobackup.engine.world import World
+from xobackup.xapi.errors import XapiError
 
 
 def run_job(job: Job, outside: World) -> RunReport:
@@ -240,10 +243,18 @@ def _plans(job: Job, opened: Opened) -> tuple[list[VmPlan], list[Skipped]]:
 
 
 def _shortages(job: Job, opened: Opened, plans: Sequence[VmPlan]) -> tuple[str, ...]:
-    """Remotes without room for all of the run."""
+    """Remotes and targets without room for all of the run."""
     repositories = opened.contexts[0].repositories if opened.contexts else {}
-    short = remote_shortages(plans, usages_of(repositories, repositories), job.settings)
-    return tuple(one.reason for one in short.values())
+    short = list(remote_shortages(plans, usages_of(repositories, repositories), job.settings).values())
+    for site in opened.contexts[0].sites.values() if opened.contexts else ():
+        with suppress(XapiError):  # the plan says so
+            short += [one for _, one in target_shortages(job, site, site.look(), plans)]
+    return tuple(f"{one.reason}{_left_out(one)}" for one in short)
+
+
+def _left_out(short: Shortage) -> str:
+    """What a certain shortage of a target means for the run."""
+    return f": it is left out; {TARGET_HINT}" if short.refusable and short.where.startswith("target ") else ""
 
 
 def _limit_told(job: Job) -> str:

@@ -27,6 +27,7 @@ from xobackup.engine.replication.site import ReplicaSite, Storage, choose_sr
 from xobackup.engine.replication.whole import WholeTarget
 from xobackup.engine.replication.writer import PublishedPoint, ReplicaWriter, reaching
 from xobackup.engine.restore.records import clean_config
+from xobackup.engine.space.replicas import Room
 from xobackup.engine.taking.taken import vdis_of
 from xobackup.repository.merging import MergeReport
 from xobackup.xapi.errors import NotFound, XapiError
@@ -80,6 +81,8 @@ class ReplicaTarget(InPool):
         self._held = ExitStack()
         self._lock = threading.Lock()
         self._machine: Machine | None = None
+        check = context.job.settings.space_check
+        self._room = Room(site.session, site.name, check, lambda message: warn(message, site.name))
 
     # -- what is there
 
@@ -132,6 +135,7 @@ class ReplicaTarget(InPool):
             base_uuid=base_uuid,
             run_id=self._context.run_id,
             cancel=self._cancel,
+            room=self._room,
         )
 
     def _begun(self) -> Machine:

@@ -25,6 +25,7 @@ from xobackup.xapi.transfer import open_import
 if TYPE_CHECKING:
     from vhd.block import Block
     from xobackup.engine.cancel import CancelToken
+    from xobackup.engine.space.replicas import Room
     from xobackup.engine.world import World
     from xobackup.xapi.session import Session
     from xobackup.xapi.transfer import Import
@@ -86,6 +87,7 @@ class ReplicaWriter:
         base_uuid: str,
         run_id: str,
         cancel: CancelToken,
+        room: Room,
     ) -> None:
         self.vdi_ref = vdi_ref
         self._world = world
@@ -97,6 +99,7 @@ class ReplicaWriter:
         self._base_uuid = base_uuid
         self._run_id = run_id
         self._cancel = cancel
+        self._room = room
         self._indexes: Sequence[int] = ()
         self._order: InOrder | None = None
         self._import: Import | None = None
@@ -143,12 +146,14 @@ class ReplicaWriter:
 
     def _close(self) -> None:
         self._held.close()
+        self._room.arrived(self.vdi_ref)
         self._import = None
         if self._order is not None:
             self._order.close()
 
     def _send(self, bitmap: memoryview | bytes, data: memoryview) -> None:
         if self._import is None:
+            self._room.claim(self.vdi_ref, self._name, len(self._indexes) * BLOCK_STORED)
             self._begin(self._indexes)
         assert self._import is not None
         self._import.write(bitmap)
@@ -190,6 +195,8 @@ class ReplicaWriter:
         try:
             with reaching(self._target):
                 yield
+        except NoRoom as error:
+            raise TargetFailed(self._target, error) from error
         except TargetFailed as error:
             if isinstance(error.__cause__, TransferCancelled):
                 self._cancel.check()
