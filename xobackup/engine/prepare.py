@@ -16,6 +16,7 @@ from xobackup.engine.placing.choice import Placement
 from xobackup.engine.placing.decide import Seen, decide, placed, plan_on
 from xobackup.engine.plan import MIGRATED, TipsByDisk, VmPlan, chains_of, no_disks, plan_vm
 from xobackup.engine.recover import clean_locked
+from xobackup.engine.replication.site import refuse_disks
 from xobackup.engine.replication.target import replica_target
 from xobackup.engine.space.check import HINT, remote_shortages, usages_of
 from xobackup.engine.space.judge import TARGET_HINT, SpaceCheck
@@ -166,6 +167,9 @@ class Preparation:
 
     def _without_room(self, name: str, site: ReplicaSite, plan: VmPlan) -> dict[str, BaseException]:
         """The target, if its SR certainly cannot take the replica; what is not certain is told."""
+        unfit = refuse_disks(site, [one.disk for one in plan.disks])
+        if unfit is not None:
+            return {name: TargetFailed(name, unfit)}
         try:
             short = look_again(self._job, site, plan)
         except XapiError as error:

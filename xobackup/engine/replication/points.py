@@ -13,6 +13,7 @@ from typing import Any
 
 from xobackup.engine import keys
 from xobackup.engine.replication.marks import UNFINISHED_TEXT, point_id, timestamp_ms
+from xobackup.xapi.image_format import ImageFormat, image_format_of
 from xobackup.xapi.values import is_null, parse_time
 
 Records = Mapping[str, Mapping[str, dict[str, Any]]]
@@ -38,6 +39,9 @@ class PointDisk:
     sr_uuid: str
     active_ref: str
     usable: bool
+    qcow2: bool = False
+    tracked: bool = False
+    """Changed block tracking tells what was written to the replica's own disk since."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +161,7 @@ def _disks(vbds: list[dict[str, Any]], records: Records) -> Iterator[PointDisk]:
         vdi = records["VDI"].get(ref, {})
         config = vdi.get("other_config") or {}
         of = str(vdi.get("snapshot_of"))
+        active = records["VDI"].get(of, {})
         yield PointDisk(
             ref=ref,
             uuid=str(vdi.get("uuid", "")),
@@ -168,4 +173,6 @@ def _disks(vbds: list[dict[str, Any]], records: Records) -> Iterator[PointDisk]:
             sr_uuid=str(records["SR"].get(str(vdi.get("SR")), {}).get("uuid", "")),
             active_ref=of if of in records["VDI"] else "",
             usable=bool(vdi) and bool(vdi.get("managed", True)) and not vdi.get("missing"),
+            qcow2=image_format_of(vdi, active) is ImageFormat.QCOW2,
+            tracked=bool(vdi.get("cbt_enabled")) and bool(active.get("cbt_enabled")),
         )

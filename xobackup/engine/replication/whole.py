@@ -32,7 +32,7 @@ from xobackup.engine.replication.marks import (
 from xobackup.engine.replication.points import ReplicaPoint, expired, find_points, published_unfinished
 from xobackup.engine.replication.records import nics, tags_of
 from xobackup.engine.replication.settle import block, destroy_replica, expire, ordinary, take_back
-from xobackup.engine.replication.site import choose_sr
+from xobackup.engine.replication.site import able_srs, choose_sr
 from xobackup.engine.replication.writer import PublishedPoint, reaching
 from xobackup.engine.restore.records import clean_config
 from xobackup.engine.taking.taken import vdis_of
@@ -93,7 +93,9 @@ class WholeTarget(InPool):
     def begin_image(self, *, timestamp_ms: int, bound_bytes: int | None = None) -> WholeWriter:
         context, vm = self._context, self._source()
         with reaching(self.name):
-            sr = choose_sr(self._site.srs, self._site.look(), self._points())
+            largest = max((disk.virtual_size_bytes for disk in vm.disks), default=0)
+            srs = able_srs(self._site.srs, largest) or self._site.srs
+            sr = choose_sr(srs, self._site.look(), self._points())
         active = Active(
             run_id=context.run_id,
             job_id=context.job.id,

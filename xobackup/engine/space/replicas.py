@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from xobackup.engine.errors import NoRoom
 from xobackup.engine.plan import VmPlan, estimate
 from xobackup.engine.replication.points import find_points
-from xobackup.engine.replication.site import ReplicaSite, Storage, choose_sr
+from xobackup.engine.replication.site import ReplicaSite, Storage, able_srs, choose_sr
 from xobackup.engine.space.judge import (
     TARGET_HINT,
     THICK,
@@ -71,7 +71,9 @@ def target_shortages(
     for plan in plans:
         if not plan.refusal:
             points = find_points(records, job_id=job.id, vm_uuid=plan.vm.uuid, srs=site.sr_uuids)
-            by_sr.setdefault(choose_sr(site.srs, records, points), []).append(plan)
+            largest = max((one.disk.virtual_size_bytes for one in plan.disks), default=0)
+            if srs := able_srs(site.srs, largest):
+                by_sr.setdefault(choose_sr(srs, records, points), []).append(plan)
     found: list[tuple[Storage, Shortage]] = []
     for sr, held in by_sr.items():
         short = replica_shortage(site.name, view_of(records["SR"].get(sr.ref, {})), need_of(held, site.name))
