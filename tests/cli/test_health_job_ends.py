@@ -12,7 +12,7 @@ import pytest
 
 from xobackup.simpool import HostSpec, SimPool, VmSpec
 from xobackup.simpool.spec import GIB, DiskSpec
-from xotest.site import SMALL, Site, site_at, wait_until, xobackup
+from xotest.site import SMALL, Result, Site, site_at, wait_until, xobackup
 from xotest.site import start as start_process
 from xotest.two_pools import TARGET_POOL
 
@@ -164,3 +164,54 @@ def test_what_cannot_work_is_refused(replicated: tuple[Path, SimPool], section: 
     config.write_text(config.read_text().replace(REPLICAS, f"[jobs.dr.health_check]\n{section}\n"))
     found = xobackup("config", "check", "-c", config)
     assert found.code == 2 and told in found.err
+
+
+def test_replicas_are_checked_by_hand(replicated: tuple[Path, SimPool]) -> None:
+    config, pool = replicated
+    config.write_text(config.read_text().replace(REPLICAS, ""))
+    for _ in range(2):
+        assert xobackup("run", "-c", config).code == 0
+    before = things(pool)
+
+    def check(*arguments: str | Path, code: int = 0) -> Result:
+        done = xobackup("health-check", "--replica", "dr", *arguments, "-c", config)
+        assert done.code == code, done
+        assert things(pool) == before, "something was left on the pool"
+        return done
+
+    planned = check("--dry-run", "--json").of("health-check-plan")
+    assert [one["pool"] for one in planned] == ["second", "second"]
+    report = config.parent / "checks.html"
+    (found,) = check("good", "--json", "--report", report).of("health-check")
+    assert found["ok"] and (found["remote"], found["sr"], found["vm_name"]) == ("dr", "dr ssd", "good")
+    assert [step["name"] for step in found["steps"]] == ["clone", "boot", "guest tools"]
+    assert "1 of 1 VMs passed" in report.read_text()
+    (replica,) = [
+        one
+        for one in xobackup("replicas", "-c", config, "--json").of("replica")
+        if one["vm_uuid"] == found["vm_uuid"]
+    ]
+    newest, oldest = [point["id"] for point in replica["points"]]
+    (older,) = check(found["vm_uuid"], "--point", oldest, "--json").of("health-check")
+    assert (found["point"], older["point"]) == (newest, oldest)
+    assert "mute: FAILED: no guest tools" in check("--every", "7d", "--timeout", "1s", code=1).out
+    assert "no VM is due" in check("--every", "7d").out
+
+    process = start_process("health-check", "--replica", "dr", "mute", "-c", config)
+    wait_until(lambda: booted(pool, "Health Check - mute"))
+    process.kill()
+    process.communicate()
+    (left,) = [vm for vm in pool.model.records("VM").values() if vm["name_label"] == "Health Check - mute"]
+    assert left["VIFs"] == [] and "xo:no-bak=Health Check" in left["tags"] and things(pool) != before
+    assert "good: healthy" in check("good").out
+
+    for arguments, told in (
+        (("--sr", "x"), "leave out --sr"),
+        (("nobody",), "no replica of a VM 'nobody'"),
+        (("good", "--point", "1999"), "is no restore point that can be used"),
+        (("--tcp", "22"), "needs a network"),
+        (("--network", "nowhere"), "nowhere"),
+    ):
+        assert told in check(*arguments, code=2).err, arguments
+    assert "no target 'dx'" in xobackup("health-check", "--replica", "dx", "-c", config).err
+    assert "--remote, --pool, --sr not given" in xobackup("health-check", "good", "-c", config).err

@@ -61,7 +61,7 @@ def test_a_vm_with_everything() -> None:
         (parse_fault, "", "found ''"),
         (parse_fault, "fail VM.snapshot", "fail METHOD CODE"),
         (parse_fault, "delay VM.snapshot soon", "delay METHOD SECONDS"),
-        (parse_fault, "break export 1M gently", "error|drop|end|lie"),
+        (parse_fault, "break export 1M gently", "error|drop|end|lie|stall|silence"),
         (parse_fault, "linger dump 3", "linger export|import|export_vm|nbd SECONDS"),
         (parse_fault, "fail 'VM.snapshot", "words as in a shell"),
     ],

@@ -1,4 +1,4 @@
-"""``xobackup health-check``: restore points are restored, booted, asked, and removed."""
+"""``xobackup health-check``: restore points are restored, booted, asked, and removed; replicas are cloned."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import typer
 
 from xobackup.cli.errors import NotThere, Outcome
 from xobackup.cli.exits import Exit
+from xobackup.cli.health_results import Done, Wanted, found_out, sampled, write_report
 from xobackup.cli.options import ConfigOption, JsonOption, read_configuration
 from xobackup.cli.output import Output
-from xobackup.cli.restore.options import FromOption
-from xobackup.texts import count_text, duration_text, size_text
+from xobackup.texts import count_text, size_text
 
 if TYPE_CHECKING:
+    from xobackup.config.model import Configuration
     from xobackup.engine.health.request import CheckRequest, CheckResult
     from xobackup.engine.restore.plan import RestorePlan
     from xobackup.engine.world import World
@@ -26,10 +27,22 @@ if TYPE_CHECKING:
 UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 VmsArgument = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[VM]...", help="VMs as backed up: uuids or names.", show_default="all of the remote"),
+    typer.Argument(metavar="[VM]...", help="VMs as backed up: uuids or names.", show_default="all that are there"),
 ]
-PoolOption = Annotated[str, typer.Option("--pool", "-p", help="The pool to restore to.")]
-SrOption = Annotated[str, typer.Option("--sr", help="SR for the disks: uuid or name.")]
+RemoteOption = Annotated[
+    str | None, typer.Option("--remote", "-r", help="A remote of the configuration, or a URL.", show_default=False)
+]
+PoolOption = Annotated[str | None, typer.Option("--pool", "-p", help="The pool to restore to.", show_default=False)]
+SrOption = Annotated[str | None, typer.Option("--sr", help="SR for the disks: uuid or name.", show_default=False)]
+ReplicaOption = Annotated[
+    str | None,
+    typer.Option(
+        "--replica",
+        metavar="TARGET",
+        help="Clones of the replicas on this target, where they are, instead of a remote, pool and SR.",
+        show_default=False,
+    ),
+]
 PointOption = Annotated[str, typer.Option("--point", help="A restore point of the one VM named.")]
 EveryOption = Annotated[
     str | None, typer.Option("--every", metavar="TIME", help="Only VMs not checked for so long (7d, 12h).")
@@ -62,10 +75,11 @@ def register(app: typer.Typer) -> None:
 
 
 def health_check(
-    remote: FromOption,
-    pool: PoolOption,
-    sr: SrOption,
     vms: VmsArgument = None,
+    remote: RemoteOption = None,
+    pool: PoolOption = None,
+    sr: SrOption = None,
+    replica: ReplicaOption = None,
     point: PointOption = "latest",
     every: EveryOption = None,
     count: CountOption = None,
@@ -82,20 +96,19 @@ def health_check(
     as_json: JsonOption = False,
 ) -> None:
     """Boot VMs from their restore points, see whether they come up, and remove them."""
-    from xobackup.cli import repositories
-    from xobackup.cli.jobs import pool_address
-    from xobackup.cli.limits import process_limits
-    from xobackup.cli.live import world_of
+    from xobackup.cli.health_replicas import check_replicas
     from xobackup.engine.health.request import CheckRequest, Probe
 
     output = Output(as_json=as_json)
     configuration = read_configuration(config)
     if report is not None and report.suffix not in (".html", ".json"):
         raise NotThere(f"--report: expected a name that ends with .html or .json, found {str(report)!r}")
+    where = {"--remote": remote, "--pool": pool, "--sr": sr}
+    _one_or_the_other(where, replica)
     probes = [Probe(tcp=port) for port in tcp or ()]
     probes += [Probe(command=_words(text)) for text in command or ()]
     request = CheckRequest(
-        sr=sr,
+        sr=sr or "",
         network=network,
         timeout_s=_seconds("--timeout", timeout),
         tools=tools,
@@ -106,26 +119,63 @@ def health_check(
     every_s = None if every is None else _seconds("--every", every)
     if point != "latest" and len(vms or ()) != 1:
         raise NotThere("--point: name the one VM that it is of")
+    wanted = Wanted(vms=list(dict.fromkeys(vms or ())), point=point, every_s=every_s, count=count, dry_run=dry_run)
+    if replica is not None:
+        done = check_replicas(output, configuration, replica, wanted, request, report=report)
+    else:
+        assert remote is not None
+        assert pool is not None
+        done = _check_remote(output, configuration, config, wanted, request, report=report, remote=remote, pool=pool)
+    if dry_run:
+        output.say("nothing was created: this was a dry run")
+        return
+    if bad := sum(not one.ok for one in done.results) + done.refused:
+        code = Exit.SOME_FAILED if bad < done.vms else Exit.FAILED
+        raise Outcome(code, f"{bad} of {count_text(done.vms, 'health check')} failed")
+
+
+def _one_or_the_other(where: dict[str, str | None], replica: str | None) -> None:
+    """A remote with the place to restore to, or a target with its replicas."""
+    given = [name for name, text in where.items() if text is not None]
+    missing = [name for name, text in where.items() if text is None]
+    if replica is not None and given:
+        raise NotThere(f"--replica: its clones are made where the replicas are; leave out {', '.join(given)}")
+    if replica is None and missing:
+        raise NotThere(
+            f"health-check: {', '.join(missing)} not given",
+            hint="a restore point of a remote needs --remote, --pool and --sr; a replica --replica TARGET alone",
+        )
+
+
+def _check_remote(
+    output: Output,
+    configuration: Configuration,
+    config: Path | None,
+    wanted: Wanted,
+    request: CheckRequest,
+    *,
+    report: Path | None,
+    remote: str,
+    pool: str,
+) -> Done:
+    from xobackup.cli import repositories
+    from xobackup.cli.jobs import pool_address
+    from xobackup.cli.limits import process_limits
+    from xobackup.cli.live import world_of
+
     (target,) = repositories.remote_targets(config, remote)
     with (
         world_of(output, configuration.state_directory, limits=process_limits(configuration)) as world,
         repositories.opened(target) as repository,
         contextlib.closing(world.connect(pool_address(configuration, pool))) as session,
     ):
-        named = [repositories.find_vm(repository, vm) for vm in dict.fromkeys(vms or ())]
-        uuids = _due(world, output, repository, named, every_s, count)
+        named = [repositories.find_vm(repository, vm) for vm in wanted.vms]
+        uuids = sampled(output, world, named or _all(repository), wanted)
         checks = _Checks(world, session, repository, output, request, remote=target.name, pool=pool)
-        results = checks.run(uuids, point, dry_run=dry_run)
-        if report is not None and not dry_run:
-            _write(report, results, world)
-    if dry_run:
-        output.say("nothing was created: this was a dry run")
-        return
-    failed = [one for one in results if not one.ok]
-    if failed or checks.refused:
-        bad = len(failed) + checks.refused
-        code = Exit.SOME_FAILED if bad < len(uuids) else Exit.FAILED
-        raise Outcome(code, f"{bad} of {count_text(len(uuids), 'health check')} failed")
+        results = checks.run(uuids, wanted.point, dry_run=wanted.dry_run)
+        if report is not None and not wanted.dry_run:
+            write_report(report, results, world)
+    return Done(results=results, refused=checks.refused, vms=len(uuids))
 
 
 class _Checks:
@@ -182,7 +232,6 @@ class _Checks:
 
     def _check(self, plan: RestorePlan) -> CheckResult:
         from xobackup.engine.health.check import check_point
-        from xobackup.engine.health.memory import remember
 
         result = check_point(
             self._world,
@@ -194,50 +243,21 @@ class _Checks:
             pool=self._pool,
             tell=lambda text: self._output.note(f"  {text}"),
         )
-        remember(self._world.state_directory, result, now_s=self._world.clock.now_s())
-        self._output.record("health-check", result.as_data())
-        for warning in result.warnings:
-            self._output.note(f"warning: {warning}", style="yellow")
-        steps = ", ".join(f"{step.name} {duration_text(step.seconds)}" for step in result.steps)
-        if result.ok:
-            self._output.say(f"{result.vm_name}: healthy ({steps})", style="green")
-        else:
-            self._output.say(f"{result.vm_name}: FAILED: {result.reason} ({steps})", style="red")
-        if not result.removed:
-            self._output.note("warning: its VM is still there; the next start removes it", style="yellow")
+        found_out(self._output, self._world, result)
         return result
 
 
-def _due(
-    world: World, output: Output, repository: Repository, named: list[str], every_s: float | None, count: int | None
-) -> list[str]:
-    """The VMs to check now, in order."""
+def _all(repository: Repository) -> list[str]:
+    """VMs that have restore points and do not opt out."""
     from xobackup.engine.health.guest import opted_out
-    from xobackup.engine.health.memory import last_checks
-    from xobackup.engine.health.sample import due
 
-    candidates: list[str] = list(named)
-    for uuid in () if named else repository.vms():
+    found: list[str] = []
+    for uuid in repository.vms():
         points = repository.points(uuid).points
         vm = points[-1].metadata.get("vm", {}) if points else {}
         if points and not opted_out(vm.get("tags")):
-            candidates.append(uuid)
-    if every_s is not None or count is not None:
-        checked = {uuid: float(data["checked_s"]) for uuid, data in last_checks(world.state_directory).items()}
-        candidates = due(candidates, checked, now_s=world.clock.now_s(), every_s=every_s or 0.0, vms_max=count)
-    if not candidates:
-        output.say("no VM is due for a health check")
-    return candidates
-
-
-def _write(path: Path, results: list[CheckResult], world: World) -> None:
-    from xobackup.cli.new_files import write_new
-    from xobackup.clock import utc
-    from xobackup.engine.health.report import as_html, as_json
-
-    render = as_html if path.suffix == ".html" else as_json
-    made_at = utc(world.clock.now_s()).isoformat(timespec="seconds")
-    write_new(path, render("Health checks", results, made_at=made_at), force=True)
+            found.append(uuid)
+    return found
 
 
 def _words(text: str) -> tuple[str, ...]:

@@ -42,7 +42,7 @@ def replicas(
 
     output, clock = Output(as_json=as_json), SystemClock()
     configuration = read_configuration(config)
-    names = {job_id: name for name, job_id in _job_ids(configuration).items()}
+    names = {job_id: name for name, job_id in job_ids(configuration).items()}
     problems: list[str] = []
     for one in _targets(configuration, target):
         try:
@@ -71,7 +71,8 @@ def _targets(configuration: Configuration, given: list[str] | None) -> list[SrTa
     return [one for name in given or configuration.targets for one in sr_targets(configuration, name, True)]
 
 
-def _job_ids(configuration: Configuration) -> dict[str, str]:
+def job_ids(configuration: Configuration) -> dict[str, str]:
+    """Of the configured jobs, by name."""
     from xobackup.engine.job import job_id_of
 
     return {name: str(job.id or job_id_of(name)) for name, job in configuration.jobs.items()}

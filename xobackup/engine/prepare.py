@@ -10,21 +10,24 @@ from xobackup.engine.base import RemoteTip
 from xobackup.engine.cancel import CancelToken
 from xobackup.engine.context import RunContext
 from xobackup.engine.directory_target import DirectoryTarget, History
-from xobackup.engine.errors import ChainsUnhealthy, NoRoom, RunLocked, VmRefused, VmSkipped
+from xobackup.engine.errors import ChainsUnhealthy, NoRoom, RunLocked, TargetFailed, VmRefused, VmSkipped
 from xobackup.engine.leftovers.claim import claims_of, pool_time_s
 from xobackup.engine.placing.choice import Placement
 from xobackup.engine.placing.decide import Seen, decide, placed, plan_on
 from xobackup.engine.plan import MIGRATED, TipsByDisk, VmPlan, chains_of, no_disks, plan_vm
 from xobackup.engine.recover import clean_locked
+from xobackup.engine.replication.site import refuse_disks
 from xobackup.engine.replication.target import replica_target
 from xobackup.engine.space.check import HINT, remote_shortages, usages_of
-from xobackup.engine.space.judge import SpaceCheck
+from xobackup.engine.space.judge import TARGET_HINT, SpaceCheck
+from xobackup.engine.space.replicas import look_again
 from xobackup.engine.survey import Survey, survey
 from xobackup.engine.target import SINK_ERRORS, Target, Targets
 from xobackup.engine.turns.chains import told
 from xobackup.engine.view import VmView
 from xobackup.repository.errors import LockHeld
 from xobackup.repository.withholding import HELD
+from xobackup.xapi.errors import XapiError
 
 if TYPE_CHECKING:
     from xobackup.engine.replication.site import ReplicaSite
@@ -153,11 +156,29 @@ class Preparation:
                 refused[name] = NoRoom(shortage.reason, hint=HINT)
             else:
                 self._warn(shortage.reason, name)
+        for name, site in self._context.sites.items():
+            if name in self.targets:
+                refused |= self._without_room(name, site, plan)
         if not refused:
             return plan
         self.targets.drop(refused)
         self.targets.require()
         return self.replan(vm, self.tips(vm))
+
+    def _without_room(self, name: str, site: ReplicaSite, plan: VmPlan) -> dict[str, BaseException]:
+        """The target, if its SR certainly cannot take the replica; what is not certain is told."""
+        unfit = refuse_disks(site, [one.disk for one in plan.disks])
+        if unfit is not None:
+            return {name: TargetFailed(name, unfit)}
+        try:
+            short = look_again(self._job, site, plan)
+        except XapiError as error:
+            return {name: TargetFailed(name, error)}
+        for one in short:
+            if one.refusable:
+                return {name: NoRoom(one.reason, hint=TARGET_HINT)}
+            self._warn(one.reason.removeprefix(f"{one.where}: "), name)
+        return {}
 
     def replan(self, vm: VmView, tips: TipsByDisk) -> VmPlan:
         """The plan for the remotes that are settled."""

@@ -18,6 +18,7 @@ from remotes import faces
 from xobackup.engine import events
 from xobackup.engine.attempt import Turn, attempt_vm
 from xobackup.engine.cancel import CancelToken
+from xobackup.engine.context import RunContext
 from xobackup.engine.errors import Cancelled, EngineError, Outcome
 from xobackup.engine.group.conduct import GroupWork
 from xobackup.engine.group.plan import plan_group
@@ -36,15 +37,19 @@ from xobackup.engine.placing.foresee import foresee
 from xobackup.engine.placing.given import Given
 from xobackup.engine.plan import RunPlan, VmPlan, limit_fulls, no_disks, plan_vm
 from xobackup.engine.pools.run import plan_pools, save_pools
+from xobackup.engine.replication.site import refuse_disks
 from xobackup.engine.report import GroupReport, PoolReport, RunReport, VmReport, outcome_of
 from xobackup.engine.select import Skipped, Why
 from xobackup.engine.space.check import remote_shortages, usages_of
+from xobackup.engine.space.judge import TARGET_HINT, Shortage
+from xobackup.engine.space.replicas import target_shortages
 from xobackup.engine.throttle import Throttle
 from xobackup.engine.tips import tips_of
 from xobackup.engine.turns.work import AttemptUnit, Unit, Work
 from xobackup.engine.unmatched import unmatched_rules
 from xobackup.engine.view import VmView
 from xobackup.engine.world import World
+from xobackup.xapi.errors import XapiError
 
 
 def run_job(job: Job, outside: World) -> RunReport:
@@ -228,6 +233,7 @@ def _plans(job: Job, opened: Opened) -> tuple[list[VmPlan], list[Skipped]]:
         else:
             tips, warnings = tips_of(context, vm)
             plan = plan_vm(job, vm, tips, terms=context.means.terms, warnings=tuple(warnings))
+        plan = _on_able(job, context, plan)
         plan = replace(plan, notes=(*plan.notes, *held_notes(context, vm)))
         without = no_disks(plan)
         if without is None:
@@ -239,11 +245,32 @@ def _plans(job: Job, opened: Opened) -> tuple[list[VmPlan], list[Skipped]]:
     return [replace(plan, refusal=told) if plan.vm.uuid in refused else plan for plan in plans], skipped
 
 
+def _on_able(job: Job, context: RunContext, plan: VmPlan) -> VmPlan:
+    """Targets that cannot hold its disks at all are told; when nothing else is left the VM is refused."""
+    disks = [one.disk for one in plan.disks]
+    unfit = {name: error for name, site in context.sites.items() if (error := refuse_disks(site, disks)) is not None}
+    if plan.refusal or not unfit:
+        return plan
+    told = [f"target {name}: {error}" for name, error in unfit.items()]
+    hints = "\n".join(dict.fromkeys(error.hint for error in unfit.values()))
+    if set(unfit) >= set(job.destinations):
+        return replace(plan, refusal="; ".join(told), hint=hints)
+    return replace(plan, warnings=(*plan.warnings, *(f"{one}: it is left out" for one in told)))
+
+
 def _shortages(job: Job, opened: Opened, plans: Sequence[VmPlan]) -> tuple[str, ...]:
-    """Remotes without room for all of the run."""
+    """Remotes and targets without room for all of the run."""
     repositories = opened.contexts[0].repositories if opened.contexts else {}
-    short = remote_shortages(plans, usages_of(repositories, repositories), job.settings)
-    return tuple(one.reason for one in short.values())
+    short = list(remote_shortages(plans, usages_of(repositories, repositories), job.settings).values())
+    for site in opened.contexts[0].sites.values() if opened.contexts else ():
+        with suppress(XapiError):  # the plan says so
+            short += [one for _, one in target_shortages(job, site, site.look(), plans)]
+    return tuple(f"{one.reason}{_left_out(one)}" for one in short)
+
+
+def _left_out(short: Shortage) -> str:
+    """What a certain shortage of a target means for the run."""
+    return f": it is left out; {TARGET_HINT}" if short.refusable and short.where.startswith("target ") else ""
 
 
 def _limit_told(job: Job) -> str:

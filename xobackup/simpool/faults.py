@@ -23,9 +23,10 @@ from xobackup.simpool.link import PERFECT, Link
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Break = Literal["error", "drop", "end", "lie"]
-"""How a transfer breaks: a second HTTP answer inside the body, a reset, an early end, or an early end that the task
-calls a success."""
+Break = Literal["error", "drop", "end", "lie", "stall", "silence"]
+"""How a transfer breaks: a second HTTP answer inside the body, a reset, an early end, an early end that the task
+calls a success; or it stands still with its connection open, alone or with everything else that the pool is asked,
+until :meth:`Faults.end_silence`."""
 LinkKind = Literal["http", "nbd"]
 FOREVER = 1 << 30
 RANDOM_KINDS = frozenset({"fail", "lose", "delay", "expire", "break", "linger", "vanish"})
@@ -61,6 +62,8 @@ class Fault:
     after_bytes: int = 0
     how: Break = "drop"
     action: Callable[[], None] | None = None
+    still: Callable[[], None] | None = None
+    """Waits until the silence is over."""
     what: str = ""
 
     @property
@@ -110,6 +113,8 @@ class Faults:
         self._chance: Chance | None = None
         self._links: dict[LinkKind, Link] = {}
         self._lock = threading.Lock()
+        self._moving, self._speaking = threading.Event(), threading.Event()
+        self._speaking.set()
         self.sessions_expired = 0
 
     def plan(self, fault: Fault) -> Fault:
@@ -140,9 +145,21 @@ class Faults:
         self, direction: str, *, after_bytes: int, how: Break = "drop", times: int = 1, skip: int = 0
     ) -> Fault:
         """An ``export``, ``import``, ``dump`` or ``nbd`` breaks once that many bytes of its body have passed."""
-        return self.plan(
-            Fault(kind="break", pattern=direction, after_bytes=after_bytes, how=how, times=times, skip=skip)
-        )
+        fault = Fault(kind="break", pattern=direction, after_bytes=after_bytes, how=how, times=times, skip=skip)
+        if how in ("stall", "silence"):
+            self._moving.clear()
+            fault.still = lambda: self._stand_still(all_of_it=how == "silence")
+        return self.plan(fault)
+
+    def _stand_still(self, *, all_of_it: bool) -> None:
+        if all_of_it:
+            self._speaking.clear()
+        self._moving.wait()
+
+    def end_silence(self) -> None:
+        """What stood still goes on: transfers as broken ones."""
+        self._moving.set()
+        self._speaking.set()
 
     def linger(self, direction: str, seconds: float, *, times: int = 1) -> Fault:
         """The control domain keeps the disk attached that long after a transfer (``VDI_IN_USE`` meanwhile)."""
@@ -208,7 +225,8 @@ class Faults:
             return None if self._chance is None or planned_only else self._chance.take(kind, subject)
 
     def act(self, method: str) -> None:
-        """Let happen what is planned for the arrival of this call."""
+        """Let happen what is planned for the arrival of this call; while the pool is silent it stays unanswered."""
+        self._speaking.wait()
         fault = self.take("act", method)
         if fault is not None and fault.action is not None:
             fault.action()

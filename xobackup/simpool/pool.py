@@ -312,6 +312,7 @@ class SimPool:
         """Stop serving and save."""
         toolstack = self.toolstack
         toolstack.closing.set()
+        toolstack.faults.end_silence()
         with toolstack.database.lock:
             toolstack.database.changed.notify_all()
         for server in self.servers:

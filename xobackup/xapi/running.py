@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 
 from xobackup.xapi import task as tasks
-from xobackup.xapi.errors import TransferBroken, TransferCancelled, XapiError
+from xobackup.xapi.errors import AnswerTimeout, TransferBroken, TransferCancelled, XapiError
 from xobackup.xapi.handler import Handler
 from xobackup.xapi.http11 import Connection
 
@@ -39,6 +39,8 @@ class Running:
         self.connection.close()
         if self.cancelled.is_set():
             return TransferCancelled(self.handler.what)
+        if isinstance(error, AnswerTimeout):
+            self.handler.session.fell_silent()
         failed = self.handler.task_failure(self.task)
         if failed is not None:
             return failed

@@ -19,6 +19,7 @@ from xobackup.clock import Clock
 from xobackup.xapi import task as tasks
 from xobackup.xapi.address import Endpoint, PoolAddress
 from xobackup.xapi.errors import (
+    AnswerTimeout,
     Busy,
     ConnectionLost,
     HostIsSlave,
@@ -60,6 +61,7 @@ class Session:
         self._client = self._client_of(self._configured)
         self._ref: str | None = None
         self._methods: frozenset[str] | None = None
+        self._silent = False
 
     @classmethod
     def connect(cls, address: PoolAddress, *, clock: Clock) -> Session:
@@ -211,7 +213,12 @@ class Session:
                 client = self._client
             params = list(args) if method in _WITHOUT_SESSION else [ref, *args]
             try:
-                return client.call(method, params, timeout_s=timeout_s)
+                result = client.call(method, params, timeout_s=self._patience_s(timeout_s))
+                self._silent = False
+                return result
+            except AnswerTimeout:
+                self.fell_silent()
+                raise
             except SessionInvalid:
                 renewals += 1
                 if renewals > 1:
@@ -225,6 +232,18 @@ class Session:
                 booting_until = self._wait_for_boot(error, booting_until)
                 continue
             self.renew(ref)
+
+    def fell_silent(self) -> None:
+        """The host has left something without an answer: until it answers again, less is waited for it."""
+        self._silent = True
+
+    def _patience_s(self, timeout_s: float | None) -> float | None:
+        """How long to wait for an answer: what is asked for, less what a host gets that is known to answer."""
+        if not self._silent:
+            return timeout_s
+        usual_s = self.timeouts.call_s
+        wanted_s = usual_s if timeout_s is None else timeout_s
+        return min(wanted_s, max(0.0, wanted_s - usual_s) + self.timeouts.silent_s)
 
     def _login(self, endpoint: Endpoint) -> None:
         credentials = [self.address.username, self.address.password, API_VERSION, ORIGINATOR]

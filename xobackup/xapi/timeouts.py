@@ -17,6 +17,9 @@ class Timeouts:
     call_s: float = 300.0
     """The answer to one synchronous call. XAPI queues conflicting operations itself, so a call can take minutes;
     what takes longer belongs into ``call_async``."""
+    silent_s: float = 30.0
+    """The same from a host that has left a call or a transfer without an answer, until it answers again: what is to
+    be tidied up after that must not wait for as long once more, call after call."""
     event_s: float = 30.0
     """How long one ``event.from`` waits on the server before it answers without news."""
     poll_s: float = 2.0

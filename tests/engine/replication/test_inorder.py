@@ -16,7 +16,8 @@ def test_any_order(data: st.DataObject) -> None:
     came = data.draw(st.permutations(data.draw(st.lists(st.sampled_from(indexes), unique=True))))
     sent: list[tuple[bool, int]] = []
 
-    def send(bitmap: memoryview | bytes, content: memoryview) -> None:
+    def send(index: int, bitmap: memoryview | bytes, content: memoryview) -> None:
+        assert index == indexes[len(sent)]
         sent.append((bytes(bitmap) != EMPTY_BITMAP, content[0]))
 
     order = InOrder(indexes, send, held_max=data.draw(st.integers(0, 4)))
@@ -25,8 +26,9 @@ def test_any_order(data: st.DataObject) -> None:
         order.put(Block(index, None, BUFFER))
     order.end()
     assert len(sent) == len(indexes)
-    late = [(index, content[0]) for index, (_, content) in zip(order.late, order.late_blocks(), strict=True)]
+    late = [(index, content[0]) for index, _, content in order.late_blocks()]
     order.close()
     found = {index: value for index, (present, value) in zip(indexes, sent, strict=True) if present}
     assert not set(found) & set(order.late) and late == [(index, index + 1) for index in order.late]
+    assert order.missing == sorted(set(indexes) - set(came))
     assert {**found, **dict(late)} == {index: index + 1 for index in came}

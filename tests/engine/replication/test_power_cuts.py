@@ -33,9 +33,12 @@ def pieces(monkeypatch: pytest.MonkeyPatch) -> Pieces:
     counted, write = Pieces(), Import.write
 
     def dying_write(self: Import, buffer: bytes | bytearray | memoryview) -> int:
-        if counted.death is not None:
-            counted.death.before_call("write")
-        return write(self, buffer)
+        death = counted.death
+        dies = death is not None and death.before_call("write")
+        written = write(self, buffer)
+        if death is not None and dies:
+            death.die()
+        return written
 
     monkeypatch.setattr(Import, "write", dying_write)
     return counted

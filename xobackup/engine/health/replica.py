@@ -5,11 +5,13 @@ The replica and its restore points are only read. The clone has the check's mark
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from xobackup.engine import keys
 from xobackup.engine.dr.copies import Dress, make_copy
+from xobackup.engine.dr.plan import original_name
 from xobackup.engine.health.check import NAME, TAG, Made, Subject, Tell, check
 from xobackup.engine.replication.points import find_points
 from xobackup.engine.restore.plan import named
@@ -20,6 +22,44 @@ if TYPE_CHECKING:
     from xobackup.engine.replication.points import ReplicaPoint
     from xobackup.engine.replication.site import ReplicaSite
     from xobackup.engine.world import World
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A restore point of a replica, and where it is."""
+
+    site: ReplicaSite
+    point: ReplicaPoint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkable:
+    """A VM with replicas. ``places``: the newest first; at one moment in the order of the sites."""
+
+    vm_uuid: str
+    name: str
+    tags: tuple[str, ...]
+    places: tuple[Place, ...]
+
+
+def find_checkable(sites: Sequence[ReplicaSite], job_names: Mapping[str, str]) -> list[Checkable]:
+    """Every VM with a usable restore point on these sites, by name. ``job_names``: by id."""
+    by_vm: dict[str, list[Place]] = {}
+    tags: dict[str, tuple[str, ...]] = {}
+    for site in sites:
+        records = site.look()
+        for whole in (False, True):
+            for point in find_points(records, srs=site.sr_uuids, whole=whole):
+                if point.usable:
+                    by_vm.setdefault(point.vm_uuid, []).append(Place(site=site, point=point))
+                    tags[point.ref] = tuple(records["VM"][point.ref].get("tags") or ())
+    found: list[Checkable] = []
+    for uuid, places in by_vm.items():
+        places.sort(key=lambda one: one.point.timestamp_ms, reverse=True)
+        newest = places[0].point
+        name = original_name(newest, job_names)
+        found.append(Checkable(vm_uuid=uuid, name=name, tags=tags[newest.ref], places=tuple(places)))
+    return sorted(found, key=lambda one: (one.name, one.vm_uuid))
 
 
 def find_replicas(site: ReplicaSite, wanted: Mapping[str, str]) -> dict[str, ReplicaPoint]:

@@ -11,6 +11,11 @@ from xobackup.engine.base import RemoteTip
 from xobackup.engine.replication.points import PointDisk, Records, ReplicaPoint
 from xobackup.engine.replication.seed import seed_of
 from xobackup.engine.view import DiskView
+from xobackup.xapi.image_format import VHD_MAX_BYTES
+
+UNPROVEN = (
+    "the replica's disk is qcow2 and its changes are not tracked: nothing proves that it is still its restore point"
+)
 
 
 class Onto(StrEnum):
@@ -68,6 +73,7 @@ def tips(
             found[disk.vdi_uuid] = RemoteTip(
                 snapshot_uuid=seed.kin.vdi_uuid,
                 virtual_size_bytes=seed.virtual_size_bytes,
+                size_max_bytes=VHD_MAX_BYTES,
                 problem=seed.problem,
                 known=True,
             )
@@ -76,8 +82,11 @@ def tips(
             found[disk.vdi_uuid] = RemoteTip(known=earlier)
         elif of.sr_uuid not in srs:
             found[disk.vdi_uuid] = RemoteTip(known=True, problem=f"the replica's disk is on SR {of.sr_uuid} now")
+        elif of.qcow2 and of.active_ref and not of.tracked:
+            found[disk.vdi_uuid] = RemoteTip(known=True, problem=UNPROVEN)
         else:
-            found[disk.vdi_uuid] = RemoteTip(snapshot_uuid=of.content_key, known=True)
+            most = None if of.qcow2 else VHD_MAX_BYTES
+            found[disk.vdi_uuid] = RemoteTip(snapshot_uuid=of.content_key, known=True, size_max_bytes=most)
     return found
 
 

@@ -16,8 +16,8 @@ from vhd.block import BLOCK_BYTES, EMPTY_BITMAP, FULL_BITMAP, Block
 HELD_MAX = 64
 """Blocks (128 MiB of disk) that wait for one."""
 _ZEROS = memoryview(bytes(BLOCK_BYTES))
-Send = Callable[[memoryview | bytes, memoryview], None]
-"""Takes a bitmap and the data of a block."""
+Send = Callable[[int, memoryview | bytes, memoryview], None]
+"""Takes a block's index, its bitmap and its data."""
 
 
 class InOrder:
@@ -32,6 +32,7 @@ class InOrder:
         self._held: dict[int, bytes] = {}
         """Bitmaps of blocks that wait, by position."""
         self._late: dict[int, bytes] = {}
+        self._skipped: set[int] = set()
         self._file: IO[bytes] | None = None
         self._slots: dict[int, int] = {}
         self._free: list[int] = []
@@ -41,7 +42,7 @@ class InOrder:
         position = self._position[block.index]
         bitmap = FULL_BITMAP if block.bitmap is None else block.bitmap
         if position == self._at:
-            self._send(bitmap, block.buffer.data)
+            self._send(block.index, bitmap, block.buffer.data)
             self._at += 1
             self._drain()
             return
@@ -63,10 +64,15 @@ class InOrder:
         """Blocks whose place had been sent empty when they came, ascending."""
         return [self._indexes[position] for position in sorted(self._late)]
 
-    def late_blocks(self) -> Iterator[tuple[bytes, memoryview]]:
-        """Bitmaps and data of :attr:`late`, in that order."""
+    @property
+    def missing(self) -> list[int]:
+        """Blocks whose place was sent empty and that never came, ascending; known at the end."""
+        return [self._indexes[position] for position in sorted(self._skipped - set(self._late))]
+
+    def late_blocks(self) -> Iterator[tuple[int, bytes, memoryview]]:
+        """Indexes, bitmaps and data of :attr:`late`, in that order."""
         for position in sorted(self._late):
-            yield self._late[position], self._kept(position)
+            yield self._indexes[position], self._late[position], self._kept(position)
 
     def close(self) -> None:
         """Give the temporary file back."""
@@ -74,12 +80,13 @@ class InOrder:
             self._file.close()
 
     def _skip(self) -> None:
-        self._send(EMPTY_BITMAP, _ZEROS)
+        self._send(self._indexes[self._at], EMPTY_BITMAP, _ZEROS)
+        self._skipped.add(self._at)
         self._at += 1
 
     def _drain(self) -> None:
         while self._at in self._held:
-            self._send(self._held.pop(self._at), self._kept(self._at))
+            self._send(self._indexes[self._at], self._held.pop(self._at), self._kept(self._at))
             self._at += 1
 
     def _keep(self, position: int, data: memoryview) -> None:

@@ -31,8 +31,11 @@ from xobackup.engine.restore.records import (
     vm_record,
 )
 from xobackup.engine.taking.taken import vdis_of
+from xobackup.xapi.cbt import enable
 from xobackup.xapi.errors import XapiError, XapiFailure
+from xobackup.xapi.image_format import KEY, VHD_MAX_BYTES, ImageFormat, image_format_of
 from xobackup.xapi.other_config import set_key
+from xobackup.xapi.records import VdiRecord
 from xobackup.xapi.values import is_null
 
 if TYPE_CHECKING:
@@ -154,6 +157,19 @@ class Machine:
             self.session.call_async("VDI.resize", ref, size_bytes)
         return ref
 
+    def track(self) -> None:
+        """Right before the restore point: from it on the pool says what is written to disks of which it computes no
+        deltas. Where it cannot, the next run says why it transfers them whole."""
+        for ref, vdi in vdis_of(self.session, self.ref).items():
+            if image_format_of(vdi) is not ImageFormat.QCOW2:
+                continue
+            refusal = enable(self.session, VdiRecord.parse(ref, vdi))
+            if refusal is not None:
+                self.warn(
+                    f"changes of disk {vdi.get('name_label')} cannot be tracked there, each run will transfer it "
+                    f"whole: {refusal}"
+                )
+
     def _new_disk(self, name: str, sr: Storage, size_bytes: int) -> str:
         record = {
             "name_label": f"[Importing…] {name}",
@@ -166,7 +182,7 @@ class Machine:
             "other_config": {keys.RUN: self.run_id},
             "tags": [],
             "xenstore_data": {},
-            "sm_config": {},
+            "sm_config": {KEY: ImageFormat.QCOW2.value} if size_bytes > VHD_MAX_BYTES else {},
         }
         ref = str(self.session.call_async("VDI.create", record))
         self.made.append(ref)

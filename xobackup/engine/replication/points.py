@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from xobackup.engine import keys
-from xobackup.engine.replication.marks import point_id, timestamp_ms
+from xobackup.engine.replication.marks import UNFINISHED_TEXT, point_id, timestamp_ms
+from xobackup.xapi.image_format import ImageFormat, image_format_of
 from xobackup.xapi.values import is_null, parse_time
 
 Records = Mapping[str, Mapping[str, dict[str, Any]]]
@@ -38,6 +39,9 @@ class PointDisk:
     sr_uuid: str
     active_ref: str
     usable: bool
+    qcow2: bool = False
+    tracked: bool = False
+    """Changed block tracking tells what was written to the replica's own disk since."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,13 +108,28 @@ def expired(vms: Mapping[str, Mapping[str, Any]], replica: str, *, whole: bool =
     return found
 
 
+def published_unfinished(vms: Mapping[str, Mapping[str, Any]], replica: str) -> list[str]:
+    """Restore points (references) of full replication that count, and whose start is still blocked as if they were
+    not finished: the last word of their run is missing."""
+    found: list[str] = []
+    for ref, vm in vms.items():
+        config, blocked = vm.get("other_config") or {}, vm.get("blocked_operations") or {}
+        own = config.get(keys.POINT) == vm.get("uuid") and config.get(keys.REPLICA) == replica
+        if own and not vm.get("is_a_snapshot") and blocked.get("start") == UNFINISHED_TEXT:
+            found.append(ref)
+    return found
+
+
 def _counts(vm: Mapping[str, Any], config: Mapping[str, str], vms: Mapping[str, Any], *, whole: bool) -> bool:
     if whole and "start" not in (vm.get("blocked_operations") or {}):
         return False  # somebody's by now
     if keys.REPLICA in config or keys.POINT in config:
         return config.get(keys.POINT) == vm.get("uuid")
     replica = vm if whole else vms.get(str(vm.get("snapshot_of")), {})
-    return "start" in (replica.get("blocked_operations") or {})
+    blocked = (replica.get("blocked_operations") or {}).get("start")
+    if whole and (blocked == UNFINISHED_TEXT or keys.SR not in config):
+        return False  # an archive brings the marks of the snapshot that it was made of
+    return blocked is not None
 
 
 def _point(
@@ -142,6 +161,7 @@ def _disks(vbds: list[dict[str, Any]], records: Records) -> Iterator[PointDisk]:
         vdi = records["VDI"].get(ref, {})
         config = vdi.get("other_config") or {}
         of = str(vdi.get("snapshot_of"))
+        active = records["VDI"].get(of, {})
         yield PointDisk(
             ref=ref,
             uuid=str(vdi.get("uuid", "")),
@@ -153,4 +173,6 @@ def _disks(vbds: list[dict[str, Any]], records: Records) -> Iterator[PointDisk]:
             sr_uuid=str(records["SR"].get(str(vdi.get("SR")), {}).get("uuid", "")),
             active_ref=of if of in records["VDI"] else "",
             usable=bool(vdi) and bool(vdi.get("managed", True)) and not vdi.get("missing"),
+            qcow2=image_format_of(vdi, active) is ImageFormat.QCOW2,
+            tracked=bool(vdi.get("cbt_enabled")) and bool(active.get("cbt_enabled")),
         )

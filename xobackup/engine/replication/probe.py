@@ -8,6 +8,8 @@ from vhd.block import BufferPool
 from vhd.footer import DiskType
 from vhd.stream import VhdStream
 from xobackup.engine import keys
+from xobackup.xapi.cbt import CbtRefusal, changed_between
+from xobackup.xapi.records import VdiRecord
 from xobackup.xapi.transfer import open_export
 
 if TYPE_CHECKING:
@@ -37,3 +39,17 @@ def changed_blocks(session: Session, vdi_ref: str, point_ref: str, *, run_id: st
                 pass
             export.finish()
         return found
+
+
+def tracked_changes(session: Session, vdi_ref: str, point_ref: str) -> int | str:
+    """Blocks written to a disk since its snapshot, by changed block tracking; or why that does not tell.
+
+    For disks of which the pool computes no deltas. Raises from the XapiError tree.
+    """
+    active, point = (VdiRecord.parse(ref, session.record("VDI", ref)) for ref in (vdi_ref, point_ref))
+    if point.snapshot_of != active.ref:
+        return "it is not the disk that the restore point was taken of"
+    if not (active.cbt_enabled and point.cbt_enabled):
+        return "its changes are not tracked"
+    found = changed_between(session, point, active)
+    return str(found) if isinstance(found, CbtRefusal) else len(found.block_indexes())

@@ -1,7 +1,8 @@
 """Bringing a replica to rest: after a run that published into it, and after one that did not.
 
-What a run had begun is taken back to the replica's newest restore point; a replica that has none is removed. Works
-from what is on the pool alone, so that a failed run, and the next start after a killed one, do the same.
+What a run had begun is taken back to the replica's newest restore point; a replica that has none is removed, and so
+is one with disks in qcow2 that were written to: reverted, nothing would prove any more what they hold. Works from
+what is on the pool alone, so that a failed run, and the next start after a killed one, do the same.
 """
 
 from __future__ import annotations
@@ -74,6 +75,9 @@ def _take_back(session: Session, ref: str, vm: dict[str, Any], run_id: str, reco
         return f"{name}, which has no restore point yet"
     newest = points[0]
     if newest.run_id != run_id and _was_written(ref, run_id, newest, records):
+        if any(disk.qcow2 for disk in newest.disks):
+            destroy_replica(session, ref)
+            return f"{name}, which the next run makes again from restore point {newest.id}"
         _revert(session, ref, newest, run_id)
         session.call("VM.set_name_label", ref, vm.get("name_label", ""))
     rest(session, ref, newest)

@@ -20,14 +20,15 @@ from xobackup.engine.replication.base import Onto, Way, base_point, tips, way_by
 from xobackup.engine.replication.in_pool import InPool
 from xobackup.engine.replication.machine import Machine
 from xobackup.engine.replication.marks import disk_marks, point_name, replica_of, vm_marks
-from xobackup.engine.replication.points import ReplicaPoint, expired, find_points
-from xobackup.engine.replication.probe import changed_blocks
+from xobackup.engine.replication.points import PointDisk, ReplicaPoint, expired, find_points
+from xobackup.engine.replication.probe import changed_blocks, tracked_changes
 from xobackup.engine.replication.seed import seed_of
 from xobackup.engine.replication.settle import expire, ordinary, take_back
-from xobackup.engine.replication.site import ReplicaSite, Storage, choose_sr
+from xobackup.engine.replication.site import ReplicaSite, Storage, able_srs, choose_sr
 from xobackup.engine.replication.whole import WholeTarget
 from xobackup.engine.replication.writer import PublishedPoint, ReplicaWriter, reaching
 from xobackup.engine.restore.records import clean_config
+from xobackup.engine.space.replicas import Room
 from xobackup.engine.taking.taken import vdis_of
 from xobackup.repository.merging import MergeReport
 from xobackup.xapi.errors import NotFound, XapiError
@@ -81,6 +82,8 @@ class ReplicaTarget(InPool):
         self._held = ExitStack()
         self._lock = threading.Lock()
         self._machine: Machine | None = None
+        check = context.job.settings.space_check
+        self._room = Room(site.session, site.name, check, lambda message: warn(message, site.name))
 
     # -- what is there
 
@@ -139,6 +142,7 @@ class ReplicaTarget(InPool):
             base_uuid=base_uuid,
             run_id=self._context.run_id,
             cancel=self._cancel,
+            room=self._room,
         )
 
     def _begun(self) -> Machine:
@@ -153,7 +157,9 @@ class ReplicaTarget(InPool):
         way = self._way(base, points, records, vm)
         if way.reason:
             self._warn(f"a new replica is made from restore point {base.id if base else ''}: {way.reason}", self.name)
-        sr = self._site.srs[0] if self._site.target.disk_srs else choose_sr(self._site.srs, records, points)
+        largest = max((disk.virtual_size_bytes for disk in vm.disks), default=0)
+        srs = able_srs(self._site.srs, largest) or self._site.srs
+        sr = self._site.srs[0] if self._site.target.disk_srs else choose_sr(srs, records, points)
         return self._make(base, way, sr, vm)
 
     def _make(self, base: ReplicaPoint | None, way: Way, sr: Storage, vm: VmView) -> Machine:
@@ -194,7 +200,7 @@ class ReplicaTarget(InPool):
         for disk in base.disks:
             if disk.content_key not in known:
                 continue
-            told = self._differs(disk.active_ref, disk.ref)
+            told = self._differs(disk)
             if told:
                 name = replica.get("name_label") if replica else ""
                 return Way(onto=Onto.CLONE, reason=f"replica {name} stays as it is: {told}")
@@ -209,10 +215,15 @@ class ReplicaTarget(InPool):
             return None
         return started.timestamp() if started else None
 
-    def _differs(self, vdi_ref: str, point_ref: str) -> str:
+    def _differs(self, disk: PointDisk) -> str:
         """Why a disk is not known to be as its restore point; ``""``: it is."""
         run_id, cancel = self._context.run_id, self._cancel
-        changed = changed_blocks(self._session, vdi_ref, point_ref, run_id=run_id, cancel=cancel)
+        if disk.qcow2:
+            found = tracked_changes(self._session, disk.active_ref, disk.ref)
+            if isinstance(found, str):
+                return f"nothing tells whether disk {disk.userdevice} was changed: {found}"
+            return f"{found} blocks of a disk were changed after its restore point" if found else ""
+        changed = changed_blocks(self._session, disk.active_ref, disk.ref, run_id=run_id, cancel=cancel)
         if changed is None:
             return "the pool does not tell whether it was changed"
         return f"{changed} blocks of a disk were changed after its restore point" if changed else ""
@@ -234,6 +245,7 @@ class ReplicaTarget(InPool):
                 moment=moment,
             )
             self._mark(machine, draft, marks)
+            machine.track()
             vm = str(draft["vm"].get("name_label", ""))
             point = str(
                 self._session.call_async("VM.snapshot", machine.ref, point_name(self._context.job, vm, moment))

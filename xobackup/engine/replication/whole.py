@@ -29,10 +29,10 @@ from xobackup.engine.replication.marks import (
     vm_marks,
     whole_name,
 )
-from xobackup.engine.replication.points import ReplicaPoint, expired, find_points
+from xobackup.engine.replication.points import ReplicaPoint, expired, find_points, published_unfinished
 from xobackup.engine.replication.records import nics, tags_of
 from xobackup.engine.replication.settle import block, destroy_replica, expire, ordinary, take_back
-from xobackup.engine.replication.site import choose_sr
+from xobackup.engine.replication.site import able_srs, choose_sr
 from xobackup.engine.replication.writer import PublishedPoint, reaching
 from xobackup.engine.restore.records import clean_config
 from xobackup.engine.taking.taken import vdis_of
@@ -93,7 +93,9 @@ class WholeTarget(InPool):
     def begin_image(self, *, timestamp_ms: int, bound_bytes: int | None = None) -> WholeWriter:
         context, vm = self._context, self._source()
         with reaching(self.name):
-            sr = choose_sr(self._site.srs, self._site.look(), self._points())
+            largest = max((disk.virtual_size_bytes for disk in vm.disks), default=0)
+            srs = able_srs(self._site.srs, largest) or self._site.srs
+            sr = choose_sr(srs, self._site.look(), self._points())
         active = Active(
             run_id=context.run_id,
             job_id=context.job.id,
@@ -183,11 +185,14 @@ class WholeTarget(InPool):
         cancel: Callable[[], None] | None = None,
         begin: bool = True,
     ) -> MergeReport:
-        """What is left of restore points whose removal was interrupted goes."""
+        """What is left of restore points whose removal was interrupted goes; one whose run died right after it was
+        published is told to be whole."""
         with reaching(self.name):
-            replica = replica_of(self._context.job.id, self._source().uuid)
-            for ref in expired(self._session.records("VM"), replica, whole=True):
+            replica, vms = replica_of(self._context.job.id, self._source().uuid), self._session.records("VM")
+            for ref in expired(vms, replica, whole=True):
                 destroy_replica(self._session, ref)
+            for ref in published_unfinished(vms, replica):
+                block(self._session, ref, REPLICA_TEXT)
         return MergeReport()
 
 

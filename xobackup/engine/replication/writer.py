@@ -1,4 +1,4 @@
-"""One disk of a replica being filled: a VHD stream into its VDI, whatever the order in which the blocks come.
+"""One disk of a replica being filled: an image's stream into its VDI, whatever the order in which the blocks come.
 
 Like a remote's writer (:class:`~xobackup.repository.writer.DiskWriter`), but it is told beforehand which blocks may
 come, because an import has to announce its exact length. Without any block nothing is sent.
@@ -10,21 +10,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
-from uuid import UUID
 
-from vhd.emit import VhdFrame
-from vhd.layout import ParentLink
-from vhd.timestamps import to_vhd
 from xobackup.engine import keys
-from xobackup.engine.errors import Cancelled, NoRoom, TargetFailed, UsageError
+from xobackup.engine.errors import Cancelled, NoRoom, TargetFailed, TransferMismatch, UsageError
+from xobackup.engine.replication.images import Image, Qcow2Image, VhdImage
 from xobackup.engine.replication.inorder import InOrder
 from xobackup.repository.writer import DiskResult
 from xobackup.xapi.errors import HostTrouble, TransferCancelled, XapiError
+from xobackup.xapi.image_format import ImageFormat, image_format_of
 from xobackup.xapi.transfer import open_import
 
 if TYPE_CHECKING:
     from vhd.block import Block
     from xobackup.engine.cancel import CancelToken
+    from xobackup.engine.space.replicas import Room
     from xobackup.engine.world import World
     from xobackup.xapi.session import Session
     from xobackup.xapi.transfer import Import
@@ -86,6 +85,7 @@ class ReplicaWriter:
         base_uuid: str,
         run_id: str,
         cancel: CancelToken,
+        room: Room,
     ) -> None:
         self.vdi_ref = vdi_ref
         self._world = world
@@ -97,10 +97,11 @@ class ReplicaWriter:
         self._base_uuid = base_uuid
         self._run_id = run_id
         self._cancel = cancel
+        self._room = room
         self._indexes: Sequence[int] = ()
         self._order: InOrder | None = None
         self._import: Import | None = None
-        self._frame: VhdFrame | None = None
+        self._image: Image | None = None
         self._held = ExitStack()
 
     def open_base(self) -> None:
@@ -125,9 +126,10 @@ class ReplicaWriter:
                 self._end()
                 if order.late:
                     self._begin(order.late)
-                    for bitmap, data in order.late_blocks():
-                        self._send(bitmap, data)
+                    for index, bitmap, data in order.late_blocks():
+                        self._send(index, bitmap, data)
                     self._end()
+                self._all_came(order)
         self._close()
         return DiskResult(
             path=self.vdi_ref,
@@ -143,44 +145,64 @@ class ReplicaWriter:
 
     def _close(self) -> None:
         self._held.close()
+        self._room.arrived(self.vdi_ref)
         self._import = None
         if self._order is not None:
             self._order.close()
 
-    def _send(self, bitmap: memoryview | bytes, data: memoryview) -> None:
+    def _all_came(self, order: InOrder) -> None:
+        """A block that never came has zeros in a qcow2 image: right in a new disk, wrong on top of another."""
+        assert self._image is not None
+        if self._base_uuid and self._image.format is ImageFormat.QCOW2 and order.missing:
+            expected = f"{len(self._indexes)} blocks of disk {self._name}"
+            error = TransferMismatch("delta", expected, f"{len(self._indexes) - len(order.missing)}")
+            raise TargetFailed(self._target, error)
+
+    def _send(self, index: int, bitmap: memoryview | bytes, data: memoryview) -> None:
         if self._import is None:
+            self._room.claim(self.vdi_ref, self._name, len(self._indexes) * BLOCK_STORED)
             self._begin(self._indexes)
         assert self._import is not None
-        self._import.write(bitmap)
-        self._import.write(data)
+        assert self._image is not None
+        for piece in self._image.pieces(index, bitmap, data):
+            self._import.write(piece)
 
     def _begin(self, indexes: Sequence[int]) -> None:
         self._cancel.check()
-        parent = ParentLink(name=f"{self._base_uuid}.vhd", uuid=UUID(self._base_uuid)) if self._base_uuid else None
-        self._frame = frame = VhdFrame(
-            name=self._name,
-            size_bytes=self._size,
-            indexes=indexes,
-            uuid=UUID(self._snapshot_uuid),
-            timestamp=to_vhd(self._world.clock.now_s()),
-            parent=parent,
-        )
+        self._image = image = self._image_of(indexes)
         self._import = self._held.enter_context(
             open_import(
                 self._session,
                 self.vdi_ref,
-                length_bytes=frame.length_bytes,
+                length_bytes=image.length_bytes,
+                format=image.format.value,
                 task_label=keys.task_label(self._run_id, f"replication of {self._name}"),
                 should_stop=lambda: self._cancel.cancelled,
             )
         )
         self._held.enter_context(self._cancel.waking(self._import.cancel))
-        self._import.write(frame.head)
+        for piece in image.head():
+            self._import.write(piece)
+
+    def _image_of(self, indexes: Sequence[int]) -> Image:
+        """As the SR keeps the disk."""
+        record = self._session.record("VDI", self.vdi_ref)
+        if image_format_of(record) is ImageFormat.QCOW2:
+            return Qcow2Image(name=self._name, size_bytes=self._size, indexes=indexes)
+        return VhdImage(
+            name=self._name,
+            size_bytes=self._size,
+            indexes=indexes,
+            uuid=self._snapshot_uuid,
+            base_uuid=self._base_uuid,
+            now_s=self._world.clock.now_s(),
+        )
 
     def _end(self) -> None:
         assert self._import is not None
-        assert self._frame is not None
-        self._import.write(self._frame.footer)
+        assert self._image is not None
+        if self._image.footer:
+            self._import.write(self._image.footer)
         self._import.finish()
         self._held.close()
         self._import = None
@@ -190,6 +212,8 @@ class ReplicaWriter:
         try:
             with reaching(self._target):
                 yield
+        except NoRoom as error:
+            raise TargetFailed(self._target, error) from error
         except TargetFailed as error:
             if isinstance(error.__cause__, TransferCancelled):
                 self._cancel.check()

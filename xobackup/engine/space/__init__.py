@@ -2,4 +2,5 @@
 
 judge.py   the figures and the verdict: pure
 check.py   what is done about it in a run
+replicas.py  the same on the SRs of replicas
 """

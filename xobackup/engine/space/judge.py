@@ -6,7 +6,7 @@ the whole size is the bound. On file-based storage and thin LVM a snapshot costs
 the guest writes until it is deleted comes on top, which nobody knows beforehand: there a floor is all there is.
 
 What a remote gets is known only as a bound for a full (zeros and what was never written are not sent), and as a hint
-for a delta.
+for a delta. So does the SR of a replica, but for new volumes of thick LVM.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ THICK = frozenset({"lvm", "lvmohba", "lvmoiscsi", "lvmofcoe"})
 SNAPSHOT_LEAF_BYTES = 8 << 20
 """The volume of the snapshot itself."""
 GIB = 1 << 30
+TARGET_HINT = "free space on the SR, keep fewer restore points (replica_retention), or give the target another SR"
 HINT = "make room, or change sr_free_min, remote_free_min or space_check of the job"
 
 
@@ -99,6 +100,40 @@ def remote_shortage(
         amount = "up to" if bound else "about"
         reason = f"{where} has {size_told(free_bytes)} free, {amount} {size_told(wanted_bytes)} are to come{kept}"
         return Shortage(where=where, reason=reason, refusable=not bound)
+    return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaNeed:
+    """What replicas on an SR need there. ``new_bytes``: virtual size of disks to be made; ``delta_bytes``: of blocks
+    for disks that are there, as estimated; ``point_bytes``: virtual size of all disks of the restore points."""
+
+    new_bytes: int = 0
+    delta_bytes: int = 0
+    point_bytes: int = 0
+
+
+def replica_shortage(target: str, sr: SrView, need: ReplicaNeed) -> Shortage | None:
+    """Whether an SR has room for replicas. Certain (``refusable``) is one thing alone: a volume of thick LVM needs
+    its whole virtual size when it is made. What a snapshot of it needs on top is but a bound, and so is what arrives
+    on any other SR: zeros and what was never written are not sent."""
+    if sr.total_bytes <= 0:
+        return None
+    where = f"target {target}"
+    figures = f"{where}: SR {sr.name} has {size_told(sr.free_bytes)} free of {size_told(sr.total_bytes)}"
+    if sr.type not in THICK:
+        wanted, amount = need.new_bytes + need.delta_bytes, "up to" if need.new_bytes else "about"
+        if wanted <= sr.free_bytes:
+            return None
+        return Shortage(where=where, reason=f"{figures}, {amount} {size_told(wanted)} are to come", refusable=False)
+    if need.new_bytes > sr.free_bytes:
+        reason = f"{figures}, new disks need {size_told(need.new_bytes)} there (thick provisioning)"
+        return Shortage(where=where, reason=reason, refusable=True)
+    wanted = need.new_bytes + need.point_bytes
+    if wanted > sr.free_bytes:
+        told = f"new disks need {size_told(need.new_bytes)} there, " if need.new_bytes else ""
+        reason = f"{figures}, {told}the restore point may need {size_told(need.point_bytes)} (thick provisioning)"
+        return Shortage(where=where, reason=reason, refusable=False)
     return None
 
 

@@ -65,6 +65,8 @@ class Body:
     def _break(fault: Fault) -> None:
         if fault.how == "error":
             raise Failure.unchecked(fault.code or transfer.IO_ERROR[0], fault.params or list(transfer.IO_ERROR[1:]))
+        if fault.still is not None:
+            fault.still()
         raise ConnectionLost("import")
 
 

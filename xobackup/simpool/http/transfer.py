@@ -105,6 +105,9 @@ def say_inside_body(connection: Connection, failure: Failure) -> None:
 def break_off(connection: Connection, piece: bytes | memoryview, fault: Fault) -> None:
     """Carry out a planned break after the bytes that still go out."""
     connection.send(piece)
+    if fault.still is not None:
+        fault.still()
+        raise ConnectionLost("planned")
     if fault.how == "lie":
         return  # a success that is none: only the length gives it away
     if fault.how == "drop":

@@ -86,6 +86,8 @@ class Transmission:
         if fault is not None and self.sent_bytes + request.length > fault.after_bytes:
             if fault.how != "error":
                 self.outcome = "dropped"
+                if fault.still is not None:
+                    fault.still()
                 self._connection.reset()
                 raise Disconnected("planned")
             self._fault = None
