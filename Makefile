@@ -33,8 +33,9 @@ demo: $(if $(filter s3,$(REMOTE)),$(VENV)/.test,$(VENV)/.demo)
 demo-check: $(VENV)/.demo
 	@$(BIN)/xobackup demo
 
+# Hundreds of processes are started by tests: none has to compile what another one did.
 test: $(VENV)/.test
-	$(BIN)/pytest $(ARGS) $(TESTS)
+	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest $(ARGS) $(TESTS)
 
 check: $(VENV)/.check
 	$(BIN)/ruff check .

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import gc
 import os
 import random
 import signal
@@ -17,6 +20,8 @@ __all__ = ["moto_store", "radosgw_stores", "rclone_store", "s3_store"]
 
 CI = bool(os.environ.get("CI"))
 SEED = pytest.StashKey[int]()
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""Of ``mallopt``."""
 
 hypothesis.settings.register_profile("dev", deadline=None, print_blob=True)
 hypothesis.settings.register_profile("ci", deadline=None, print_blob=True, derandomize=True, database=None)
@@ -26,6 +31,11 @@ if (
     signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 ):  # started in the background of a shell: processes under test would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+with contextlib.suppress(OSError, AttributeError):  # blocks of 2 MiB from the heap, as no kernel has to clear them
+    ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 32 << 20)
+    ctypes.CDLL(None).mallopt(M_TRIM_THRESHOLD, 256 << 20)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -44,6 +54,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[SEED] = seed
     if asked is not None:
         hypothesis.core.global_force_seed = asked
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests and everything imported stay: the collector need not look at them again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -181,10 +181,11 @@ def test_wherever_it_dies_the_next_start_puts_it_right(two_points: Lab) -> None:
             with lab.world().connect(lab.address) as session:
                 pool_uuid = next(iter(lab.pool.model.records("pool").values()))["uuid"]
                 recover(lab.world(), session, pool_uuid)
-            assert by_device(lab, lab.vm) in (before, target), death.calls[-1]
+            now = by_device(lab, lab.vm)
+            assert now in (before, target), death.calls[-1]
             assert not lab.pool.model.get("VM", lab.vm)["blocked_operations"], death.calls[-1]
             lab.assert_tidy()
-            if by_device(lab, lab.vm) == target:
+            if now == target:
                 lab.pool.call("VM.start", lab.vm, False, False)
                 lab.write(0, 0, b"other")
                 halt(lab)

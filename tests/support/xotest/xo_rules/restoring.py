@@ -14,6 +14,8 @@ from xotest.xo_rules.lineages import STATE
 from xotest.xo_rules.trees import Tree, tree_of
 
 ONES = b"\xff" * 512
+ZEROS = bytes(BLOCK)
+SECTORS = frozenset(range(BLOCK // 512))
 
 
 def points(source: Any, vm: str) -> list[str]:
@@ -31,7 +33,7 @@ def disk_sha256(source: Any, json_path: str, vdi: str) -> str:
     return digest.hexdigest()
 
 
-def read_disk(source: Any, json_path: str, vdi: str) -> Iterator[bytes]:
+def read_disk(source: Any, json_path: str, vdi: str) -> Iterator[bytes | memoryview]:
     """The raw disk, block by block, the last one cut at the disk's size."""
     tree = tree_of(source)
     point = json.loads(tree.read(json_path))
@@ -47,15 +49,15 @@ def read_disk(source: Any, json_path: str, vdi: str) -> Iterator[bytes]:
     return _blocks(tree, chain, next((disk for disk in chain if disk.path in roots), None))
 
 
-def _blocks(tree: Tree, chain: list[Opened], merge_root: Opened | None) -> Iterator[bytes]:
+def _blocks(tree: Tree, chain: list[Opened], merge_root: Opened | None) -> Iterator[bytes | memoryview]:
     size = chain[0].size
     for index in range(-(-size // BLOCK)):
         yield _block(tree, chain, index, merge_root)[: size - index * BLOCK]
 
 
-def _block(tree: Tree, chain: list[Opened], index: int, merge_root: Opened | None) -> bytes:
-    result = bytearray(BLOCK)
-    missing = set(range(BLOCK // 512))
+def _block(tree: Tree, chain: list[Opened], index: int, merge_root: Opened | None) -> bytes | memoryview:
+    result: bytearray | None = None
+    missing = SECTORS
     for disk in chain:
         if index not in disk.sectors:
             continue
@@ -67,16 +69,17 @@ def _block(tree: Tree, chain: list[Opened], index: int, merge_root: Opened | Non
             raise Broken(f"{disk.path}: block {index} is missing")
         if len(raw) < 512 + BLOCK:
             raise Broken(f"{disk.path}: block {index} has {len(raw)} bytes")
-        bitmap, data = raw[:512], raw[512:]
+        bitmap, data = raw[:512], memoryview(raw)[512:]
         present = missing if bitmap == ONES else {s for s in missing if bitmap[s >> 3] & (0x80 >> (s & 7))}
         if len(present) == BLOCK // 512:
             return data
+        result = result or bytearray(BLOCK)
         for sector in present:
             result[sector * 512 : sector * 512 + 512] = data[sector * 512 : sector * 512 + 512]
         missing = missing - present
         if not missing:
             break
-    return bytes(result)
+    return ZEROS if result is None else bytes(result)
 
 
 def _raw_block(tree: Tree, disk: Opened, index: int) -> bytes | None:

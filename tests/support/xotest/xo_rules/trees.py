@@ -5,8 +5,9 @@ Names are relative to the remote's root, ``/``-separated, ``""`` is the root.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -135,19 +136,31 @@ class RemoteTree:
         return None
 
     def size(self, name: str) -> int:
-        self._need_file(name)
-        return int(self.remote.stat(name).size_bytes)
+        with self._of_a_file(name):
+            entry = self.remote.stat(name)
+            if str(entry.kind) == "directory":
+                raise IsADirectoryError(name)
+            return int(entry.size_bytes)
 
     def read(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
-        self._need_file(name)
-        if length is None:
-            return bytes(self.remote.get(name))[offset:]
-        file = self.remote.open(name)
+        with self._of_a_file(name):
+            if length is None:
+                return bytes(self.remote.get(name))[offset:]
+            file = self.remote.open(name)
+            try:
+                buffer = memoryview(bytearray(length))
+                return bytes(buffer[: file.read_into(offset, buffer)])
+            finally:
+                file.close()
+
+    @contextlib.contextmanager
+    def _of_a_file(self, name: str) -> Iterator[None]:
+        """What went wrong is told as the system does. Only then are listings read: every block comes by here."""
         try:
-            buffer = bytearray(length)
-            return bytes(buffer[: file.read_into(offset, memoryview(buffer))])
-        finally:
-            file.close()
+            yield
+        except Exception:
+            self._need_file(name)
+            raise
 
     def _need_file(self, name: str) -> None:
         match self.is_directory(name):
