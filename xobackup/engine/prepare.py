@@ -177,7 +177,7 @@ class Preparation:
         for one in short:
             if one.refusable:
                 return {name: NoRoom(one.reason, hint=TARGET_HINT)}
-            self._warn(one.reason.removeprefix(f"{one.where}: "), name)
+            self._warn(one.reason, name)
         return {}
 
     def replan(self, vm: VmView, tips: TipsByDisk) -> VmPlan:

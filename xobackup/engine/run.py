@@ -18,13 +18,11 @@ from remotes import faces
 from xobackup.engine import events
 from xobackup.engine.attempt import Turn, attempt_vm
 from xobackup.engine.cancel import CancelToken
-from xobackup.engine.context import RunContext
 from xobackup.engine.errors import Cancelled, EngineError, Outcome
 from xobackup.engine.group.conduct import GroupWork
 from xobackup.engine.group.plan import plan_group
 from xobackup.engine.health.of_job import Eligible, checked_times, chosen, last_told, run_checks
 from xobackup.engine.health.request import CheckResult
-from xobackup.engine.held import held_notes
 from xobackup.engine.hooks.freezing import thaw_interrupted
 from xobackup.engine.hooks.hook import hook_data
 from xobackup.engine.hooks.of_run import RunHooks
@@ -33,23 +31,16 @@ from xobackup.engine.journal import JsonLinesJournal, Tee, close_interrupted, jo
 from xobackup.engine.limits.told import job_throttle, limits_told
 from xobackup.engine.limits.turnstile import Turnstile
 from xobackup.engine.opening import Opened, open_all
-from xobackup.engine.placing.foresee import foresee
-from xobackup.engine.placing.given import Given
-from xobackup.engine.plan import RunPlan, VmPlan, limit_fulls, no_disks, plan_vm
+from xobackup.engine.plan import RunPlan, VmPlan
+from xobackup.engine.plans import limit_told, plans_of, shortages
 from xobackup.engine.pools.run import plan_pools, save_pools
-from xobackup.engine.replication.site import refuse_disks
 from xobackup.engine.report import GroupReport, PoolReport, RunReport, VmReport, outcome_of
 from xobackup.engine.select import Skipped, Why
-from xobackup.engine.space.check import remote_shortages, usages_of
-from xobackup.engine.space.judge import TARGET_HINT, Shortage
-from xobackup.engine.space.replicas import target_shortages
 from xobackup.engine.throttle import Throttle
-from xobackup.engine.tips import tips_of
 from xobackup.engine.turns.work import AttemptUnit, Unit, Work
 from xobackup.engine.unmatched import unmatched_rules
 from xobackup.engine.view import VmView
 from xobackup.engine.world import World
-from xobackup.xapi.errors import XapiError
 
 
 def run_job(job: Job, outside: World) -> RunReport:
@@ -147,7 +138,7 @@ def plan_job(job: Job, world: World) -> RunPlan:
     """What :func:`run_job` would do now, without touching anything."""
     with ExitStack() as held:
         opened = open_all(job, world, "plan", held, recover=False)
-        plans, skipped = _plans(job, opened)
+        plans, skipped = plans_of(job, opened)
         return RunPlan(
             job=job.name,
             vms=tuple(plans),
@@ -156,7 +147,7 @@ def plan_job(job: Job, world: World) -> RunPlan:
             pools=tuple(plan_pools(job, opened.contexts)),
             hooks=tuple(hook_data(hook) for hook in job.hooks),
             limits=limits_told(job, world),
-            warnings=(*_shortages(job, opened, plans), *_unmatched(job, opened)),
+            warnings=(*shortages(job, opened, plans), *_unmatched(job, opened)),
             checks=_checks_told(job, world, plans),
             group=plan_group(job, [vm for _, vm in opened.vms]),
         )
@@ -222,67 +213,12 @@ def version() -> str:
         return ""
 
 
-def _plans(job: Job, opened: Opened) -> tuple[list[VmPlan], list[Skipped]]:
-    """Every chosen VM's plan, as far as can be told without locks."""
-    plans: list[VmPlan] = []
-    skipped: list[Skipped] = []
-    given = Given()
-    for context, vm in opened.vms:
-        if job.settings.distribute:
-            plan = foresee(replace(context, given=given), vm)
-        else:
-            tips, warnings = tips_of(context, vm)
-            plan = plan_vm(job, vm, tips, terms=context.means.terms, warnings=tuple(warnings))
-        plan = _on_able(job, context, plan)
-        plan = replace(plan, notes=(*plan.notes, *held_notes(context, vm)))
-        without = no_disks(plan)
-        if without is None:
-            plans.append(plan)
-        else:
-            skipped.append(without)
-    refused = limit_fulls(tuple(plans), job.settings.unexpected_fulls_max)
-    told = _limit_told(job)
-    return [replace(plan, refusal=told) if plan.vm.uuid in refused else plan for plan in plans], skipped
-
-
-def _on_able(job: Job, context: RunContext, plan: VmPlan) -> VmPlan:
-    """Targets that cannot hold its disks at all are told; when nothing else is left the VM is refused."""
-    disks = [one.disk for one in plan.disks]
-    unfit = {name: error for name, site in context.sites.items() if (error := refuse_disks(site, disks)) is not None}
-    if plan.refusal or not unfit:
-        return plan
-    told = [f"target {name}: {error}" for name, error in unfit.items()]
-    hints = "\n".join(dict.fromkeys(error.hint for error in unfit.values()))
-    if set(unfit) >= set(job.destinations):
-        return replace(plan, refusal="; ".join(told), hint=hints)
-    return replace(plan, warnings=(*plan.warnings, *(f"{one}: it is left out" for one in told)))
-
-
-def _shortages(job: Job, opened: Opened, plans: Sequence[VmPlan]) -> tuple[str, ...]:
-    """Remotes and targets without room for all of the run."""
-    repositories = opened.contexts[0].repositories if opened.contexts else {}
-    short = list(remote_shortages(plans, usages_of(repositories, repositories), job.settings).values())
-    for site in opened.contexts[0].sites.values() if opened.contexts else ():
-        with suppress(XapiError):  # the plan says so
-            short += [one for _, one in target_shortages(job, site, site.look(), plans)]
-    return tuple(f"{one.reason}{_left_out(one)}" for one in short)
-
-
-def _left_out(short: Shortage) -> str:
-    """What a certain shortage of a target means for the run."""
-    return f": it is left out; {TARGET_HINT}" if short.refusable and short.where.startswith("target ") else ""
-
-
-def _limit_told(job: Job) -> str:
-    return f"more than {job.settings.unexpected_fulls_max} VMs would unexpectedly be transferred whole"
-
-
 def _work_off(job: Job, world: World, opened: Opened) -> tuple[list[VmReport], GroupReport | None]:
     """Every VM, as :mod:`xobackup.engine.turns` gives them their turns."""
     refused: dict[str, str] = {}
     if job.settings.unexpected_fulls_max is not None:
-        plans, _ = _plans(job, opened)
-        refused = {plan.vm.uuid: plan.refusal for plan in plans if plan.refusal == _limit_told(job)}
+        plans, _ = plans_of(job, opened)
+        refused = {plan.vm.uuid: plan.refusal for plan in plans if plan.refusal == limit_told(job)}
 
     def refusal(vm: VmView) -> EngineError | None:
         return EngineError(refused[vm.uuid]) if vm.uuid in refused else None

@@ -16,12 +16,12 @@ from xobackup.engine.errors import TargetFailed, UsageError
 from xobackup.engine.job import FULL
 from xobackup.engine.leftovers.claim import touching
 from xobackup.engine.removal import remove_snapshot
-from xobackup.engine.replication.base import Onto, Way, base_point, tips, way_by_records
+from xobackup.engine.replication.base import Way, base_point, tips
 from xobackup.engine.replication.in_pool import InPool
 from xobackup.engine.replication.machine import Machine
 from xobackup.engine.replication.marks import disk_marks, point_name, replica_of, vm_marks
-from xobackup.engine.replication.points import PointDisk, ReplicaPoint, expired, find_points
-from xobackup.engine.replication.probe import changed_blocks, tracked_changes
+from xobackup.engine.replication.points import ReplicaPoint, expired, find_points
+from xobackup.engine.replication.proof import proven_way
 from xobackup.engine.replication.seed import seed_of
 from xobackup.engine.replication.settle import expire, ordinary, take_back
 from xobackup.engine.replication.site import ReplicaSite, Storage, able_srs, choose_sr
@@ -31,8 +31,7 @@ from xobackup.engine.restore.records import clean_config
 from xobackup.engine.space.replicas import Room
 from xobackup.engine.taking.taken import vdis_of
 from xobackup.repository.merging import MergeReport
-from xobackup.xapi.errors import NotFound, XapiError
-from xobackup.xapi.values import is_null, parse_time
+from xobackup.xapi.errors import XapiError
 
 if TYPE_CHECKING:
     from xobackup.engine.base import RemoteTip
@@ -154,7 +153,8 @@ class ReplicaTarget(InPool):
         points, records = self._look()
         vm = self._source()
         base = base_point(points, vm.disks)
-        way = self._way(base, points, records, vm)
+        run_id, cancel = self._context.run_id, self._cancel
+        way = proven_way(self._session, base, points, records, vm.disks, run_id=run_id, cancel=cancel)
         if way.reason:
             self._warn(f"a new replica is made from restore point {base.id if base else ''}: {way.reason}", self.name)
         largest = max((disk.virtual_size_bytes for disk in vm.disks), default=0)
@@ -189,44 +189,6 @@ class ReplicaTarget(InPool):
         )
         machine.begin()
         return machine
-
-    def _way(self, base: ReplicaPoint | None, points: list[ReplicaPoint], records: Records, vm: VmView) -> Way:
-        """By records first, then by asking the storage whether the replica is still what its restore point is."""
-        known = {snapshot.vdi_uuid for disk in vm.disks for snapshot in disk.snapshots}
-        replica = records["VM"].get(base.replica_ref) if base is not None else None
-        way = way_by_records(base, points, records, vm.disks, started_s=self._started_s(replica))
-        if base is None or way.onto is not Onto.SAME:
-            return way
-        for disk in base.disks:
-            if disk.content_key not in known:
-                continue
-            told = self._differs(disk)
-            if told:
-                name = replica.get("name_label") if replica else ""
-                return Way(onto=Onto.CLONE, reason=f"replica {name} stays as it is: {told}")
-        return way
-
-    def _started_s(self, replica: dict[str, Any] | None) -> float | None:
-        if replica is None or is_null(replica.get("metrics")):
-            return None
-        try:
-            started = parse_time(self._session.call("VM_metrics.get_start_time", replica["metrics"]))
-        except NotFound:
-            return None
-        return started.timestamp() if started else None
-
-    def _differs(self, disk: PointDisk) -> str:
-        """Why a disk is not known to be as its restore point; ``""``: it is."""
-        run_id, cancel = self._context.run_id, self._cancel
-        if disk.qcow2:
-            found = tracked_changes(self._session, disk.active_ref, disk.ref)
-            if isinstance(found, str):
-                return f"nothing tells whether disk {disk.userdevice} was changed: {found}"
-            return f"{found} blocks of a disk were changed after its restore point" if found else ""
-        changed = changed_blocks(self._session, disk.active_ref, disk.ref, run_id=run_id, cancel=cancel)
-        if changed is None:
-            return "the pool does not tell whether it was changed"
-        return f"{changed} blocks of a disk were changed after its restore point" if changed else ""
 
     # -- publishing
 

@@ -65,8 +65,8 @@ def target_shortages(
     job: Job, site: ReplicaSite, records: Records, plans: Iterable[VmPlan]
 ) -> list[tuple[Storage, Shortage]]:
     """SRs of a target where these plans together need more than there is. Pure."""
-    if job.settings.space_check is SpaceCheck.OFF:
-        return []
+    if job.settings.space_check is SpaceCheck.OFF or site.target.disk_srs:
+        return []  # disks that have a place each are judged by what really comes
     by_sr: dict[Storage, list[VmPlan]] = {}
     for plan in plans:
         if not plan.refusal:
@@ -85,12 +85,22 @@ def target_shortages(
 def look_again(job: Job, site: ReplicaSite, plan: VmPlan) -> list[Shortage]:
     """The same for one VM, by what the pool knows now. Before anything counts as certain the SR is scanned: what was
     removed a moment ago may not be in its figures yet. Raises from the XapiError tree."""
-    short = target_shortages(job, site, site.look(), [plan])
+    if job.settings.space_check is SpaceCheck.OFF or site.target.disk_srs:
+        return []
+    short = target_shortages(job, site, _look(site), [plan])
     certain = [sr for sr, one in short if one.refusable]
     for sr in certain:
         with contextlib.suppress(XapiError):  # then the figures are what they are
             site.session.call("SR.scan", sr.ref)
-    return [one for _, one in (target_shortages(job, site, site.look(), [plan]) if certain else short)]
+    return [one for _, one in (target_shortages(job, site, _look(site), [plan]) if certain else short)]
+
+
+def _look(site: ReplicaSite) -> Records:
+    """Where there is but one SR, nothing else has to be known than what is free there."""
+    if len(site.srs) > 1:
+        return site.look()
+    (sr,) = site.srs
+    return {"VM": {}, "VBD": {}, "VDI": {}, "SR": {sr.ref: site.session.record("SR", sr.ref)}}
 
 
 class Room:
@@ -119,7 +129,7 @@ class Room:
         told = f"disk {name}: {size_told(size_bytes)} are to come, SR {sr.name} has {size_told(sr.free_bytes)} free"
         if self._check is SpaceCheck.REFUSE:
             raise NoRoom(told + more, hint=TARGET_HINT)
-        self._warn(f"{told}{more}; {TARGET_HINT}")
+        self._warn(f"target {self._target}: {told}{more}; {TARGET_HINT}")
 
     def arrived(self, vdi_ref: str) -> None:
         """What was announced is there, and in the pool's figures; or it will not come."""
