@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from xobackup.history import schema
 from xobackup.history.errors import HistoryError, HistoryUnavailable
-from xobackup.history.store import ROWS_AT_ONCE, Store, default_url, open_store, sqlite_path
+from xobackup.history.store import ROWS_AT_ONCE, Store, open_store, sqlite_path
 
 PAGES_AT_ONCE = 1000
 
@@ -28,14 +28,14 @@ def save(store: Store, path: Path) -> None:
             _copy(store, target)
         finally:
             target.close()
-        _settle(path)
-        return
     try:
-        with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(path)) as new:
-            old.backup(new, pages=PAGES_AT_ONCE)
+        with closing(sqlite3.connect(path)) as new:
+            if source is not None:
+                with closing(sqlite3.connect(source)) as old:
+                    old.backup(new, pages=PAGES_AT_ONCE)
+            new.execute("PRAGMA journal_mode=DELETE")  # one file, without a log beside it
     except sqlite3.Error as error:
         raise HistoryUnavailable(f"{store.shown}: {error}") from error
-    _settle(path)
 
 
 def load(path: Path, store: Store) -> int:
@@ -67,12 +67,3 @@ def _copy(source: Store, target: Store) -> int:
                     sequence = f"pg_get_serial_sequence('{table.name}', 'id')"
                     writing.execute(sa.text(f"SELECT setval({sequence}, {newest}, false)"))
     return runs
-
-
-def _settle(path: Path) -> None:
-    """One file, without a log beside it."""
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA journal_mode=DELETE")
-
-
-__all__ = ["default_url", "load", "save"]
