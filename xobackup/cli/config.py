@@ -26,10 +26,11 @@ def check(
 ) -> None:
     """Read the configuration and its drop-ins and say what they define. Touches no pool and no remote."""
     from remotes.url import parse_url
-    from xobackup.cli.hooks import hook_problems, hook_secrets
+    from xobackup.cli.hooks import hook_problems
     from xobackup.config.buckets import bucket_url
     from xobackup.config.errors import ConfigError
     from xobackup.config.load import configuration_path, files_of
+    from xobackup.config.secret_places import key_text, secrets_of
     from xobackup.config.secrets import resolve
     from xobackup.engine.hooks.hook import hook_data
 
@@ -44,21 +45,16 @@ def check(
             problems.append(f"remotes.{name}.url: {error}")
     problems.extend(hook_problems(configuration))
     if secrets:
-        for key, secret in hook_secrets(configuration):
+        for at, secret in secrets_of(configuration):
             try:
-                resolve(secret, key)
-            except ConfigError as error:
-                problems.extend(error.problems)
-        for name, pool in configuration.pools.items():
-            try:
-                resolve(pool.password, f"pools.{name}.password")
+                resolve(secret, key_text(at))
             except ConfigError as error:
                 problems.extend(error.problems)
         for name in configuration.remotes:
             try:
                 jobs.remote_target(configuration, name)
             except ConfigError as error:
-                problems.extend(error.problems)
+                problems.extend(one for one in error.problems if one not in problems)
     if problems:
         raise ConfigError(problems)
     output = Output(as_json=as_json)

@@ -60,6 +60,7 @@ def exit_code_of(error: BaseException) -> Exit | None:
 def _room_exit_code(error: BaseException) -> Exit | None:
     from xobackup.engine import errors as engine
     from xobackup.history import errors as history
+    from xobackup.own import errors as own
     from xobackup.repository import errors as repository
     from xobackup.xapi import errors as xapi
 
@@ -67,6 +68,8 @@ def _room_exit_code(error: BaseException) -> Exit | None:
         ((xapi.AddressError, engine.UsageError), Exit.USAGE),
         ((xapi.TransportError, xapi.TlsError, xapi.LoginError), Exit.UNREACHABLE),
         ((history.HistoryUnavailable,), Exit.UNREACHABLE),
+        ((own.Damaged,), Exit.DAMAGE),
+        ((own.OwnError,), Exit.FAILED),
         ((repository.LockHeld, engine.RunLocked), Exit.LOCKED),
         ((repository.BadMetadata, repository.BadDigests, engine.IntegrityError), Exit.DAMAGE),
         ((xapi.XapiError, repository.RepositoryError, engine.EngineError, history.HistoryError), Exit.FAILED),

@@ -79,19 +79,6 @@ def hook_problems(configuration: Configuration) -> Iterator[str]:
             yield f"jobs.{name}.guest_hook_ca: there is no file {ca}"
 
 
-def hook_secrets(configuration: Configuration) -> Iterator[tuple[str, Any]]:
-    """Every secret of every hook, with its key."""
-    sections: Mapping[str, Any] = {**configuration.jobs, **configuration.metadata_jobs}
-    for name, section in sections.items():
-        for at, hook in enumerate(section.hooks):
-            if hook.url is not None:
-                yield f"jobs.{name}.hooks.{at}.url", hook.url
-            for header, secret in hook.headers.items():
-                yield f"jobs.{name}.hooks.{at}.headers.{header}", secret
-        if getattr(section, "guest_hook_secret", None) is not None:
-            yield f"jobs.{name}.guest_hook_secret", section.guest_hook_secret
-
-
 def plan_line(hook: Mapping[str, Any]) -> str:
     """One line of a plan."""
     means = "its failure stops" if hook["if_it_fails"] == "stop" else "its failure is a warning"

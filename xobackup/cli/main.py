@@ -29,6 +29,7 @@ from xobackup.cli import (
     migrate,
     mirror,
     notify,
+    own,
     plan,
     remote,
     repair,
@@ -92,6 +93,7 @@ for name, group in (
     ("retention", retention.app),
     ("schedules", schedules.app),
     ("seed", seed.app),
+    ("self", own.app),
     ("web", web.app),
 ):
     app.add_typer(group, name=name)

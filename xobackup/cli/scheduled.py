@@ -83,9 +83,9 @@ def differences(old: Configuration, new: Configuration) -> list[str]:
             if name in before and after[name] != before[name]:
                 keys = [key for key in type(after[name]).model_fields if _differs(before[name], after[name], key)]
                 lines.append(f"~ {shown}.{name}: {', '.join(keys) or 'another kind'}")
-    for key in ("limits", "service", "log", "history", "web", "state_directory"):
+    for key in ("limits", "service", "log", "history", "own", "web", "state_directory"):
         if getattr(old, key) != getattr(new, key):
-            lines.append(f"~ {key}")
+            lines.append(f"~ {'self' if key == 'own' else key}")
     return lines
 
 

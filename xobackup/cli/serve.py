@@ -46,6 +46,7 @@ def serve(
     from xobackup.cli.logs import JSON, TEXT, FromLibraries, Lines
     from xobackup.cli.scheduled import plan_of
     from xobackup.cli.serving.notices import Notices
+    from xobackup.cli.serving.own import OwnBackups
     from xobackup.cli.serving.samples import Sampler
     from xobackup.cli.serving.signals import Signals
     from xobackup.cli.serving.site import Site
@@ -64,8 +65,9 @@ def serve(
         stack.enter_context(signals.held())
         stack.enter_context(FromLibraries(log))
         notices, sampler = Notices(works, log), Sampler(works)
-        works.when_ended.append(notices.duty.now)
-        for duty in (notices.duty, sampler.duty):
+        own = OwnBackups(works, log, SystemClock())
+        works.when_ended += [notices.duty.now, own.duty.now]
+        for duty in (notices.duty, sampler.duty, own.duty):
             stack.enter_context(duty)
         site = stack.enter_context(Site(works, service, sampler, log))
         _reconcile(configuration, log)

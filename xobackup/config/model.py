@@ -21,6 +21,7 @@ from xobackup.config.limits import LimitsSection
 from xobackup.config.logs import LogSection
 from xobackup.config.mirrors import MirrorSection
 from xobackup.config.notify import NotifySection
+from xobackup.config.own import SelfSection
 from xobackup.config.places import PoolSection, RemoteSection
 from xobackup.config.schedules import ScheduleSection, ServiceSection
 from xobackup.config.section import Section
@@ -54,6 +55,8 @@ class Configuration(Section):
     """What happened, for years."""
     notify: dict[str, NotifySection] = Field(default_factory=dict)
     """Who is told when something is wrong."""
+    own: SelfSection = Field(default=SelfSection(), alias="self")
+    """Backups of this configuration and of what is remembered."""
     web: WebSection = WebSection()
     """The status page and the API."""
     metadata_jobs: dict[str, MetadataSection] = Field(default_factory=dict)
@@ -141,6 +144,11 @@ class Configuration(Section):
                     for one in named
                     if one not in known
                 )
+        missing.extend(
+            f"self.remotes: there is no remote {remote!r} ({_known(self.remotes)})"
+            for remote in self.own.remotes
+            if remote not in self.remotes
+        )
         for name, mirror in self.mirror_jobs.items():
             missing.extend(
                 f"jobs.{name}: there is no remote {one!r} ({_known(self.remotes)})"

@@ -4,5 +4,5 @@
 - :mod:`.works`: the configuration, and one run of a schedule by it. :mod:`.site`: the page, which comes and goes by
   it.
 - :mod:`.house`: what the page asks. :mod:`.samples`: how full the remotes are, looked at from time to time.
-- :mod:`.notices`: people are told.
+- :mod:`.duties`: what is done from time to time. :mod:`.notices`: people are told. :mod:`.own`: its own backup.
 """

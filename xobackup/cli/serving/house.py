@@ -216,7 +216,9 @@ class ServiceHouse:
         ]
 
     def problems(self) -> Sequence[str]:
-        return [told for told in (self._works.not_followed, self._works.unwritten, *self.healthy().values()) if told]
+        works = self._works
+        told = (works.not_followed, works.unwritten, works.own_backup, *self.healthy().values())
+        return [one for one in told if one]
 
     def healthy(self) -> Mapping[str, str]:
         parts = {"history": "", "state": ""}

@@ -76,3 +76,8 @@ def _text(text: str) -> str:
 
 def _escaped(letter: str) -> str:
     return letter if letter >= " " and letter != "\x7f" else f"\\u{ord(letter):04x}"
+
+
+def value_text(value: Any, *, key: bool = False) -> str:
+    """Anything of a configuration on one line; a ``key`` as a key."""
+    return _key(str(value)) if key else _value(value)
