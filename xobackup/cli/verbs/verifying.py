@@ -58,7 +58,7 @@ def report_data(report: VerifyReport) -> dict[str, Any]:
 
 def incomplete(report: VerifyReport) -> tuple[str, str] | None:
     """Why a verification did not end well, and what can be done; ``None`` when it did."""
-    from xobackup.cli.output import count_text
+    from xobackup.texts import count_text
 
     if report.damaged:
         damaged = sum(problem.severity == "damage" for problem in report.problems)

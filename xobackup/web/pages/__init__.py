@@ -7,11 +7,23 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from xobackup.web.pages import logins, overview, problems, remotes, runs, schedules, vms
+from xobackup.web.pages import (
+    backups,
+    logins,
+    operations,
+    overview,
+    problems,
+    recovery,
+    remotes,
+    restoring,
+    runs,
+    schedules,
+    vms,
+)
 from xobackup.web.pages.rendering import error_page
 
 router = APIRouter(include_in_schema=False)
-for one in (overview, vms, runs, schedules, remotes, problems, logins):
+for one in (overview, vms, backups, restoring, runs, schedules, remotes, recovery, operations, problems, logins):
     router.include_router(one.router)
 
 __all__ = ["error_page", "router"]

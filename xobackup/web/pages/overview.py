@@ -15,7 +15,7 @@ from xobackup.history.standing import Standing, State
 from xobackup.web import charts, shown
 from xobackup.web.access import Role
 from xobackup.web.app import must
-from xobackup.web.pages.rendering import DAY_S, house_of, render
+from xobackup.web.pages.rendering import DAY_S, house_of, render, working
 
 router = APIRouter()
 VMS_PER_PAGE = 100
@@ -53,6 +53,7 @@ def overview(
         query=urlencode({"q": q, "state": state}),
         problems=house.problems(),
         live=house.live(),
+        working=working(house),
         following=following,
         outcomes=Markup(_outcomes_by_day(days, since)),  # noqa: S704 - made by charts, which escape
         traffic=Markup(_traffic_by_day(days, since)),  # noqa: S704

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,15 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
+from xobackup.engine.progress import Snapshot
+from xobackup.service.operations import Operation
 from xobackup.web import shown
 from xobackup.web.access import Role
 from xobackup.web.app import TITLES, Door, who_asks
 from xobackup.web.house import House, Refused
 
 DAY_S = 86_400
+SHOWN = 50
 
 _templates = Environment(
     loader=FileSystemLoader(Path(__file__).parents[1] / "templates"),
@@ -29,6 +33,7 @@ _templates.filters.update(
     exact=shown.exact,
     tone=shown.tone,
     line=shown.line,
+    deed=shown.deed,
     path=shown.path,
     length_of=len,
 )
@@ -68,3 +73,9 @@ def render(request: Request, template: str, /, *, status: int = 200, **values: A
 def error_page(request: Request, error: Refused) -> HTMLResponse:
     """An error for people."""
     return render(request, "error.html", status=error.status, title=TITLES.get(error.status, "Error"), error=error)
+
+
+def working(house: House) -> list[tuple[Operation, Sequence[Snapshot]]]:
+    """Operations that go on, with their meters; of those that only look nobody needs to know."""
+    newest = house.desk.newest(SHOWN)
+    return [(one, house.desk.meters(one.id)) for one in newest if one.state == "running" and one.lane == "work"]

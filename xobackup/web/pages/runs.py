@@ -15,7 +15,7 @@ from xobackup.web import charts, shown
 from xobackup.web.access import Role
 from xobackup.web.app import must
 from xobackup.web.house import Refused
-from xobackup.web.pages.rendering import house_of, render
+from xobackup.web.pages.rendering import house_of, render, working
 
 router = APIRouter()
 RUNS_PER_PAGE = 50
@@ -42,6 +42,7 @@ def runs(
         jobs=[one.name for one in house.jobs()],
         older=urlencode({"job": job, "outcome": outcome, "before": older}) if older else "",
         live=house.live(),
+        working=working(house),
     )
 
 
@@ -59,7 +60,8 @@ def run(request: Request, run_id: str) -> Response:
     for one in found["subjects"]:
         one["outcome_rank"] = _RANKS.get(one["outcome"], 1)
     timeline = charts.timeline("What happened when", _phase_rows(found), shown=shown.length)
-    return render(request, "run.html", run=found, timeline=Markup(timeline))  # noqa: S704
+    can_retry = sum(1 for one in found["subjects"] if one["kind"] == "vm" and _RANKS.get(one["outcome"], 1) == 0)
+    return render(request, "run.html", run=found, can_retry=can_retry, timeline=Markup(timeline))  # noqa: S704
 
 
 def _phase_rows(found: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, float, float, str]]]]:
