@@ -73,16 +73,24 @@ def _pages(store: Store, directory: Path, total: str) -> Iterator[Row]:
     sys.path.insert(0, str(SUPPORT))
     from xobackup.web.app import make_app
     from xobackup.web.server import Place, WebServer
+    from xobackup.web.views import VmOnRemote
     from xotest.web import PaperHouse, door_of
 
     clock = FakeClock(NOW_S)
     house = PaperHouse(history=store, journals=directory / "journal", clock=clock, keep_sums=True)
+    house.backups.vms = tuple(
+        VmOnRemote(uuid=_uuid(one), name=f"vm-{one}", points=14, oldest_at=NOW_S, newest_at=NOW_S, size_bytes=1 << 40)
+        for one in range(VMS)
+    )
     server = WebServer(make_app(house, door_of(directory, clock)), Place(host="127.0.0.1", port=0))
     try:
         for path, name in (
             ("/", "first page"),
             ("/runs", "runs"),
             (f"/vms/{_uuid(7)}", "one VM"),
+            (f"/vms/{_uuid(7)}/points", "its restore points"),
+            ("/backups?q=77", "backups"),
+            ("/operations", "operations"),
             ("/metrics", "metrics"),
         ):
             found_s = _median(lambda path=path: _first_byte(server.url + path))

@@ -9,8 +9,9 @@ import pytest
 from xobackup.cli.logs import Lines
 from xobackup.cli.options import read_configuration
 from xobackup.cli.scheduled import plan_of
+from xobackup.cli.serving.eyes import Eyes
 from xobackup.cli.serving.house import ServiceHouse
-from xobackup.cli.serving.samples import Sampler
+from xobackup.cli.serving.ordered import make_operations
 from xobackup.cli.serving.works import Works
 from xobackup.clock import FakeClock, SystemClock, utc
 from xobackup.engine.cancel import CancelToken
@@ -33,7 +34,8 @@ def test_backups_go_on_without_it_and_the_history_is_whole_when_it_is_back(
         log = Lines()
         works = Works(copied.config, configuration, log)
         service = Service(copied.state, plan_of(configuration), works.work, clock=SystemClock(), log=log)
-        house = ServiceHouse(works, service, Sampler(works), clock)
+        eyes = Eyes(works)
+        house = ServiceHouse(works, service, eyes, make_operations(works, eyes.backups.changed, log), clock)
 
         def run() -> str:
             clock.advance(60)  # what was found a moment ago is not asked for again

@@ -11,18 +11,49 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlencode
 
 import pytest
 
+from xobackup.clock import FakeClock
+from xobackup.history.store import default_url, open_store
+from xobackup.web import requests
 from xobackup.web.access import hash_password
+from xobackup.web.app import make_app
+from xobackup.web.server import Place, WebServer
+from xotest.journals import DATABASE, WEB, one_run
+from xotest.paper import POINT
 from xotest.programs import need
 from xotest.site import Site, command, environment, start, wait_until
+from xotest.web import PASSWORD as PAPER_PASSWORD
+from xotest.web import PaperHouse, door_of
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 PASSWORD = "three in the morning"
-PAGES = ("/", "/runs", "/schedules", "/remotes", "/problems", "/audit")
+PAGES = ("/", "/runs", "/schedules", "/backups", "/remotes", "/problems", "/audit")
+NASTY = '"><script>alert(1)</script>' + "W" * 300
+FAINT = """() => {
+  const part = (v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+  const bright = (c) => 0.2126 * part(c[0]) + 0.7152 * part(c[1]) + 0.0722 * part(c[2]);
+  const numbers = (text) => text.match(/[\\d.]+/g).map(Number);
+  const ground = (el) => {
+    for (; el; el = el.parentElement) {
+      const found = numbers(getComputedStyle(el).backgroundColor);
+      if (found.length < 4 || found[3] > 0) return found;
+    }
+    return [255, 255, 255];
+  };
+  return [...document.querySelectorAll("body *:not(svg *):not(option):not(script):not(noscript)")]
+    .filter((el) => [...el.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim()))
+    .map((el) => {
+      const [a, b] = [bright(numbers(getComputedStyle(el).color)), bright(ground(el))];
+      return [(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), el.tagName, el.textContent.trim().slice(0, 40)];
+    })
+    .filter((one) => one[0] < 4.5);
+}"""
+"""Texts whose contrast is below what WCAG 2 asks for (AA)."""
 
 
 def web(site: Site, *lines: str) -> None:
@@ -77,15 +108,54 @@ def complaints(page: Page) -> list[str]:
     return wrong
 
 
-def log_in(page: Page, url: str) -> None:
+def log_in(page: Page, url: str, *, password: str = PASSWORD) -> None:
     page.goto(f"{url}/login")
     page.fill("input[name=name]", "anna")
-    page.fill("input[name=password]", PASSWORD)
+    page.fill("input[name=password]", password)
     page.keyboard.press("Enter")
     page.wait_for_selector("text=Log out")
 
 
-def test_every_page_in_a_browser(served: tuple[Site, str], browser: Browser, tmp_path: Path) -> None:
+@pytest.fixture
+def on_paper(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
+    """Pages of what a real service would need two sites for, with nasty names: where they are, and which."""
+    clock = FakeClock()
+    (tmp_path / "paper").mkdir()
+    journals = tmp_path / "paper" / "journal"
+    one_run(journals, clock, "run-1", outcomes={WEB: "ok", DATABASE: "failed"})
+    store = open_store(default_url(tmp_path / "paper"))
+    house = PaperHouse(history=store, journals=journals, clock=clock)
+    house.backups.name = NASTY
+    chosen = {"remote": "nas", "vm": WEB, "point": POINT}
+    wishes = [
+        requests.RestorePlan(**chosen, pool="main", vm_name=NASTY),
+        requests.Verify(remote="nas", vm_name=NASTY, vm=WEB),
+        requests.DrPlan(plan="lyon"),
+        requests.DrTest(plan="lyon"),
+    ]
+    made = [house.desk.order(wish, "anna").id for wish in wishes]
+    assert all(house.desk.wait(one, 30).ended for one in made)
+    made.append(house.desk.restore(made[0], "anna").id)
+    server = WebServer(make_app(house, door_of(tmp_path, clock)), Place(host="127.0.0.1", port=0))
+    pages = [
+        "/backups",
+        f"/vms/{WEB}",
+        f"/vms/{WEB}/points",
+        "/remotes",
+        "/replicas",
+        "/dr",
+        "/operations",
+        "/runs/run-1",
+    ]
+    pages += [f"/restore?{urlencode({**chosen, 'pool': 'main'})}", *(f"/operations/{one}" for one in made)]
+    yield server.url, pages
+    server.stop()
+    store.close()
+
+
+def test_every_page_in_a_browser(
+    served: tuple[Site, str], browser: Browser, tmp_path: Path, on_paper: tuple[str, list[str]]
+) -> None:
     _, url = served
     for name, width, scheme in (("desk", 1200, "light"), ("phone", 390, "dark")):
         context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)  # type: ignore[arg-type]
@@ -93,17 +163,27 @@ def test_every_page_in_a_browser(served: tuple[Site, str], browser: Browser, tmp
         wrong = complaints(page)
         log_in(page, url)
         for path in PAGES:
-            page.goto(url + path)
-            page.screenshot(path=kept(tmp_path, f"{name}{path.replace('/', '-')}"), full_page=True)
-            assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{path} is wider than the window"
+            look_at(page, url + path, width, kept(tmp_path, f"{name}{path.replace('/', '-')}"))
         page.goto(f"{url}/runs")
         page.click("tbody a")
         assert page.locator("svg.chart rect").count() > 4
         page.screenshot(path=kept(tmp_path, f"{name}-run"), full_page=True)
         page.click("section.subject h2 a")
         assert "xobackup restore vm" in page.content()
+        log_in(page, on_paper[0], password=PAPER_PASSWORD)
+        for number, path in enumerate(on_paper[1]):
+            look_at(page, on_paper[0] + path, width, kept(tmp_path, f"{name}-paper-{number}"))
         assert wrong == []
         context.close()
+
+
+def look_at(page: Page, url: str, width: int, picture: str) -> None:
+    """It fits the window, and all of it can be read."""
+    answer = page.goto(url)
+    assert answer is not None and answer.status == 200, url
+    page.screenshot(path=picture, full_page=True)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{url} is wider than the window"
+    assert page.evaluate(FAINT) == [], f"{url} has texts of little contrast"
 
 
 def test_a_run_is_ordered_seen_and_over(served: tuple[Site, str], browser: Browser) -> None:
@@ -119,8 +199,19 @@ def test_a_run_is_ordered_seen_and_over(served: tuple[Site, str], browser: Brows
     wait_until(lambda: sum(1 for run in page.request.get(runs).json()["runs"] if run["ended_at"]) == 2)
     page.goto(f"{url}/runs")
     assert page.locator("tbody tr").count() == 2
+    page.goto(f"{url}/vms/{site.uuid('web')}/points")
+    page.locator("a.button").first.click()
+    page.fill("input[name=name]", "web again")
+    page.check("input[name=new_macs]")
+    page.click("text=Show the plan")
+    page.wait_for_selector("text=Restore it so")
+    assert "web again" in page.inner_text("main") and "1024 GiB are free" in page.inner_text("main")
+    page.click("text=Restore it so")
+    page.wait_for_selector("text=What was created")  # without loading the page again
+    assert site.pool.vm_named("web again")
     page.goto(f"{url}/audit")
     assert re.search(r"anna\s+127\.0\.0\.1\s+run\s+yearly", page.inner_text("table"))
+    assert re.search(r"restore done.*\n?.*web", page.inner_text("table"))
     page.context.close()
     assert len(site.xobackup("history", "list", "--json").of("run")) == 2
 
@@ -137,6 +228,11 @@ def test_all_of_it_works_without_scripts_and_by_keyboard(served: tuple[Site, str
     assert "paused" in page.inner_text("main") and "by anna" in page.inner_text("main")
     assert site.xobackup("schedules", "list", "--json").of("schedule")[0]["paused"] == "by anna"
     page.click("text=Resume")
+    page.goto(f"{url}/vms/{site.uuid('web')}/points")
+    page.focus("summary")
+    for key in ("Enter", "Tab", *"audit", "Enter"):
+        page.keyboard.press(key)
+    page.wait_for_selector("text=pinned: audit")
     page.click("text=Log out")
     page.goto(f"{url}/schedules")
     assert "Run now" not in page.content()

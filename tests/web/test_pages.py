@@ -19,8 +19,13 @@ PAGES = [
     "/runs/run-2",
     f"/vms/{WEB}",
     f"/vms/{DATABASE}",
+    f"/vms/{WEB}/points",
+    "/backups",
     "/schedules",
     "/remotes",
+    "/replicas",
+    "/dr",
+    "/operations",
     "/problems",
     "/login",
 ]

@@ -200,13 +200,10 @@ def unpin(
 
 def _pin(output: Output, config: Path | None, remote: str, vm: str, points: list[str], pin: Pin | None) -> None:
     from xobackup.cli import repositories
+    from xobackup.cli.verbs.pinning import pin_points
 
     (target,) = repositories.remote_targets(config, remote)
-    with repositories.opened(target) as repository:
-        uuid = repositories.find_vm(repository, vm)
-        chosen = [repositories.find_point(repository, uuid, point).id for point in points]
-        with repository.lock(uuid, timeout_s=LOCK_WAIT_S, purpose="backups pin") as directory:
-            changed = directory.pin(chosen, pin)
+    uuid, changed = pin_points(target, vm, points, pin)
     for point in changed:
         output.record("pin", {"vm": uuid, "point": point, "pinned": pin is not None})
         output.say(f"{point} of {vm}: {'pinned' if pin else 'not pinned'}")
@@ -241,7 +238,7 @@ def _point_rows(point: RestorePoint) -> list[list[str]]:
     if not point.disks:
         return [[point.id, point.mode if point.xva is None else "full (XVA)", "", "", "", stored]]
     rows = []
-    for number, disk in enumerate(sorted(point.disks, key=_device)):
+    for number, disk in enumerate(sorted(point.disks, key=by_device)):
         mode = "delta" if disk.differencing else "full" if point.xva is None else "full (XVA)"
         first = [point.id, mode] if number == 0 else ["", mode]
         rows.append(
@@ -256,7 +253,7 @@ def _point_rows(point: RestorePoint) -> list[list[str]]:
     return rows
 
 
-def _device(disk: PointDisk) -> tuple[int, str]:
+def by_device(disk: PointDisk) -> tuple[int, str]:
     """Device numbers in order, ``10`` after ``9``."""
     text = disk.userdevice or ""
     return (int(text) if text.isdecimal() else 1 << 16, text)

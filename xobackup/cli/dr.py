@@ -39,12 +39,11 @@ CountOption = Annotated[int, typer.Option("--last", min=1, help="So many tests, 
 def plan(name: PlanArgument, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Say what a failover would do now, and what is in its way. Changes nothing."""
     from xobackup.cli.dr_plans import opened
-    from xobackup.engine.dr.failover import failed_over, running_of
+    from xobackup.cli.verbs.disaster import look
 
     output = Output(as_json=as_json)
     with opened(output, read_configuration(config), name) as site:
-        done = failed_over(site.seen.records["VM"], name)
-        planning = site.planning(running=running_of(done))
+        planning, done = look(site)
     show_plan(output, planning, done)
     problems = planning.all_problems
     if problems:
@@ -61,33 +60,25 @@ def test(
 ) -> None:
     """Bring up clones of the replicas in the isolated network, measure, and remove them."""
     from xobackup.cli.dr_plans import opened
-    from xobackup.engine.dr.remembered import remember
-    from xobackup.engine.dr.trial import rehearse
-    from xobackup.engine.leftovers.clean import recover
+    from xobackup.cli.verbs.disaster import complaints, rehearsed
 
     output = Output(as_json=as_json)
     configuration = read_configuration(config)
     _check_name(report)
     with opened(output, configuration, name) as site:
-        recover(site.world, site.session, site.seen.site.pool_uuid)
-        planning = site.planning()
-        for text in planning.all_problems:
-            output.note(f"warning: {text}", style="yellow")
-        trial = rehearse(
-            site.world, site.session, site.plan, planning, site.seen, tell=lambda text: output.note(f"  {text}")
+        trial = rehearsed(
+            site,
+            tell=lambda text: output.note(f"  {text}"),
+            warn=lambda text: output.note(f"warning: {text}", style="yellow"),
         )
-        remember(site.world.state_directory, trial, now_s=site.world.clock.now_s(), run_id=site.world.new_id())
     data = trial.as_data()
     output.record("dr-test", data)
     show_outcomes(output, f"test of {name}", trial.vms)
     if report is not None:
         _write(report, data)
     if not trial.ok:
-        told = [*trial.problems, *(f"{one.name}: {one.reason}" for one in trial.vms if not one.ok)]
         some = any(one.ok for one in trial.vms)
-        raise Outcome(
-            Exit.SOME_FAILED if some else Exit.FAILED, "\n".join(told or ["the plan means no VM that is replicated"])
-        )
+        raise Outcome(Exit.SOME_FAILED if some else Exit.FAILED, "\n".join(complaints(trial)))
     output.say(f"all of them were ready after {duration_text(trial.rto_s)}, and were removed", style="green")
 
 
@@ -248,17 +239,16 @@ def report(
 
 def show_plan(output: Output, planning: Planning, done: Mapping[str, FailedOver]) -> None:
     """What would be done, by group. ``done``: what was failed over already, by uuid of the VM it is of."""
+    from xobackup.cli.verbs.disaster import planning_data, vm_data
+
     rows: list[list[str]] = []
     for group in planning.groups:
         for vm in group.vms:
             before = done.get(vm.vm_uuid)
-            known = {"point": before.point, "power_state": before.power_state} if before else None
-            output.record("dr-plan-vm", {"group": group.group.name, **vm.as_data(), "failed_over": known})
+            output.record("dr-plan-vm", vm_data(group.group.name, vm, done))
             there = f"{before.power_state}, from {before.point}" if before else ""
             rows.append([group.group.name, vm.name, *_cells(vm), there])
-    told = {"problems": planning.all_problems, "warnings": list(planning.warnings)}
-    memory = {"needed": planning.memory_needed_bytes, "free": planning.memory_free_bytes}
-    output.record("dr-plan", {"plan": planning.name, "ok": not told["problems"], "memory_bytes": memory, **told})
+    output.record("dr-plan", planning_data(planning))
     columns = ["group", "VM", "restore point!", "age>!", "networks", "original", "remarks", "failed over"]
     output.table(f"plan {planning.name}", columns, rows)
     output.say(

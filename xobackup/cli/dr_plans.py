@@ -67,18 +67,27 @@ def dr_plan(configuration: Configuration, name: str) -> spec.Plan:
 
 @contextlib.contextmanager
 def opened(output: Output, configuration: Configuration, name: str) -> Iterator[Opened]:
-    """Connect to the other site, and ask the VMs' own pools, which may be gone."""
+    """:func:`site_of`, with this terminal as its face."""
     from xobackup.cli.limits import process_limits
     from xobackup.cli.live import world_of
+
+    dr_plan(configuration, name)  # a name that is wrong is told before anything else
+    with (
+        world_of(output, configuration.state_directory, limits=process_limits(configuration)) as world,
+        site_of(world, configuration, name) as site,
+    ):
+        yield site
+
+
+@contextlib.contextmanager
+def site_of(world: World, configuration: Configuration, name: str) -> Iterator[Opened]:
+    """Connect to the other site, and ask the VMs' own pools, which may be gone."""
     from xobackup.engine.dr.look import look
     from xobackup.engine.job import job_id_of
 
     plan = dr_plan(configuration, name)
     names = {str(job.id or job_id_of(one)): one for one, job in configuration.jobs.items()}
-    with (
-        world_of(output, configuration.state_directory, limits=process_limits(configuration)) as world,
-        contextlib.closing(world.connect(plan.target.pool.address)) as session,
-    ):
+    with contextlib.closing(world.connect(plan.target.pool.address)) as session:
         sources, unknown = _sources(configuration, plan.target.name)
         seen = look(world, session, plan, sources)
         seen = replace(seen, silent={**seen.silent, **unknown})

@@ -106,3 +106,17 @@ def _unexpected(error: Exception) -> Failure:
         hint=f"this is a bug of xobackup; the traceback is in {path}",
         exit_code=Exit.FAILED,
     )
+
+
+def foreseen() -> tuple[type[Exception], ...]:
+    """The trees of errors whose sentences are meant for the operator; whatever else is a bug."""
+    from xobackup.cli.errors import NotThere, Outcome
+    from xobackup.engine.errors import EngineError
+    from xobackup.history.errors import HistoryError
+    from xobackup.repository.errors import RepositoryError
+    from xobackup.xapi.errors import XapiError
+
+    return (
+        ConfigError, NotThere, Outcome, VhdError, XvaError, remote_errors.RemoteError, remote_errors.InvalidUrl,
+        remote_errors.InvalidName, RepositoryError, XapiError, EngineError, HistoryError, OSError,
+    )  # fmt: skip

@@ -32,14 +32,14 @@ def check_replicas(
     """One VM after the other. ``target``: of the configuration, or one of its SRs (``TARGET:SR``)."""
     from xobackup.cli.limits import process_limits
     from xobackup.cli.live import world_of
-    from xobackup.cli.replicas import job_ids
+    from xobackup.cli.verbs.replicas import job_names
     from xobackup.engine.health.guest import opted_out
     from xobackup.engine.health.replica import check_replica, find_checkable
     from xobackup.engine.leftovers.clean import recover
     from xobackup.engine.replication.site import open_site
 
     targets = _targets(configuration, target)
-    jobs = {job_id: name for name, job_id in job_ids(configuration).items()}
+    jobs = job_names(configuration)
     results: list[CheckResult] = []
     with (
         world_of(output, configuration.state_directory, limits=process_limits(configuration)) as world,

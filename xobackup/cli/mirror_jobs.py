@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,6 +47,19 @@ def mirror_jobs_for(
     return [replace(job, vms=tuple(vms)) for job in jobs] if vms else jobs
 
 
+def plan_data(job: MirrorJob, plan: MirrorPlan) -> dict[str, Any]:
+    """What would be copied of one VM, as JSON data."""
+    return {
+        "job": job.name,
+        "remote": plan.target,
+        "vm": plan.vm,
+        "name": plan.name,
+        "copy": [choice.point.id for choice in plan.choices if not choice.reason],
+        "problem": plan.problem,
+        "left_out": {choice.point.id: choice.reason for choice in plan.choices if choice.reason},
+    }
+
+
 def show_plan(output: Output, job: MirrorJob, plans: Sequence[MirrorPlan]) -> None:
     """What would be copied, VM by VM; what is left out with its reason."""
     from xobackup.texts import count_text
@@ -55,18 +68,7 @@ def show_plan(output: Output, job: MirrorJob, plans: Sequence[MirrorPlan]) -> No
     for plan in plans:
         wanted = [choice.point.id for choice in plan.choices if not choice.reason]
         total += len(wanted)
-        output.record(
-            "mirror-plan",
-            {
-                "job": job.name,
-                "remote": plan.target,
-                "vm": plan.vm,
-                "name": plan.name,
-                "copy": wanted,
-                "problem": plan.problem,
-                "left_out": {choice.point.id: choice.reason for choice in plan.choices if choice.reason},
-            },
-        )
+        output.record("mirror-plan", plan_data(job, plan))
         if plan.problem:
             output.say(f"{plan.name or plan.vm or job.source.name} to {plan.target}: {plan.problem}", style="red")
             continue

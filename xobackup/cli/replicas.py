@@ -33,21 +33,18 @@ def replicas(
     as_json: JsonOption = False,
 ) -> None:
     """List replicas with their restore points, and the time since the newest. Asks the targets' pools only."""
+    from xobackup.cli.verbs.replicas import job_names, replicas_at
     from xobackup.clock import SystemClock
     from xobackup.engine.errors import EngineError
-    from xobackup.engine.replication.listing import list_replicas
-    from xobackup.engine.replication.site import open_site
     from xobackup.xapi.errors import XapiError
-    from xobackup.xapi.session import Session
 
     output, clock = Output(as_json=as_json), SystemClock()
     configuration = read_configuration(config)
-    names = {job_id: name for name, job_id in job_ids(configuration).items()}
+    names = job_names(configuration)
     problems: list[str] = []
     for one in _targets(configuration, target):
         try:
-            with Session.connect(one.pool.address, clock=clock) as session:
-                found = list_replicas(open_site(one, session, ""), now_s=clock.now_s())
+            found = replicas_at(one, clock)
         except (XapiError, EngineError) as error:
             problems.append(f"target {one.name}: {error}")
             continue
@@ -69,13 +66,6 @@ def _targets(configuration: Configuration, given: list[str] | None) -> list[SrTa
     if not configuration.targets:
         raise ConfigError(["the configuration defines no target"], hint="add [targets.NAME]; see docs/replication.md")
     return [one for name in given or configuration.targets for one in sr_targets(configuration, name, True)]
-
-
-def job_ids(configuration: Configuration) -> dict[str, str]:
-    """Of the configured jobs, by name."""
-    from xobackup.engine.job import job_id_of
-
-    return {name: str(job.id or job_id_of(name)) for name, job in configuration.jobs.items()}
 
 
 def _show(output: Output, target: str, found: list[ListedReplica], names: dict[str, str], *, points: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from threading import Thread
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from xobackup.cli.serving.site import Site
     from xobackup.cli.serving.works import Works
     from xobackup.config.model import Configuration
+    from xobackup.service.operations import Operation, Operations
     from xobackup.service.service import Service
 
 LEAVE_S = 30.0
@@ -45,9 +47,10 @@ def serve(
     """Run the jobs of all schedules when they are due, until stopped. SIGHUP reads the configuration again."""
     from xobackup.cli.logs import JSON, TEXT, FromLibraries, Lines
     from xobackup.cli.scheduled import plan_of
+    from xobackup.cli.serving.eyes import Eyes
     from xobackup.cli.serving.notices import Notices
+    from xobackup.cli.serving.ordered import make_operations
     from xobackup.cli.serving.own import OwnBackups
-    from xobackup.cli.serving.samples import Sampler
     from xobackup.cli.serving.signals import Signals
     from xobackup.cli.serving.site import Site
     from xobackup.cli.serving.works import ServeOptions, Works
@@ -60,21 +63,24 @@ def serve(
     log = Lines(configuration.log.format or TEXT, to_stdout=as_json)
     works = Works(config, configuration, log, options)
     service = Service(configuration.state_directory, plan_of(configuration), works.work, clock=SystemClock(), log=log)
+    eyes = Eyes(works)
+    operations = make_operations(works, eyes.backups.changed, log)
     signals = Signals()
     with ExitStack() as stack:
         stack.enter_context(signals.held())
         stack.enter_context(FromLibraries(log))
-        notices, sampler = Notices(works, log), Sampler(works)
+        notices, eyes = Notices(works, log), Eyes(works)
         own = OwnBackups(works, log, SystemClock())
-        works.when_ended += [notices.duty.now, own.duty.now]
-        for duty in (notices.duty, sampler.duty, own.duty):
+        works.when_ended += [notices.duty.now, own.duty.now, eyes.surveyor.run_ended]
+        operations = make_operations(works, eyes.backups.changed, log)
+        for duty in (notices.duty, own.duty, *eyes.duties):
             stack.enter_context(duty)
-        site = stack.enter_context(Site(works, service, sampler, log))
+        site = stack.enter_context(Site(works, service, eyes, operations, log))
         _reconcile(configuration, log)
         service.start()
         log("info", f"serving {', '.join(sorted(configuration.schedules))}")
-        _follow(service, works, site, signals, log)
-        left = _leave(service, signals, works.configuration, log)
+        _follow(service, works, operations, site, signals, log)
+        left = _leave(service, operations, signals, works.configuration, log)
     if left:
         raise Outcome(
             Exit.TERMINATED,
@@ -107,7 +113,7 @@ def _reconcile(configuration: Configuration, log: Lines) -> None:
         log("info", "no run of an earlier process was left open")
 
 
-def _follow(service: Service, works: Works, site: Site, signals: Signals, log: Lines) -> None:
+def _follow(service: Service, works: Works, operations: Operations, site: Site, signals: Signals, log: Lines) -> None:
     """The rounds, until a signal ends them; the manager hears of each."""
     from xobackup.cli.serving.works import tell_starts
     from xobackup.service.notify import notify, reloading, watchdog_s
@@ -122,6 +128,7 @@ def _follow(service: Service, works: Works, site: Site, signals: Signals, log: L
             signals.reload.clear()
             notify(reloading())
             works.read_again(service)
+            operations.limit(works.configuration.service.operations_max)
             notify("READY=1")
         site.follow()
         if pause is not None:
@@ -131,7 +138,9 @@ def _follow(service: Service, works: Works, site: Site, signals: Signals, log: L
     service.loop(signals.stop, signals.wake, after_round)
 
 
-def _leave(service: Service, signals: Signals, configuration: Configuration, log: Lines) -> list[str]:
+def _leave(
+    service: Service, operations: Operations, signals: Signals, configuration: Configuration, log: Lines
+) -> list[str]:
     """Stop within the limits of the configuration; the schedules whose runs did not end."""
     from xobackup.service.notify import notify
 
@@ -145,7 +154,19 @@ def _leave(service: Service, signals: Signals, configuration: Configuration, log
     limits.append(f"{duration_text(section.stop_wait_s)} to clean up")
     allowed = f", which may take {', then '.join(limits)}" if running else ""
     log("info", f"{signals.why}: stopping, {count_text(len(running), 'run')} going on{allowed}")
+    late: list[Operation] = []
+    stopping = Thread(
+        target=lambda: late.extend(
+            operations.stop(
+                signals.why, finish_s=section.finish_wait_s, hurry=signals.hurry, wait_s=section.stop_wait_s
+            )
+        ),
+        name="stop operations",
+    )
+    stopping.start()
     left = [order.schedule for order in service.stop(signals.why, signals.hurry)]
+    stopping.join()
+    left += [f"{one.kind} of {one.about}" for one in late]
     waits = sorted(service.unsettled)
     told = f"; begun again at the next start: {', '.join(waits)}" if waits else ""
     log("warning" if left else "info", f"stopped, {'not everything ended' if left else 'all ended'}{told}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,10 +16,8 @@ from xobackup.cli.output import Output
 from xobackup.texts import count_text, size_text
 
 if TYPE_CHECKING:
-    from xobackup.cli.live import Watch
-    from xobackup.repository.repository import Repository
     from xobackup.repository.slices import Slice
-    from xobackup.repository.verify import VerifyOptions, VerifyReport
+    from xobackup.repository.verify import VerifyReport
 
 
 def register(app: typer.Typer) -> None:
@@ -52,6 +50,7 @@ def verify(
 ) -> None:
     """Check the structure of restore points, and their blocks against the digests of what was written."""
     from xobackup.cli.live import watching
+    from xobackup.cli.verbs.verifying import verify_points
     from xobackup.repository.verify import VerifyOptions, VerifyReport
 
     if coverage:
@@ -68,7 +67,17 @@ def verify(
             for uuid in vms:
                 if not ((latest or as_of) and not repository.points(uuid).points):
                     asked = VerifyOptions(fraction=percent / 100, seed=seed, slice=chosen, remember=as_of is None)
-                    total.add(_verify_vm(watch, name, repository, uuid, wanted, asked))
+                    total.add(
+                        verify_points(
+                            repository,
+                            uuid,
+                            wanted,
+                            asked,
+                            remote=name,
+                            progress=watch.progress,
+                            cancel=watch.cancel,
+                        )
+                    )
     _show(output, total)
 
 
@@ -85,28 +94,9 @@ def _slice(text: str | None, percent: float) -> Slice | None:
         raise Outcome(Exit.USAGE, f"--slice: {error}") from None
 
 
-def _verify_vm(
-    watch: Watch, remote: str, repository: Repository, vm: str, points: list[str], asked: VerifyOptions
-) -> VerifyReport:
-    from xobackup.repository.verify import VerifyProgress
-
-    meter = watch.progress.meter(f"{repositories.vm_name(repository, vm) or vm} on {remote}", stage="verify")
-    before = 0
-
-    def told(progress: VerifyProgress) -> None:
-        nonlocal before
-        meter.add(max(progress.bytes_read - before, 0))
-        before = progress.bytes_read
-
-    options = replace(asked, progress=told, check=watch.cancel.check)
-    chosen = [repositories.find_point(repository, vm, point).id for point in points] or None
-    try:
-        return repository.verify(vm, points=chosen, options=options)
-    finally:
-        watch.progress.drop(meter)
-
-
 def _show(output: Output, report: VerifyReport) -> None:
+    from xobackup.cli.verbs.verifying import incomplete
+
     for problem in report.problems:
         output.record("problem", asdict(problem))
         style = "red" if problem.severity == "damage" else "yellow"
@@ -132,13 +122,6 @@ def _show(output: Output, report: VerifyReport) -> None:
         output.say(
             f"{coverage.blocks - coverage.with_digest} blocks have no digest: only their structure can be told"
         )
-    if report.damaged:
-        damaged = sum(problem.severity == "damage" for problem in report.problems)
-        raise Outcome(
-            Exit.DAMAGE,
-            f"{count_text(damaged, 'finding')} of damage",
-            hint="`xobackup clean` says what can be done, `xobackup repair` looks for copies of blocks",
-        )
-    if coverage.unread or any(problem.severity == "unknown" for problem in report.problems):
-        raise Outcome(Exit.FAILED, "not everything could be read: nothing is known about that part")
+    if bad := incomplete(report):
+        raise Outcome(Exit.DAMAGE if report.damaged else Exit.FAILED, bad[0], hint=bad[1] or None)
     output.say("no damage found", style="green")

@@ -103,6 +103,8 @@ class ServiceSection(Section):
 
     runs_max: Annotated[int, Field(ge=1, le=64)] = 2
     """Schedules that run at a time."""
+    operations_max: Annotated[int, Field(ge=1, le=16)] = 1
+    """Restores, verifications and tests ordered on the page that go at a time."""
     finish_wait_s: Annotated[float, Field(ge=0, le=7 * 86_400)] = 0
     """How long runs may go on to their end when the service is stopped, before they are told to stop too."""
     stop_wait_s: Annotated[float, Field(ge=0, le=86_400)] = 90

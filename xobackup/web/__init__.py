@@ -1,6 +1,7 @@
 """The status page and the API: what one sees of a service, and may do with it, from a browser or a program.
 
 - :mod:`.house`: what pages ask for and what they may order; the command line gives it. Knows no HTTP.
+  :mod:`.views`: what it answers; :mod:`.requests`: what is ordered.
 - :mod:`.access`, :mod:`.sessions`, :mod:`.tokens`: who somebody is and may do. :mod:`.audit`: who did what.
 - :mod:`.app`: the application: headers, errors, who may come in. :mod:`.pages` and :mod:`.api`: what it answers.
 - :mod:`.charts`: pictures from numbers, as SVG. :mod:`.metrics`: the same numbers for Prometheus. Both pure.

@@ -105,7 +105,7 @@ def make_app(house: House, door: Door) -> FastAPI:
     app.state.house, app.state.door = house, door
     app.mount("/static", StaticFiles(directory=PLACE / "static"), name="static")
     app.include_router(api.router)
-    app.include_router(api.health)
+    app.include_router(api.health.router)
     app.include_router(pages.router)
     app.middleware("http")(_around)
     for kind in (Refused, HistoryError, StateUnreadable, HTTPException, RequestValidationError, Exception):

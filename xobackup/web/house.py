@@ -10,6 +10,9 @@ from typing import Any, Protocol
 from xobackup.engine.progress import Snapshot
 from xobackup.history.standing import Overview, Standing
 from xobackup.history.store import Store
+from xobackup.service.operations import Operation
+from xobackup.web.requests import Wish
+from xobackup.web.views import Depth, DrView, Offers, PointsView, RemoteVms, TargetView
 
 
 class Refused(Exception):
@@ -65,6 +68,8 @@ class RemoteView:
     free_bytes: int | None = None
     total_bytes: int | None = None
     problem: str = ""
+    depth: Depth | None = None
+    """Of the longer look, once a day."""
 
     def as_data(self) -> dict[str, Any]:
         return asdict(self)
@@ -102,6 +107,50 @@ class JobView:
         return asdict(self)
 
 
+class Desk(Protocol):
+    """Where orders are taken; what becomes of them is an operation."""
+
+    def order(self, wish: Wish, who: str) -> Operation:
+        """Raises ``Refused``: nothing of that name, the same goes on already, too many wait."""
+        ...
+
+    def retry(self, run_id: str, who: str) -> Operation:
+        """The VMs that failed in a run."""
+        ...
+
+    def restore(self, plan_id: str, who: str) -> Operation:
+        """Carry out what an operation planned."""
+        ...
+
+    def newest(self, limit: int) -> Sequence[Operation]: ...
+
+    def get(self, operation_id: str) -> Operation: ...
+
+    def meters(self, operation_id: str) -> Sequence[Snapshot]: ...
+
+    def wait(self, operation_id: str, timeout_s: float) -> Operation:
+        """As it is when it has ended, or by then."""
+        ...
+
+    def cancel(self, operation_id: str, reason: str) -> bool: ...
+
+
+class Backups(Protocol):
+    """What is on remotes and pools: looked up in a bounded time, and kept with its age."""
+
+    def listed(self) -> Sequence[RemoteVms]: ...
+
+    def points(self, vm: str, *, again: bool = False) -> Sequence[PointsView]:
+        """By remote. ``again``: whatever is kept."""
+        ...
+
+    def offers(self, pool: str) -> Offers: ...
+
+    def pools(self) -> Sequence[str]:
+        """Of the configuration."""
+        ...
+
+
 class House(Protocol):
     """Thread-safe. Whatever cannot be answered raises :class:`Refused` or a ``HistoryError``."""
 
@@ -131,6 +180,16 @@ class House(Protocol):
     def calendar(self, days: int) -> Sequence[StartView]: ...
 
     def remotes(self) -> Sequence[RemoteView]: ...
+
+    def replicas(self) -> Sequence[TargetView]: ...
+
+    def dr_plans(self) -> Sequence[DrView]: ...
+
+    @property
+    def desk(self) -> Desk: ...
+
+    @property
+    def backups(self) -> Backups: ...
 
     def live(self) -> Sequence[LiveView]: ...
 

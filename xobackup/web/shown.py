@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from xobackup.texts import duration_text, one_line, size_text
 
-_GOOD = {"ok", "good"}
+_GOOD = {"ok", "good", "done", "ready"}
 _BAD = {"failed", "late", "never", "damage", "interrupted", "error"}
 _WARN = {"some-failed", "locked", "cancelled", "warning", "paused", "no objective"}
 
@@ -40,6 +40,18 @@ def tone(state: str) -> str:
         if state in words:
             return name
     return "plain"
+
+
+_DEEDS = {
+    "pin": "Pin", "unpin": "Unpin", "verify": "Verification", "restore-plan": "Plan of a restore",
+    "restore": "Restore", "retry": "Once more", "plan": "Plan of a job", "dr-plan": "Plan of a failover",
+    "dr-test": "Test of a failover",
+}  # fmt: skip
+
+
+def deed(kind: str) -> str:
+    """What an operation is called on a page."""
+    return _DEEDS.get(kind, kind)
 
 
 def line(text: str, limit: int = 200) -> str:

@@ -8,18 +8,30 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from xobackup.cli.serving.desk import ServiceDesk
 from xobackup.clock import FakeClock
 from xobackup.engine.progress import Snapshot
 from xobackup.history import ask
 from xobackup.history.collect import catch_up
 from xobackup.history.standing import Objective, Overview, Standing, overview
 from xobackup.history.store import Store
+from xobackup.service.operations import Operations
 from xobackup.web.access import Passwords, Role, Throttle, User, hash_password
 from xobackup.web.app import Door, Settings
 from xobackup.web.audit import Audit
 from xobackup.web.house import JobView, LiveView, Refused, RemoteView, ScheduleView, StartView
 from xobackup.web.sessions import Sessions
 from xobackup.web.tokens import read_tokens
+from xobackup.web.views import DrView, TargetView
+from xotest.paper import (
+    PaperBackups,
+    PaperWork,
+    paper_depth,
+    paper_desk,
+    paper_operations,
+    paper_plans,
+    paper_replicas,
+)
 
 PASSWORD = "correct horse"
 _HASH = hash_password(PASSWORD)
@@ -40,6 +52,21 @@ class PaperHouse:
     version: str = "1.0"
     keep_sums: bool = False
     sums: dict[float, list[Mapping[str, Any]]] = field(default_factory=dict)
+    work: PaperWork = field(default_factory=PaperWork)
+    operations: Operations = field(init=False)
+    desk: ServiceDesk = field(init=False)
+    backups: PaperBackups = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.operations = paper_operations(self.journals.parent, self.work, self.clock)
+        self.desk = paper_desk(self.operations, self.store)
+        self.backups = PaperBackups(self.now_s)
+
+    def replicas(self) -> list[TargetView]:
+        return paper_replicas(self.now_s(), self.backups.name)
+
+    def dr_plans(self) -> list[DrView]:
+        return paper_plans(self.backups.name)
 
     def now_s(self) -> float:
         return self.clock.now_s()
@@ -84,10 +111,13 @@ class PaperHouse:
 
     def remotes(self) -> list[RemoteView]:
         return [
-            RemoteView(name="nas", url=self.url, seen_at=self.now_s(), used_bytes=3, free_bytes=1, total_bytes=4),
+            RemoteView(
+                name="nas", url=self.url, seen_at=self.now_s(), used_bytes=3, free_bytes=1, total_bytes=4,
+                depth=paper_depth(self.now_s()),
+            ),
             RemoteView(name="gone", url="file:///gone", seen_at=self.now_s(), problem="it does not answer"),
             RemoteView(name="new", url="s3://bucket"),
-        ]
+        ]  # fmt: skip
 
     def live(self) -> list[LiveView]:
         if not self.meters:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,14 +15,13 @@ from xobackup.cli.restore.options import (
     VmArgument,
     archive_text,
     checked_text,
-    found,
     mapping,
 )
 from xobackup.texts import size_text
 
 if TYPE_CHECKING:
+    from xobackup.cli.verbs.restoring import Planned
     from xobackup.engine.restore.differential import Differential
-    from xobackup.engine.restore.plan import RestorePlan
     from xobackup.engine.restore.vm import Restored
 
 PoolOption = Annotated[str, typer.Option("--pool", "-p", help="The pool to restore to.")]
@@ -81,13 +79,12 @@ def restore(
     as_json: JsonOption = False,
 ) -> None:
     """Restore a restore point as a new VM."""
-    from xobackup.cli.jobs import pool_address
+    from xobackup.cli import repositories
     from xobackup.cli.limits import process_limits
     from xobackup.cli.live import world_of
-    from xobackup.engine.full.described import with_disks
-    from xobackup.engine.restore.differential import with_bases
+    from xobackup.cli.verbs.restoring import Wanted, planned
     from xobackup.engine.restore.plan import VmRequest
-    from xobackup.engine.restore.vm import plan_restore, restore_vm
+    from xobackup.engine.restore.vm import restore_vm
 
     output = Output(as_json=as_json)
     how = differential_of(differential)
@@ -101,19 +98,17 @@ def restore(
         memory=memory,
         start=start,
     )
+    (target,) = repositories.remote_targets(config, remote, as_of=as_of)
+    wanted = Wanted(remote=target, vm=vm, point=point, pool=pool, request=request, how=how)
     with (
         world_of(output, configuration.state_directory, limits=process_limits(configuration)) as world,
-        found(config, remote, vm, point, as_of=as_of) as (repository, restore_point, remote_name),
-        contextlib.closing(world.connect(pool_address(configuration, pool))) as session,
+        planned(world, configuration, wanted) as made,
     ):
-        whole = with_disks(repository, restore_point)
-        plan = plan_restore(world, session, whole, request, remote=remote_name)
-        plan = with_bases(session, repository, plan, repository.points(restore_point.vm_uuid).points, how)
-        _show_plan(output, plan, pool)
+        _show_plan(output, made, pool)
         if dry_run:
             output.say("nothing was created: this was a dry run")
             return
-        restored = restore_vm(world, session, repository, plan, check=check)
+        restored = restore_vm(world, made.session, made.repository, made.plan, check=check)
     _show_restored(output, restored, check=check)
 
 
@@ -128,31 +123,11 @@ def differential_of(text: str) -> Differential:
         raise UsageError(f"--differential: expected auto, never or require, found {text!r}") from None
 
 
-def _show_plan(output: Output, plan: RestorePlan, pool: str) -> None:
-    output.record(
-        "restore-plan",
-        {
-            "point": plan.point.id,
-            "name": plan.name,
-            "pool": pool,
-            "disks": [
-                {
-                    "device": disk.disk.userdevice,
-                    "name": disk.disk.name_label,
-                    "virtual_size_bytes": disk.disk.virtual_size,
-                    "sr": disk.sr_name,
-                    "base": disk.base.vdi_uuid if disk.base else None,
-                    "write_bytes_max": disk.base.write_bytes if disk.base else disk.disk.virtual_size,
-                    "full_reason": disk.full_reason,
-                }
-                for disk in plan.disks
-            ],
-            "memory": plan.memory is not None,
-            "networks": [nic.network_name for nic in plan.nics],
-            "start": plan.start,
-            "warnings": plan.warnings,
-        },
-    )
+def _show_plan(output: Output, made: Planned, pool: str) -> None:
+    from xobackup.cli.verbs.restoring import plan_data
+
+    plan = made.plan
+    output.record("restore-plan", plan_data(made, pool))
     rows = [
         [disk.disk.userdevice or "", disk.disk.name_label, size_text(disk.disk.virtual_size), disk.sr_name]
         for disk in plan.filled
@@ -165,6 +140,9 @@ def _show_plan(output: Output, plan: RestorePlan, pool: str) -> None:
             output.say(f"disk {disk.disk.name_label}: {base}, {what}")
         elif disk.full_reason:
             output.say(f"disk {disk.disk.name_label}: written whole: {disk.full_reason}")
+    for one in made.room:
+        free = "" if one.free_bytes is None else f", {size_text(one.free_bytes)} free"
+        output.say(f"SR {one.sr}: at most {size_text(one.needed_bytes)} written{free}")
     for nic in plan.nics:
         output.say(f"NIC {nic.vif.get('device')}: {nic.network_name}")
     for warning in plan.warnings:
@@ -172,21 +150,9 @@ def _show_plan(output: Output, plan: RestorePlan, pool: str) -> None:
 
 
 def _show_restored(output: Output, restored: Restored, *, check: bool) -> None:
-    output.record(
-        "restored",
-        {
-            "vm": restored.vm_uuid,
-            "name": restored.name,
-            "disks": restored.disks,
-            "size_bytes": restored.size_bytes,
-            "blocks_compared": restored.compared,
-            "blocks_without_digest": restored.unchecked,
-            "archive": restored.archive,
-            "started": restored.started,
-            "suspended": restored.suspended,
-            "warnings": restored.warnings,
-        },
-    )
+    from xobackup.cli.verbs.restoring import restored_data
+
+    output.record("restored", restored_data(restored))
     state = "started" if restored.started else "suspended" if restored.suspended else "halted"
     output.say(f"restored {restored.name} ({restored.vm_uuid}), {state}", style="green")
     told = archive_text if restored.archive else checked_text

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from xobackup.cli.history_store import collect, history_url
 from xobackup.cli.objectives import objectives
+from xobackup.cli.serving.desk import ServiceDesk
 from xobackup.clock import SystemClock, utc
 from xobackup.engine.errors import EngineError
 from xobackup.engine.run import version
@@ -18,11 +19,13 @@ from xobackup.history.standing import Objective, Overview, Standing, overview
 from xobackup.history.store import Store, open_store
 from xobackup.service.state import StateUnreadable, change_paused, read_paused
 from xobackup.web.house import JobView, LiveView, Refused, RemoteView, ScheduleView, StartView
+from xobackup.web.views import DrView, Looked, TargetView
 
 if TYPE_CHECKING:
-    from xobackup.cli.serving.samples import Sampler
+    from xobackup.cli.serving.eyes import Eyes
     from xobackup.cli.serving.works import Works
     from xobackup.clock import Clock
+    from xobackup.service.operations import Operations
     from xobackup.service.service import Service
 
 FRESH_S = 2.0
@@ -36,8 +39,12 @@ T = TypeVar("T")
 class ServiceHouse:
     """A :class:`xobackup.web.house.House`."""
 
-    def __init__(self, works: Works, service: Service, sampler: Sampler, clock: Clock | None = None) -> None:
-        self._works, self._service, self._sampler = works, service, sampler
+    def __init__(
+        self, works: Works, service: Service, eyes: Eyes, operations: Operations, clock: Clock | None = None
+    ) -> None:
+        self._works, self._service, self._eyes = works, service, eyes
+        self.desk = ServiceDesk(operations, lambda: works.configuration, self.store)
+        self.backups = eyes.backups
         self._clock = clock or SystemClock()
         self._mutex = threading.RLock()
         self._opened: tuple[str, Store] | None = None
@@ -189,7 +196,7 @@ class ServiceHouse:
             kept = self._once("samples", lambda: ask.newest_samples(self._store()))
         found = []
         for name, section in self._works.configuration.remotes.items():
-            row = self._sampler.newest.get(name) or kept.get(name) or {}
+            row = self._eyes.sampler.newest.get(name) or kept.get(name) or {}
             found.append(
                 RemoteView(
                     name=name,
@@ -199,9 +206,22 @@ class ServiceHouse:
                     free_bytes=row.get("free_bytes"),
                     total_bytes=row.get("total_bytes"),
                     problem=row.get("problem", ""),
+                    depth=self._eyes.surveyor.depths.get(name),
                 )
             )
         return found
+
+    def replicas(self) -> Sequence[TargetView]:
+        known = self._eyes.surveyor.targets
+        return [
+            known.get(name) or TargetView(name=name, looked=Looked(pending=True))
+            for name in self._works.configuration.targets
+        ]
+
+    def dr_plans(self) -> Sequence[DrView]:
+        from xobackup.cli.serving.plans import dr_views
+
+        return dr_views(self._works.configuration)
 
     def live(self) -> Sequence[LiveView]:
         return [

@@ -40,7 +40,9 @@ class OwnBackups:
         made = back_up(configuration, configuration_path(self._works.path), self._clock, remotes=due)
         for one in made:
             if not one.problem:
-                self._log("info", f"configuration and history backed up to {one.remote}: {one.stamp}", remote=one.remote)
+                self._log(
+                    "info", f"configuration and history backed up to {one.remote}: {one.stamp}", remote=one.remote
+                )
         bad = [f"{one.remote}: {one.problem}" for one in made if one.problem]
         told = f"configuration and history were not backed up: {'; '.join(bad)}" if bad else ""
         if told and told != self._works.own_backup:  # once, not every ten minutes

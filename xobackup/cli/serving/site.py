@@ -8,10 +8,11 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from xobackup.cli.logs import Lines
+    from xobackup.cli.serving.eyes import Eyes
     from xobackup.cli.serving.house import ServiceHouse
-    from xobackup.cli.serving.samples import Sampler
     from xobackup.cli.serving.works import Works
     from xobackup.config.web import WebSection
+    from xobackup.service.operations import Operations
     from xobackup.service.service import Service
     from xobackup.web.server import WebServer
 
@@ -21,10 +22,11 @@ AGAIN_S = 60.0
 class Site:
     """A context in which the page may live. Its troubles are told, and are nobody else's."""
 
-    def __init__(self, works: Works, service: Service, sampler: Sampler, log: Lines) -> None:
+    def __init__(self, works: Works, service: Service, eyes: Eyes, operations: Operations, log: Lines) -> None:
         from xobackup.clock import SystemClock
 
-        self._works, self._service, self._sampler, self._log = works, service, sampler, log
+        self._works, self._service, self._eyes, self._log = works, service, eyes, log
+        self._operations = operations
         self._clock = SystemClock()
         self._server: WebServer | None = None
         self._section: WebSection | None = None
@@ -92,7 +94,7 @@ class Site:
             tokens=lambda: read_tokens(directory),
             now_s=self._clock.now_s,
         )
-        house = ServiceHouse(self._works, self._service, self._sampler)
+        house = ServiceHouse(self._works, self._service, self._eyes, self._operations)
         place = Place(
             host=host,
             port=port,

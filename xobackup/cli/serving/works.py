@@ -98,6 +98,17 @@ class Works:
         """What is wrong with the service itself, by what it is of; an empty text: it is well."""
         return {"configuration": self.not_followed, "own backup": self.own_backup}
 
+    @property
+    def limits(self) -> ProcessLimits:
+        """Shared by everything that the service does."""
+        return self._limits
+
+    def run_ended(self) -> None:
+        """A run besides the schedules has: into the history, and told."""
+        self._note(self._configuration)
+        for call in self.when_ended:
+            call()
+
     def doing(self) -> list[Doing]:
         """What runs now, the oldest first."""
         with self._mutex:
