@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from xobackup.engine.journal import read_journal
 from xobackup.history import ask, schema
 from xobackup.history.collect import catch_up
-from xobackup.history.store import default_url, open_store
+from xobackup.history.store import open_store
 from xotest.site import environment
 from xotest.week import BEGIN, DONE_BEFORE_IT_HANGS, VMS, WEEK, expected, vms_of
 
@@ -61,7 +61,7 @@ def test_a_week_fires_exactly_what_the_calendar_says_through_two_restarts_and_a_
     assert cut[-1]["kind"] == "run-interrupted" and nominal(cut) == TWICE
     assert [one["vm"] for one in cut if one["kind"] == "vm-ended"] == vms_of("nightly")[:DONE_BEFORE_IT_HANGS]
 
-    store = open_store(default_url(tmp_path))
+    store = open_store("sqlite:///:memory:")
     catch_up(store, tmp_path / "journal")
     with store.reading() as connection:
         s = schema.subjects.c
