@@ -110,6 +110,15 @@ def test_a_machine_is_back_in_an_empty_etc_and_var_lib(prepared: Site, tmp_path:
     runs = xobackup("history", "list", "-c", config, "--json")
     assert runs.code == 0 and len(runs.of("run")) == 1, "the history is back without a journal"
     assert xobackup("status", "-c", config).code == 0
+    for name in (
+        "paused.json",
+        "history.db",
+        "history.db-wal",
+        "history.db-shm",
+    ):  # as if cut off halfway
+        (state / name).unlink(missing_ok=True)
+    again = xobackup("self", "restore", *encrypted, "--yes")
+    assert again.code == 0 and "1 file written, 1 run in the history" in again.out, again
     assert "is not empty" in xobackup("self", "restore", *encrypted, "--yes").err
     (state / "paused.json").write_text("{}")
     assert "there already, and not the same" in xobackup("self", "restore", *encrypted, "--yes").err
