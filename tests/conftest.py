@@ -23,9 +23,10 @@ SEED = pytest.StashKey[int]()
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Of ``mallopt``."""
 
-hypothesis.settings.register_profile("dev", deadline=None, print_blob=True)
-hypothesis.settings.register_profile("ci", deadline=None, print_blob=True, derandomize=True, database=None)
-hypothesis.settings.load_profile("ci" if CI else "dev")
+hypothesis.settings.register_profile("dev", deadline=None, print_blob=True, max_examples=60)
+hypothesis.settings.register_profile("ci", hypothesis.settings.get_profile("dev"), derandomize=True, database=None)
+hypothesis.settings.register_profile("thorough", hypothesis.settings.get_profile("dev"), max_examples=1000)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if CI else "dev"))
 
 if (
     signal.getsignal(signal.SIGINT) is signal.SIG_IGN
