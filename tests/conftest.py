@@ -20,12 +20,15 @@ __all__ = ["moto_store", "radosgw_stores", "rclone_store", "s3_store"]
 
 CI = bool(os.environ.get("CI"))
 SEED = pytest.StashKey[int]()
+SERVERS = frozenset({"radosgw_stores", "s3_store", "moto_store", "rclone_store", "radosgw", "moto", "postgresql"})
+"""Servers that live as long as the session and are dear to start: by their fixtures, or as tests are told of them."""
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Of ``mallopt``."""
 
-hypothesis.settings.register_profile("dev", deadline=None, print_blob=True)
-hypothesis.settings.register_profile("ci", deadline=None, print_blob=True, derandomize=True, database=None)
-hypothesis.settings.load_profile("ci" if CI else "dev")
+hypothesis.settings.register_profile("dev", deadline=None, print_blob=True, max_examples=60)
+hypothesis.settings.register_profile("ci", hypothesis.settings.get_profile("dev"), derandomize=True, database=None)
+hypothesis.settings.register_profile("thorough", hypothesis.settings.get_profile("dev"), max_examples=1000)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if CI else "dev"))
 
 if (
     signal.getsignal(signal.SIGINT) is signal.SIG_IGN
@@ -54,6 +57,18 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[SEED] = seed
     if asked is not None:
         hypothesis.core.global_force_seed = asked
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Who needs the same servers comes one after the other, and first: xdist hands out neighbours, so that one worker
+    starts them and not each."""
+
+    def needs_none(item: pytest.Item) -> bool:
+        called = getattr(item, "callspec", None)
+        asked = {value for value in called.params.values() if isinstance(value, str)} if called else set()
+        return SERVERS.isdisjoint({*getattr(item, "fixturenames", ()), *asked})
+
+    items.sort(key=needs_none)
 
 
 def pytest_collection_finish() -> None:

@@ -73,16 +73,16 @@ def test_a_vm_that_comes_up_is_healthy_and_its_steps_are_measured(site: Site) ->
 
 
 @pytest.mark.parametrize(
-    ("vm", "expected"),
+    ("vm", "timeout", "expected"),
     [
-        ("mute", "no guest tools have reported"),
-        ("ill", "the script in the guest failed: no-database"),
-        ("weak", "stopped by itself"),
-        ("huge", "no host has enough free memory"),
+        ("mute", "1s", "no guest tools have reported"),
+        ("ill", "60s", "the script in the guest failed: no-database"),
+        ("weak", "60s", "stopped by itself"),
+        ("huge", "60s", "no host has enough free memory"),
     ],
 )
-def test_a_vm_that_does_not_is_told_why_and_removed(site: Site, vm: str, expected: str) -> None:
-    (found,) = check(site, vm, "--timeout", "2s", code=1)
+def test_a_vm_that_does_not_is_told_why_and_removed(site: Site, vm: str, timeout: str, expected: str) -> None:
+    (found,) = check(site, vm, "--timeout", timeout, code=1)
     assert not found["ok"] and expected in found["reason"] and found["removed"]
 
 
