@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -157,6 +158,24 @@ def test_a_call_can_have_its_own_timeout(host: ScriptedXapi, session: Session) -
     host.queue("VM.destroy", Silence())
     with pytest.raises(errors.AnswerTimeout):
         session.call("VM.destroy", "x", timeout_s=0.2)
+
+
+def test_less_is_waited_for_a_host_that_fell_silent_until_it_answers_again(host: ScriptedXapi) -> None:
+    host.methods["VM.get_uuid"] = lambda ref: ref
+    with host.connect(timeouts=replace(QUICK, call_s=5.0, silent_s=0.4)) as session:
+
+        def waited(timeout_s: float | None = None) -> str:
+            host.queue("VM.get_uuid", Silence(1.5))
+            with pytest.raises(errors.AnswerTimeout) as caught:
+                session.call("VM.get_uuid", "x", timeout_s=timeout_s)
+            return str(caught.value)
+
+        assert "within 0.2 s" in waited(0.2)
+        assert "within 0.4 s" in waited(), "instead of five"
+        assert "within 0.6 s" in waited(5.2), "what the host itself may take comes on top"
+        session.fell_silent()
+        assert session.call("VM.get_uuid", "y") == "y"
+        assert "within 0.2 s" in waited(0.2), "it had answered"
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def huge(tmp_path: Path) -> Iterator[Huge]:
 
 def test_a_disk_of_4_tib_is_kept_in_qcow2_and_goes_on_by_deltas(huge: Huge) -> None:
     two, other = huge.two, huge.two.other
-    for number in range(3):
+    for number in range(2):
         vm = huge.run()
         assert (vm.deltas, vm.warnings) == (2 if number else 0, ())
         huge.check()
@@ -97,7 +97,7 @@ def test_a_disk_of_4_tib_is_kept_in_qcow2_and_goes_on_by_deltas(huge: Huge) -> N
 
     (new,) = set(two.replicas()) - {ref}
     other.call("VDI.disable_cbt", other.vdis_of(new)[0])
-    assert (huge.run().deltas, huge.run().deltas) == (1, 2), "whole once, because nothing proved what it held"
+    assert huge.run().deltas == 1, "whole, because nothing proves what it holds"
     huge.check()
 
 
