@@ -159,7 +159,8 @@ def test_a_place_that_hangs_costs_a_bounded_time_and_two_threads() -> None:
     looks, gate = Looks(FakeClock(), wait_s=0.01), threading.Event()
     hang = [looks.ask("nas", str(number), gate.wait) for number in range(AT_ONCE + 2)]
     assert all(one.looked.pending for one in hang) and hang[-1].looked.problem == BUSY
-    assert looks.ask("other", "a", lambda: 7, again=True).value in (7, None)
+    several = looks.ask_all([("one", "a", gate.wait), ("two", "a", gate.wait)])
+    assert [one.looked.pending for one in several] == [True, True], "both were begun"
     gate.set()
     wait_until(lambda: looks.ask("nas", "0", gate.wait).value is True)
     kept = looks.ask("nas", "0", lambda: False)

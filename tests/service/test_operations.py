@@ -107,6 +107,22 @@ def test_what_waits_or_goes_on_can_be_cancelled_and_a_stop_says_what_never_began
         order(operations, "late")
 
 
+def test_a_stop_may_wait_for_what_goes_on_until_somebody_is_in_a_hurry(tmp_path: Path) -> None:
+    for name, hurried, state in (("patient", False, State.DONE), ("hurried", True, State.CANCELLED)):
+        held, hurry = Held(), threading.Event()
+        operations = at(tmp_path / name, held)
+        one = order(operations, "first")
+        assert held.began.acquire(timeout=30)
+        stop = threading.Thread(
+            target=lambda: operations.stop("SIGTERM", wait_s=30, finish_s=30, hurry=hurry)  # noqa: B023
+        )
+        stop.start()
+        (hurry if hurried else held.let_go).set()
+        stop.join(30)
+        after = operations.get(one.id)
+        assert after is not None and after.state is state, name
+
+
 def test_bounds_and_damaged_files(tmp_path: Path) -> None:
     held = Held()
     operations = at(tmp_path, held)

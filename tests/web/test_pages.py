@@ -125,6 +125,8 @@ def test_a_vm_shows_its_runs_and_how_to_get_it_back(client: TestClient) -> None:
     assert "xobackup restore vm" in html and text_of(html).count("2026-01-0") >= 3
     assert "whole" in html and '<rect class="warn"' in html, "the full one stands out"
     assert "no run knows this VM" in page(client, "/vms/nobody", 404)
+    stranger = "/vms/99999999-1111-4111-8111-111111111111"
+    assert client.get(stranger).headers["location"] == f"{stranger}/points", "there may be backups by others"
 
 
 def test_what_goes_on_is_shown(client: TestClient, house: PaperHouse) -> None:

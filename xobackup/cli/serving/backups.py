@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from xobackup.cli.serving.looks import Looks
@@ -36,21 +38,12 @@ class ServiceBackups:
 
     def points(self, vm: str, *, again: bool = False) -> Sequence[PointsView]:
         configuration = self._works.configuration
-        found = []
-        for name in configuration.remotes:
-            kept = self._looks.ask(
-                f"remote {name}",
-                vm,
-                lambda name=name: look_at_points(configuration, name, vm),  # type: ignore[misc]
-                again=again,
-            )
-            view = kept.value or PointsView(remote=name, looked=kept.looked)
-            found.append(
-                PointsView(
-                    remote=name, looked=kept.looked, name=view.name, points=view.points, problems=view.problems
-                )
-            )
-        return found
+        names = list(configuration.remotes)
+        asked = [(f"remote {name}", vm, partial(look_at_points, configuration, name, vm)) for name in names]
+        return [
+            replace(kept.value or PointsView(remote=name, looked=kept.looked), looked=kept.looked)
+            for name, kept in zip(names, self._looks.ask_all(asked, again=again), strict=True)
+        ]
 
     def changed(self, remote: str, vm: str) -> None:
         """Something of it was changed: what is kept is old."""
@@ -59,8 +52,7 @@ class ServiceBackups:
     def offers(self, pool: str) -> Offers:
         configuration = self._works.configuration
         kept = self._looks.ask(f"pool {pool}", "offers", lambda: look_at_offers(configuration, pool))
-        found = kept.value or Offers(pool=pool, looked=kept.looked)
-        return Offers(pool=pool, looked=kept.looked, srs=found.srs, networks=found.networks)
+        return replace(kept.value or Offers(pool=pool, looked=kept.looked), looked=kept.looked)
 
     def pools(self) -> Sequence[str]:
         return list(self._works.configuration.pools)

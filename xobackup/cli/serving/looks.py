@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -48,21 +48,35 @@ class Looks:
 
         ``place``: whose patience is asked.
         """
-        both = (place, key)
+        return self.ask_all([(place, key, find)], again=again)[0]
+
+    def ask_all(self, asked: Sequence[tuple[str, str, Callable[[], object]]], *, again: bool = False) -> list[Kept]:
+        """Several at a time: waited for once."""
+        end_s = self._clock.monotonic_s() + self._wait_s
+        begun = [self._begin((place, key), find, again=again) for place, key, find in asked]
+        return [
+            one if isinstance(one, Kept) else self._after((place, key), one, end_s)
+            for one, (place, key, _) in zip(begun, asked, strict=True)
+        ]
+
+    def _begin(self, both: tuple[str, str], find: Callable[[], object], *, again: bool) -> Kept | threading.Event:
+        """What is kept, if that will do or must; else what is set when the look has come back."""
         with self._mutex:
             kept = self._kept.get(both, Kept())
-            young = self._clock.monotonic_s() - kept.asked_s < FRESH_S
-            if young and not again:
+            if self._clock.monotonic_s() - kept.asked_s < FRESH_S and not again:
                 return kept
             event = self._pending.get(both)
             if event is None:
-                if sum(1 for one, _ in self._pending if one == place) >= AT_ONCE:
+                if sum(1 for place, _ in self._pending if place == both[0]) >= AT_ONCE:
                     return _with(kept, problem=BUSY, pending=True)
                 event = self._pending[both] = threading.Event()
-                threading.Thread(target=self._look, args=(both, find), name=f"look at {place}", daemon=True).start()
-        in_time = event.wait(self._wait_s)
+                threading.Thread(target=self._look, args=(both, find), name=f"look at {both[0]}", daemon=True).start()
+            return event
+
+    def _after(self, both: tuple[str, str], event: threading.Event, end_s: float) -> Kept:
+        in_time = event.wait(max(0.0, end_s - self._clock.monotonic_s()))
         with self._mutex:
-            kept = self._kept.get(both, kept)
+            kept = self._kept.get(both, Kept())
         if in_time:
             return kept
         return _with(kept, problem=f"it did not answer within {self._wait_s:g} s", pending=True)

@@ -22,7 +22,7 @@ from xobackup.web.views import PointsView
 router = APIRouter()
 VMS_PER_PAGE = 100
 POINTS_DRAWN = 60
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @router.get("/backups", response_class=HTMLResponse)
@@ -63,7 +63,7 @@ def backups(
 def points(request: Request, uuid: str, again: bool = False) -> Response:
     """Remote by remote."""
     must(request, Role.VIEWER)
-    if not _UUID.fullmatch(uuid):
+    if not UUID.fullmatch(uuid):
         raise Refused(404, "this is no uuid of a VM")
     views = house_of(request).backups.points(uuid, again=again)
     name = next((view.name for view in views if view.name), "")

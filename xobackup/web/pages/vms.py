@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import HTMLResponse, Response
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from markupsafe import Markup
 
 from xobackup.history import ask
@@ -16,6 +16,7 @@ from xobackup.web import charts, shown
 from xobackup.web.access import Role
 from xobackup.web.app import must
 from xobackup.web.house import Refused
+from xobackup.web.pages.backups import UUID
 from xobackup.web.pages.rendering import door_of, house_of, render
 
 router = APIRouter()
@@ -30,6 +31,8 @@ def vm(request: Request, uuid: str, before: float | None = None) -> Response:
     house = house_of(request)
     rows = ask.subjects(house.store(), uuid, limit=RUNS_PER_PAGE, before=before)
     if not rows and before is None:
+        if UUID.fullmatch(uuid):  # of another installation, or Xen Orchestra's: there may be restore points of it
+            return RedirectResponse(f"/vms/{uuid}/points", status_code=303)
         raise Refused(404, "no run knows this VM")
     standings = house.standings(uuid)
     good = [row for row in reversed(rows) if row["outcome"] == "ok"]
