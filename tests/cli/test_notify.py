@@ -94,6 +94,7 @@ def test_damage_is_told_and_is_over_when_all_was_read_again(site: Site, listener
     site.damage("web")
     target = site.directory / "disk.raw"
     site.xobackup("restore", "disk", "web", "-r", "nas", "-d", path.parent.name, "--output", target, code=5)
+    assert "(restore)" in site.xobackup("history", "list").out
     path.write_bytes(whole)
     site.xobackup("verify", "--vm", "web")
     assert told(listener)["title"] == "xobackup: all is well again"

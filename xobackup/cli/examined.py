@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from xobackup.config.model import Configuration
     from xobackup.engine.journal import JsonLinesJournal
     from xobackup.repository.metadata import RestorePoint
 
@@ -106,18 +107,23 @@ def examining(config: Path | None, verb: str) -> Iterator[Examined]:
 
 def tell_now(config: Path | None) -> None:
     """Whoever is to be told, now: there may be no service that does."""
-    from xobackup.cli.notifying import notify_all
     from xobackup.cli.options import read_configuration
-    from xobackup.cli.output import Output
     from xobackup.config.errors import ConfigError
 
     with contextlib.suppress(ConfigError, OSError):
-        notify_all(read_configuration(config), lambda told: Output(as_json=False).note(told, style="yellow"))
+        _tell(read_configuration(config))
+
+
+def _tell(configuration: Configuration) -> None:
+    from xobackup.cli.notifying import notify_all
+    from xobackup.cli.output import Output
+
+    notify_all(configuration, lambda told: Output(as_json=False).note(told, style="yellow"))
 
 
 @contextlib.contextmanager
-def restoring(config: Path | None, point: RestorePoint, remote: str) -> Iterator[None]:
-    """While inside, damage that ends the command is noted."""
+def noting_damage(configuration: Configuration | None, point: RestorePoint, remote: str) -> Iterator[None]:
+    """While a restore point is restored: damage that ends it is noted and told."""
     from remotes.errors import Corrupt
     from vhd.errors import VhdError
     from xobackup.engine.errors import IntegrityError
@@ -125,7 +131,21 @@ def restoring(config: Path | None, point: RestorePoint, remote: str) -> Iterator
     try:
         yield
     except (IntegrityError, Corrupt, VhdError) as error:
-        with examining(config, "restore") as found:
+        if configuration is not None:
+            notes = Examined(configuration.state_directory, "restore")
             damage = f"restore point {point.id} cannot be restored: {error}"
-            found.note(point.vm_uuid, point.vm_name, remote, damage=damage)
+            notes.note(point.vm_uuid, point.vm_name, remote, damage=damage)
+            notes.close()
+            _tell(configuration)
         raise
+
+
+def configuration_of(config: Path | None) -> Configuration | None:
+    """A remote that is given as a URL needs none."""
+    from xobackup.cli.options import read_configuration
+    from xobackup.config.errors import ConfigError
+
+    try:
+        return read_configuration(config)
+    except ConfigError:
+        return None

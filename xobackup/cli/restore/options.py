@@ -30,13 +30,13 @@ def found(
 ) -> Iterator[tuple[Repository, RestorePoint, str]]:
     """The repository ``remote`` names while it is open, the restore point meant in it, and the remote's name."""
     from xobackup.cli import repositories
-    from xobackup.cli.examined import restoring
+    from xobackup.cli.examined import configuration_of, noting_damage
 
     (target,) = repositories.remote_targets(config, remote, as_of=as_of)
     with repositories.opened(target) as repository:
         uuid = repositories.find_vm(repository, vm)
         found = repositories.find_point(repository, uuid, point)
-        with contextlib.nullcontext() if as_of else restoring(config, found, target.name):
+        with noting_damage(None if as_of else configuration_of(config), found, target.name):
             yield repository, found, target.name
 
 
