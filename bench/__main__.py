@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench import chain, differential, history, ingest, merge, nbd, replication, restore, s3, shared, whole_run
+from bench import chain, differential, history, ingest, merge, nbd, probe, replication, restore, s3, shared, whole_run
 from bench.measure import Settings, emptied, say
 from bench.rows import Row, as_json, as_table
 
@@ -27,6 +27,7 @@ GROUPS: dict[str, Callable[[Settings], Iterator[Row]]] = {
     "restore": restore.rows,
     "ingest": ingest.rows,
     "nbd": nbd.rows,
+    "probe": probe.rows,
     "s3": s3.rows,
     "run": whole_run.rows,
     "replication": replication.rows,

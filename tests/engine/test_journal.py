@@ -35,7 +35,8 @@ def test_events_are_lines_with_time_and_kind(tmp_path: Path, clock: FakeClock) -
     journal.write(Warned(vm="v", message="müde"))
     records = read_journal(journal.path)
     assert [record["kind"] for record in records] == ["run-started", "warning"]
-    assert records[1] == {"at_s": clock.now_s(), "kind": "warning", "vm": "v", "remote": "", "message": "müde"}
+    warned = {"at_s": clock.now_s(), "kind": "warning", "vm": "v", "remote": "", "message": "müde", "code": ""}
+    assert records[1] == warned
     journal.close()
 
 

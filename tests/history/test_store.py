@@ -14,7 +14,8 @@ from xobackup.clock import FakeClock
 from xobackup.engine.journal import read_journal
 from xobackup.history import ask, schema
 from xobackup.history.errors import HistoryDamaged, HistoryError, HistoryTooNew, HistoryUnavailable
-from xobackup.history.facts import RunFacts, SubjectFacts, fold
+from xobackup.history.facts import RunFacts, SubjectFacts
+from xobackup.history.fold import fold
 from xobackup.history.migrations import HEAD, KNOWN
 from xobackup.history.store import Store, default_url, open_store, with_password
 from xotest.journals import DATABASE, WEB, one_run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -10,6 +11,7 @@ from starlette.testclient import TestClient
 
 from xobackup.clock import FakeClock
 from xobackup.engine.progress import Snapshot
+from xobackup.notify.oddities import Oddity
 from xotest.journals import DATABASE, NAMES, WEB, one_run
 from xotest.web import PaperHouse
 
@@ -153,7 +155,11 @@ def test_remotes_problems_and_the_calendar(client: TestClient, house: PaperHouse
     text = text_of(page(client, "/remotes"))
     assert "1 B free of 4 B" in text and "it does not answer" in text and "not looked at it yet" in text
     house.told = ["the configuration is not followed"]
+    odd = Oddity(key="k", job="", about="<b>web", text="<i>unlike</i> it", advice="look & see", uuid=WEB)
+    house.odd = [odd, replace(odd, key="l", about="other")]
     text = text_of(page(client, "/problems"))
+    assert "&lt;b&gt;web, other &lt;i&gt;unlike&lt;/i&gt; it What to do: look &amp; see" in text
+    assert client.get("/api/v1/problems").json()["unusual"][0]["advice"] == "look & see"
     assert "the configuration is not followed" in text and "the remote is full" in text and "make room" in text
     assert "the configuration is not followed" in text_of(page(client, "/"))
     assert "night" in text_of(page(client, "/schedules"))

@@ -12,6 +12,8 @@ from xobackup.cli.output import Output
 from xobackup.cli.pool_leftovers import clean_pool
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from xobackup.repository.findings import CleanFinding
 
 
@@ -60,6 +62,7 @@ def clean(
             show_findings(output, name, "left", report.left)
             show_findings(output, name, "noted", [one for one in findings if one.action == "none"])
             if report.quarantine:
+                _note(config, name, uuid, repositories.vm_name(repository, uuid), report.done)
                 output.say(f"moved to {report.quarantine}: move it back, or delete it when it is not needed")
     if not found:
         output.say("nothing to clean", style="green")
@@ -67,6 +70,17 @@ def clean(
         output.say("nothing is proposed: what is listed is left alone")
     elif not apply:
         output.say("nothing was touched; add --apply to do what is proposed")
+
+
+def _note(config: Path | None, remote: str, vm: str, vm_name: str, done: list[CleanFinding]) -> None:
+    """What was put into quarantine because it is damaged, for the history."""
+    from xobackup.cli.examined import examining
+
+    bad = [one.problem for one in done if one.action == "quarantine" and one.problem.severity == "damage"]
+    if bad:
+        more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+        with examining(config, "clean") as notes:
+            notes.note(vm, vm_name, remote, damage=f"quarantined: {bad[0].path}: {bad[0].message}{more}")
 
 
 _WORDS = {

@@ -96,6 +96,7 @@ def health_check(
     as_json: JsonOption = False,
 ) -> None:
     """Boot VMs from their restore points, see whether they come up, and remove them."""
+    from xobackup.cli.examined import tell_now
     from xobackup.cli.health_replicas import check_replicas
     from xobackup.engine.health.request import CheckRequest, Probe
 
@@ -129,6 +130,8 @@ def health_check(
     if dry_run:
         output.say("nothing was created: this was a dry run")
         return
+    if done.results:
+        tell_now(config)
     if bad := sum(not one.ok for one in done.results) + done.refused:
         code = Exit.SOME_FAILED if bad < done.vms else Exit.FAILED
         raise Outcome(code, f"{bad} of {count_text(done.vms, 'health check')} failed")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from xobackup.cli.examined import BOOT, Examined
 from xobackup.cli.output import Output
 from xobackup.texts import duration_text
 
@@ -59,6 +60,10 @@ def found_out(output: Output, world: World, result: CheckResult) -> None:
     from xobackup.engine.health.memory import remember
 
     remember(world.state_directory, result, now_s=world.clock.now_s())
+    damage = "" if result.ok else f"{result.point} did not pass its health check: {result.reason}"
+    notes = Examined(world.state_directory, "health-check")
+    notes.note(result.vm_uuid, result.vm_name, result.remote, damage=damage, whole=result.ok, what=BOOT)
+    notes.close()
     output.record("health-check", result.as_data())
     for warning in result.warnings:
         output.note(f"warning: {warning}", style="yellow")

@@ -63,7 +63,8 @@ def show(
     output.record("run", found)
     if as_json:
         return
-    output.say(f"{found['verb']} of job {found['job']} on {found['host']}, {found['run_id']}")
+    of_job = f" of job {found['job']}" if found["job"] else ""
+    output.say(f"{found['verb']}{of_job} on {found['host']}, {found['run_id']}")
     ended = found["outcome"] if found["ended_at"] else "still goes on"
     output.say(f"began {_moment(found['began_at'])}, {ended} after {duration_text(found['duration_s'])}")
     for message in found["messages"]:
@@ -178,7 +179,7 @@ def _run_row(row: Mapping[str, Any]) -> list[str]:
     return [
         row["run_id"][:8],
         _moment(row["began_at"]),
-        row["job"],
+        row["job"] or f"({row['verb']})",
         row["outcome"],
         duration_text(row["duration_s"]) if row["ended_at"] else "",
         ", ".join(counts),
@@ -207,7 +208,10 @@ def _show_subject(output: Output, one: Mapping[str, Any]) -> None:
     for disk in one["disks"]:
         slow = f", slowest: {disk['bottleneck']}" if disk["bottleneck"] else ""
         read = size_text(disk["read_bytes"])
-        output.say(f"  {disk['name'] or disk['disk'] or 'all disks'}: {disk['mode']}, {read}, {disk['via']}{slow}")
+        packed = "" if disk["packed"] is None else f", a sample compresses to {disk['packed']:.0%}"
+        output.say(
+            f"  {disk['name'] or disk['disk'] or 'all disks'}: {disk['mode']}, {read}, {disk['via']}{packed}{slow}"
+        )
         if disk["reasons"]:
             output.say(f"    {disk['reasons']}")
     for point in one["points"]:

@@ -67,6 +67,11 @@ def jobs_for(
     return [job for job in narrow if job.selector.include]
 
 
+def selecting_jobs(configuration: Configuration) -> list[engine.Job]:
+    """All that select VMs, to be asked which: without secrets."""
+    return [job_of(configuration, name, with_secrets=False) for name in configuration.jobs]
+
+
 def narrowed(selector: engine.Selector, vms: list[str]) -> engine.Selector:
     """``selector`` without the VMs that are not in ``vms`` (uuids or exact names); no rule is left for others."""
     rules: list[engine.VmRule] = []

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from xobackup.clock import Clock
     from xobackup.engine.cancel import CancelToken
     from xobackup.engine.events import Event, Failed
+    from xobackup.engine.job import Job
     from xobackup.engine.limits.process import ProcessLimits
     from xobackup.engine.progress import Progress, Snapshot
     from xobackup.engine.world import World
@@ -250,7 +251,9 @@ def world_of(output: Output, state_directory: Path, *, limits: ProcessLimits | N
         yield watched_world(watch, state_directory, limits=limits)
 
 
-def watched_world(watch: Watch, state_directory: Path, *, limits: ProcessLimits | None = None) -> World:
+def watched_world(
+    watch: Watch, state_directory: Path, *, limits: ProcessLimits | None = None, all_jobs: Sequence[Job] = ()
+) -> World:
     """The real world with ``watch`` as its face."""
     from xobackup.engine.world import real_world
 
@@ -261,4 +264,5 @@ def watched_world(watch: Watch, state_directory: Path, *, limits: ProcessLimits 
         cancel=watch.cancel,
         progress=watch.progress,
         limits=limits,
+        all_jobs=all_jobs,
     )

@@ -14,6 +14,7 @@ from xobackup.texts import size_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from xobackup.cli.live import Watch
     from xobackup.repository.merging import MergeProgress, MergeReport
@@ -49,6 +50,7 @@ def merge(
                     continue
                 report = _merge(watch, repository, where)
                 steps += len(report.steps)
+                _note(config, where, report)
                 _show(output, where, "", report.steps, report.refusals)
                 if report.bytes_moved:
                     output.say(f"{where}: {size_text(report.bytes_moved)} moved")
@@ -84,6 +86,17 @@ def _merge(watch: Watch, repository: Repository, where: Where) -> MergeReport:
             return directory.merge(told, cancel=watch.cancel.check)
     finally:
         watch.progress.drop(meter)
+
+
+def _note(config: Path | None, where: Where, report: MergeReport) -> None:
+    """A chain that is broken, for the history."""
+    from xobackup.cli.examined import examining
+    from xobackup.repository.reclaim import BROKEN
+
+    broken = [refusal.reason for refusal in report.refusals if refusal.code == BROKEN]
+    if broken:
+        with examining(config, "merge") as notes:
+            notes.note(where.vm, where.vm_name, where.remote, damage=broken[0])
 
 
 def _show(

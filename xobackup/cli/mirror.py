@@ -15,7 +15,7 @@ from xobackup.cli.output import Output
 from xobackup.texts import count_text, size_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from xobackup.cli.live import Watch
@@ -59,6 +59,7 @@ def mirror(
 ) -> None:
     """Copy the restore points that another remote lacks, checked by digest; deltas stay deltas."""
     from schedules.retention import Rule
+    from xobackup.cli.examined import examining
     from xobackup.cli.live import watching
     from xobackup.clock import SystemClock
     from xobackup.engine.mirror.choose import Filter
@@ -75,7 +76,14 @@ def mirror(
         one, other = (stack.enter_context(opened_remote(config, name)) for name in (source, target))
         refuse_same(one, other)
         throttle = _throttle(config, target, watch)
-        mirror_vms(watch, output, (one, other), chosen_vms(one, vm), wish, dry_run=dry_run, throttle=throttle)
+        notes = stack.enter_context(examining(config, "mirror"))
+
+        def noted(done: VmMirrored) -> None:
+            for identity, error in list(done.damaged.items())[:1]:
+                notes.note(done.vm, done.name, source, damage=f"restore point {identity} cannot be copied: {error}")
+
+        vms = chosen_vms(one, vm)
+        mirror_vms(watch, output, (one, other), vms, wish, dry_run=dry_run, throttle=throttle, note=noted)
 
 
 def chosen_vms(source: Repository, given: Sequence[str] | None) -> list[str]:
@@ -112,6 +120,7 @@ def mirror_vms(
     *,
     dry_run: bool = False,
     throttle: Throttle | None = None,
+    note: Callable[[VmMirrored], None] = lambda _: None,
 ) -> None:
     """Mirror ``vms`` from the first repository to the second; :class:`Outcome` when a restore point failed."""
     from remotes.errors import RemoteError
@@ -137,6 +146,7 @@ def mirror_vms(
             continue
         finally:
             watch.progress.drop(meter)
+        note(done)
         copied, failed = copied + len(done.copied), failed + len(done.failed)
         size += sum(one.size_bytes for one in done.copied.values())
         _show(output, done)

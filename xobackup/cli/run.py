@@ -55,6 +55,7 @@ def register(app: typer.Typer) -> None:
 
 def run(options: JobOptions, log_format: str | None = None) -> None:
     """Run the named jobs, one after the other: back up VMs, save pools' databases, mirror remotes."""
+    from xobackup.cli.jobs import selecting_jobs
     from xobackup.cli.limits import process_limits
     from xobackup.cli.live import watched_world, watching
     from xobackup.engine.mirror.job import MirrorJob, run_mirror
@@ -63,6 +64,7 @@ def run(options: JobOptions, log_format: str | None = None) -> None:
     output = Output(as_json=options.as_json)
     configuration = read_configuration(options.config)
     ends: list[End] = []
+    selecting = selecting_jobs(configuration)
     limits = process_limits(configuration)
     log = _log(configuration, log_format)
 
@@ -75,7 +77,7 @@ def run(options: JobOptions, log_format: str | None = None) -> None:
     jobs: list[Job | MirrorJob] = [*options.chosen(configuration), *options.mirrors(configuration)]
     for job in jobs:
         with watching(output, log) as watch:
-            world = watched_world(watch, configuration.state_directory, limits=limits)
+            world = watched_world(watch, configuration.state_directory, limits=limits, all_jobs=selecting)
             report = run_mirror(job, world) if isinstance(job, MirrorJob) else run_job(job, world)
             ends.append(_end_of(job.name, report, watch))
         show_report(output, report, remotes=len(job.destinations))

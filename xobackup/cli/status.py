@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from xobackup.history.standing import Overview, Standing
+    from xobackup.notify.oddities import Oddities
 
 OK, WARNING, CRITICAL, UNKNOWN = range(4)
 _WORDS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
@@ -40,8 +41,10 @@ def status(
     """Say how many VMs have a backup as young as it should be, and what became of the others. Asks no pool."""
     if nagios:
         _nagios(config)
+    from xobackup.notify.oddities import grouped, named
+
     output = Output(as_json=as_json)
-    found, now_s = _look(config)
+    found, odd, now_s = _look(config)
     output.record("status", {"headline": found.headline, "good": found.good, "jobs_without_runs": found.silent_jobs})
     output.say(found.headline, style="green" if found.good else "red")
     rows = []
@@ -54,6 +57,11 @@ def status(
         output.table(None, ["VM!", "job!", "state!", "last good!", "allowed!", "remarks"], rows)
     for job in found.silent_jobs:
         output.say(f"job {job}: no run of it is known", style="yellow")
+    for first, names in grouped(odd.all):
+        output.record("anomaly", {**first.as_data(), "names": names})
+        where = f" (job {first.job})" if first.job else ""
+        output.say(f"unusual: {named(names)}{where}: {first.text}", style="yellow")
+        output.say(f"  what to do: {first.advice}")
     if not found.good:
         late = [one for one in found.counted if not one.within]
         told = [f"{count_text(len(late), 'VM')} without a backup as young as it should be"] if late else []
@@ -65,9 +73,10 @@ def status(
 GOOD = ("ok", "skipped", "running")
 
 
-def _look(config: Path | None) -> tuple[Overview, float]:
+def _look(config: Path | None) -> tuple[Overview, Oddities, float]:
     from xobackup.cli.history_store import opened_history
     from xobackup.cli.objectives import objectives
+    from xobackup.cli.unusual import unusual
     from xobackup.clock import SystemClock, utc
     from xobackup.history import ask
     from xobackup.history.standing import overview
@@ -75,7 +84,8 @@ def _look(config: Path | None) -> tuple[Overview, float]:
     configuration = read_configuration(config)
     now_s = SystemClock().now_s()
     with opened_history(configuration) as store:
-        return overview(ask.latest(store), objectives(configuration, utc(now_s)), now_s), now_s
+        found = overview(ask.latest(store), objectives(configuration, utc(now_s)), now_s)
+        return found, unusual(configuration, store, found, now_s), now_s
 
 
 def _row(one: Standing, now_s: float) -> list[str]:
@@ -92,18 +102,18 @@ def _row(one: Standing, now_s: float) -> list[str]:
 def _nagios(config: Path | None) -> None:
     """What a monitoring plugin says: a line, and its exit code."""
     try:
-        found, _ = _look(config)
+        found, odd, _ = _look(config)
     except Exception as error:  # noqa: BLE001 - whatever it is, monitoring has to be told in its own way
         code, text, figures = UNKNOWN, str(error).splitlines()[0], ""
     else:
-        code, text = judge(found)
+        code, text = judge(found, len(odd.all))
         figures = _figures(found)
     print(f"XOBACKUP {_WORDS[code]} - {text.replace('|', '/')}{figures}")  # noqa: T201
     raise typer.Exit(code)
 
 
-def judge(found: Overview) -> tuple[int, str]:
-    """Critical: a VM is late or has no backup. Warning: a last run that failed, a job that never ran."""
+def judge(found: Overview, unusual: int = 0) -> tuple[int, str]:
+    """Critical: a VM is late or has no backup. Warning: a last run that failed, a job that never ran, an anomaly."""
     late = [one for one in found.counted if not one.within]
     if late:
         return CRITICAL, f"{found.headline}; {_named(late)}"
@@ -112,6 +122,8 @@ def judge(found: Overview) -> tuple[int, str]:
         return WARNING, f"{found.headline}; last run failed: {_named(failed)}"
     if found.silent_jobs:
         return WARNING, f"{found.headline}; no run is known of job {', '.join(found.silent_jobs)}"
+    if unusual:
+        return WARNING, f"{found.headline}; {count_text(unusual, 'thing')} unusual: `xobackup status` says which"
     return OK, found.headline
 
 

@@ -10,6 +10,7 @@ import typer
 from xobackup.cli import repositories
 from xobackup.cli.coverage import show_coverage
 from xobackup.cli.errors import NotThere, Outcome
+from xobackup.cli.examined import examining
 from xobackup.cli.exits import Exit
 from xobackup.cli.options import AsOfOption, ConfigOption, JsonOption, RemoteOption, VmOption
 from xobackup.cli.output import Output
@@ -50,7 +51,7 @@ def verify(
 ) -> None:
     """Check the structure of restore points, and their blocks against the digests of what was written."""
     from xobackup.cli.live import watching
-    from xobackup.cli.verbs.verifying import verify_points
+    from xobackup.cli.verbs.verifying import note_verified, verify_points
     from xobackup.repository.verify import VerifyOptions, VerifyReport
 
     if coverage:
@@ -62,22 +63,24 @@ def verify(
     wanted = [*(point or []), *([repositories.LATEST] if latest else [])]
     output = Output(as_json=as_json)
     total = VerifyReport()
-    with watching(output) as watch:
+    whole = not wanted and percent == 100 and chosen is None
+    with watching(output) as watch, examining(config, "verify") as notes:
         for name, repository, vms in repositories.each(config, remote, vm, as_of=as_of):
             for uuid in vms:
                 if not ((latest or as_of) and not repository.points(uuid).points):
                     asked = VerifyOptions(fraction=percent / 100, seed=seed, slice=chosen, remember=as_of is None)
-                    total.add(
-                        verify_points(
-                            repository,
-                            uuid,
-                            wanted,
-                            asked,
-                            remote=name,
-                            progress=watch.progress,
-                            cancel=watch.cancel,
-                        )
+                    found = verify_points(
+                        repository,
+                        uuid,
+                        wanted,
+                        asked,
+                        remote=name,
+                        progress=watch.progress,
+                        cancel=watch.cancel,
                     )
+                    total.add(found)
+                    if as_of is None:
+                        note_verified(notes, name, repository, uuid, found, all_of_it=whole)
     _show(output, total)
 
 

@@ -283,7 +283,7 @@ class VmBackup:
         )
         self._world.journal.write(event)
         if problem := target.not_locked(point):
-            self.warn(problem, remote=target.name)
+            self.warn(problem, remote=target.name, code="not-locked")
 
     def _let_go(self) -> None:
         """What is old goes, now that the new is safe. Failing here costs space, not backups."""
@@ -336,9 +336,9 @@ class VmBackup:
         )
         self._world.journal.write(event)
 
-    def warn(self, message: str, *, remote: str = "") -> None:
+    def warn(self, message: str, *, remote: str = "", code: str = "") -> None:
         self.done.warnings.append(f"{remote}: {message}" if remote else message)
-        self._world.journal.write(events.Warned(vm=self._prepared.vm.uuid, remote=remote, message=message))
+        self._world.journal.write(events.Warned(vm=self._prepared.vm.uuid, remote=remote, message=message, code=code))
 
     def _warn_of(self, message: str, remote: str) -> None:
         self.warn(message, remote=remote)

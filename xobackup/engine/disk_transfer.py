@@ -20,6 +20,7 @@ from xobackup.engine.errors import AllSinksFailed, VmRefused
 from xobackup.engine.fulls import FullsLimit
 from xobackup.engine.limits.sinks import limited_sinks
 from xobackup.engine.plan import DiskPlan
+from xobackup.engine.probe import Probe
 from xobackup.engine.progress import Meter
 from xobackup.engine.pump import pump
 from xobackup.engine.reading.choice import source_of
@@ -31,6 +32,7 @@ from xobackup.engine.replication.writer import Expecting
 from xobackup.engine.target import SINK_ERRORS
 from xobackup.engine.transferred import DiskDone, Transferred, Way, abort
 from xobackup.engine.world import World
+from xobackup.repository.base_disk import DAMAGED
 from xobackup.xapi.errors import TransferCancelled
 from xobackup.xapi.nbd.errors import NbdCancelled
 
@@ -87,6 +89,7 @@ class _Moved:
     blocks: int
     received_bytes: int
     notes: list[str]
+    probe: Probe
 
 
 class DiskTransfer:
@@ -185,6 +188,9 @@ class DiskTransfer:
                 duration_s=self._shared.world.clock.monotonic_s() - started_s,
                 bottleneck=self._meter.snapshot().bottleneck,
                 notes=moved.notes,
+                sampled_bytes=moved.probe.sampled_bytes,
+                packed=moved.probe.share,
+                chain=self._work.route.base.chain_length + 1 if via.delta and self._work.route.base else 0,
             )
         )
 
@@ -234,7 +240,7 @@ class DiskTransfer:
 
     def _receive(self, source: Source, writers: dict[str, DiskWriter]) -> _Moved:
         self._shared.cancel.check()
-        opened = ExitStack()
+        opened, probe = ExitStack(), Probe()
         try:
             with opened, source.opened(lambda: self._parents(writers, opened)) as flow:
                 opened.callback(self._tell, flow)  # damage is told of even if this rung fails later
@@ -254,6 +260,7 @@ class DiskTransfer:
                         cancel=self._shared.cancel,
                         cost=flow.cost,
                         what=f"disk {self._work.name}",
+                        probe=probe,
                     )
                 flow.finish()
         except (TransferCancelled, NbdCancelled):
@@ -264,11 +271,18 @@ class DiskTransfer:
                 raise error
             self._shared.drop(remote, error)
             abort(writers.pop(remote))
-        return _Moved(blocks=pumped.blocks, received_bytes=flow.received_bytes(), notes=flow.notes())
+        return _Moved(blocks=pumped.blocks, received_bytes=flow.received_bytes(), notes=flow.notes(), probe=probe)
 
     def _tell(self, flow: Flow) -> None:
         for remote, message in flow.warnings:
-            self._shared.warn(f"disk {self._work.name}: {message}", remote)
+            told = f"disk {self._work.name}: {message}"
+            self._shared.warn(told, remote)
+            if DAMAGED in message:
+                self._shared.world.journal.write(
+                    events.Examined(
+                        uuid=self._shared.vm_uuid, name="", remote=remote, what="blocks", damage=told, whole=False
+                    )
+                )
 
     def _parents(self, writers: Mapping[str, DiskWriter], opened: ExitStack) -> dict[str, BaseDisk | None]:
         """What the delta continues, on every remote; one where it cannot be opened is told of."""

@@ -130,6 +130,11 @@ class DiskTransferred(Event):
     """Why not by a better one."""
     notes: list[str]
     """What went wrong on the way and was got past."""
+    sampled_bytes: int = 0
+    packed: float | None = None
+    """How well a sample of its content can be compressed (:mod:`xobackup.engine.probe`): 1 for not at all."""
+    chain: int = 0
+    """Deltas since the last full, this one included."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,6 +255,8 @@ class HeldByLock(Event):
     remote: str
     points: list[str]
     reason: str
+    code: str = ""
+    """``endless``: a lock (no pin) of which nothing tells an end: retention would wait for ever."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -287,6 +294,38 @@ class Warned(Event):
     vm: str = ""
     remote: str = ""
     message: str
+    code: str = ""
+    """Of what programs have to tell apart: ``damage``, ``not-locked``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolSeen(Event):
+    """What a run's planning found in a pool. ``unprotected``: VMs (``uuid``, ``name``) that no job selects and nobody
+    left out on purpose."""
+
+    kind: ClassVar[str] = "pool-seen"
+    pool: str
+    vms: int
+    unprotected: list[dict[str, str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examined(Event):
+    """Backups of a VM on a remote were read and compared (``what``: ``blocks``), or booted (``boot``).
+
+    ``damage``: what was found wrong, empty when nothing was; ``whole``: all of it was looked at, so that damage that
+    was found earlier would have been found again.
+    """
+
+    kind: ClassVar[str] = "examined"
+    durable: ClassVar[bool] = True
+    uuid: str
+    name: str
+    remote: str
+    what: str
+    damage: str
+    whole: bool
+    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ from typing import Protocol
 from vhd.block import BLOCK_BYTES, Block, BufferPool
 from xobackup.engine.cancel import CancelToken
 from xobackup.engine.errors import AllSinksFailed
+from xobackup.engine.probe import Probe
 from xobackup.engine.progress import Meter
 from xobackup.engine.throttle import Throttle
 
@@ -114,10 +115,11 @@ def pump(
     cancel: CancelToken,
     cost: Callable[[Block], int] = whole,
     what: str = "transfer",
+    probe: Probe | None = None,
 ) -> Pumped:
     """Move every block of ``source`` (whose buffers come from ``pool``) into every sink.
 
-    ``cost``: the bytes that a block took on the wire, for the limit on bandwidth.
+    ``cost``: the bytes that a block took on the wire, for the limit on bandwidth. ``probe`` sees every block.
 
     Raises what the source raises, :class:`AllSinksFailed` when no sink is left, ``Cancelled``. Sinks are not
     finished or aborted here: who made them does that, with :attr:`Pumped.failures` in hand.
@@ -128,7 +130,17 @@ def pump(
         for lane in lanes:
             lane.future = threads.submit(lane.serve)
         try:
-            _feed(source, lanes, result, pool=pool, meter=meter, throttle=throttle, cancel=cancel, cost=cost)
+            _feed(
+                source,
+                lanes,
+                result,
+                pool=pool,
+                meter=meter,
+                throttle=throttle,
+                cancel=cancel,
+                cost=cost,
+                probe=probe,
+            )
         finally:
             for lane in lanes:
                 lane.end()
@@ -151,6 +163,7 @@ def _feed(
     throttle: Throttle,
     cancel: CancelToken,
     cost: Callable[[Block], int],
+    probe: Probe | None,
 ) -> None:
     for block in source:
         healthy = [lane for lane in lanes if not lane.broken.is_set()]
@@ -160,6 +173,8 @@ def _feed(
             return
         result.blocks += 1
         meter.add(BLOCK_BYTES)
+        if probe is not None:
+            probe.see(block)
         shared = _Shared(block, len(healthy), pool)
         for lane in healthy:
             lane.put(shared)

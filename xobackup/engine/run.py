@@ -39,6 +39,7 @@ from xobackup.engine.select import Skipped, Why
 from xobackup.engine.throttle import Throttle
 from xobackup.engine.turns.work import AttemptUnit, Unit, Work
 from xobackup.engine.unmatched import unmatched_rules
+from xobackup.engine.unprotected import unprotected
 from xobackup.engine.view import VmView
 from xobackup.engine.world import World
 
@@ -110,11 +111,25 @@ def _do(job: Job, world: World, run_id: str, did: _Did) -> None:
         opened = open_all(job, world, run_id, held, recover=True)
         did.problems += opened.problems
         did.vms += [_skipped_report(one) for one in opened.skipped if one.matched]
+        _tell_unprotected(world, opened)
         thaw_interrupted(job, world, opened.contexts)
         reports, did.group = _work_off(job, world, opened)
         did.vms += reports
         did.pools += save_pools(job, world, opened.contexts)
         did.storage.update(_tell_traffic(world, opened))
+
+
+def _tell_unprotected(world: World, opened: Opened) -> None:
+    """Which VMs of the pools nobody backs up: the pools were asked anyway."""
+    if not world.all_jobs:
+        return  # nothing says what others select
+    for context in opened.contexts:
+        found = unprotected(world.all_jobs, opened.seen, context.pool)
+        vms = sum(
+            vm.pool == context.pool and not (vm.is_template or vm.is_snapshot or vm.is_control_domain)
+            for vm in opened.seen
+        )
+        world.journal.write(events.PoolSeen(pool=context.pool, vms=vms, unprotected=found))
 
 
 def _tell_traffic(world: World, opened: Opened) -> dict[str, faces.Traffic]:

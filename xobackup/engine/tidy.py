@@ -20,6 +20,8 @@ from xobackup.engine.removal import remove_snapshot
 from xobackup.engine.taking.taken import vdis_of
 from xobackup.engine.target import Target
 from xobackup.engine.view import VmView
+from xobackup.repository.pins import PINNED
+from xobackup.repository.reclaim import BROKEN
 from xobackup.repository.withholding import HELD, NOT_MERGED
 from xobackup.xapi.errors import NotFound, XapiError
 
@@ -133,7 +135,14 @@ def _verdicts(
     if needed:
         reasons.append(f"{', '.join(needed)} must stay as long as those that build on it: {NOT_MERGED}")
     points = sorted([*held, *needed])
-    event = events.HeldByLock(vm=vm.uuid, remote=target.name, points=points, reason="; ".join(reasons))
+    endless = any(one.until_s is None and not one.how.startswith(PINNED) for one in held.values())
+    event = events.HeldByLock(
+        vm=vm.uuid,
+        remote=target.name,
+        points=points,
+        reason="; ".join(reasons),
+        code="endless" if endless else "",
+    )
     context.world.journal.write(event)
     return judge({**pins, **dict.fromkeys(needed, NOT_MERGED)})[0]
 
@@ -164,6 +173,16 @@ def merge_target(
             world.journal.write(event)
             continue
         warn(f"{target.name}: {refusal.lineage} was not merged: {refusal.reason}")
+        if refusal.code == BROKEN:
+            damage = events.Examined(
+                uuid=vm.uuid,
+                name=vm.name,
+                remote=target.name,
+                what="blocks",
+                damage=refusal.reason,
+                whole=False,
+            )
+            world.journal.write(damage)
     if report.merges:
         merged = events.Merged(
             vm=vm.uuid,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ from xobackup.engine.storage import open_repository
 from xobackup.engine.throttle import Throttle
 
 if TYPE_CHECKING:
-    from xobackup.engine.job import RemoteTarget
+    from xobackup.engine.job import Job, RemoteTarget
     from xobackup.repository.repository import Repository
     from xobackup.xapi.address import PoolAddress
     from xobackup.xapi.session import Session
@@ -39,6 +39,8 @@ class World:
     new_id: Callable[[], str]
     limits: ProcessLimits = field(default_factory=ProcessLimits)
     """Shared by everything that this process does."""
+    all_jobs: Sequence[Job] = ()
+    """Of the configuration: what one of them selects has somebody who protects it. Empty: nobody says."""
 
     @property
     def journal_directory(self) -> Path:
@@ -57,6 +59,7 @@ def real_world(
     cancel: CancelToken | None = None,
     progress: Progress | None = None,
     limits: ProcessLimits | None = None,
+    all_jobs: Sequence[Job] = (),
 ) -> World:
     """The world as it is: sessions by TLS, repositories by URL."""
     from xobackup.xapi.session import Session
@@ -70,6 +73,7 @@ def real_world(
         cancel=cancel or CancelToken(),
         throttle=Throttle(None, clock, above=shared.total(clock)),
         limits=shared,
+        all_jobs=all_jobs,
         connect=lambda address: Session.connect(address, clock=clock),
         open_repository=lambda target: open_repository(target, clock=clock),
         new_id=lambda: str(uuid.UUID(bytes=secrets.token_bytes(16), version=4)),

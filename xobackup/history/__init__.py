@@ -4,7 +4,7 @@ The journal files of :mod:`xobackup.engine.journal` are what is written while a 
 the database is made from them afterwards. So a database that is locked, full or gone costs no backup: what it missed
 is read from the files the next time.
 
-- :mod:`.facts`: a run's journal as facts about its VMs. Pure.
+- :mod:`.facts`, :mod:`.fold`: a run's journal as facts about its VMs. Pure.
 - :mod:`.schema`, :mod:`.migrations`: the tables, and how older ones become these.
 - :mod:`.store`: the database; one transaction per run, the same run as often as one likes.
 - :mod:`.collect`: journal files into the database; old ones away.

@@ -186,6 +186,45 @@ def samples(store: Store, remote: str, *, since: float) -> Sequence[Row]:
     return _all(store, sa.select(t).where(t.c.remote == remote, t.c.at >= since).order_by(t.c.at))
 
 
+def damaged(store: Store) -> list[Row]:
+    """What is known of the soundness of backups, by VM and remote; where damage was ever found."""
+    t = schema.soundness
+    return _all(store, sa.select(t).where(t.c.damaged_at.is_not(None)).order_by(t.c.name, t.c.uuid, t.c.remote))
+
+
+def tests_since(store: Store, *, since: float) -> list[Row]:
+    """Health checks, the newest first."""
+    c, s = schema.checks, schema.subjects
+    question = sa.select(c, s.c.name, s.c.uuid, s.c.job).join(s, c.c.subject == s.c.id).where(c.c.at >= since)
+    return _all(store, question.order_by(c.c.at.desc(), c.c.id.desc()).limit(1000))
+
+
+def pools(store: Store) -> list[Row]:
+    """What the newest run that asked each pool found there."""
+    return _all(store, sa.select(schema.pools).order_by(schema.pools.c.pool))
+
+
+def about_locks(store: Store, classes: Sequence[str]) -> list[Row]:
+    """What the newest run of each VM said of locks: its messages of these classes."""
+    n, s, m = schema.latest, schema.subjects, schema.messages
+    mine = sa.and_(s.c.uuid == n.c.uuid, s.c.job == n.c.job, s.c.began_at == n.c.began_at)
+    question = (
+        sa.select(n.c.job, n.c.uuid, n.c.name, m.c.error_class, m.c.remote, m.c.text, m.c.level)
+        .select_from(n.join(s, mine).join(m, m.c.subject == s.c.id))
+        .where(m.c.error_class.in_(classes))
+        .order_by(n.c.name, m.c.id)
+    )
+    return _all(store, question)
+
+
+def sums_by_job(store: Store, *, since: float) -> list[Row]:
+    """Runs that began since then, by job and outcome, with what they read."""
+    t = schema.runs
+    columns = (t.c.job, t.c.outcome, sa.func.count().label("runs"), sa.func.sum(t.c.read_bytes).label("read_bytes"))
+    question = sa.select(*columns).where(t.c.began_at >= since, t.c.job != "").group_by(t.c.job, t.c.outcome)
+    return _all(store, question.order_by(t.c.job, t.c.outcome))
+
+
 def _how_many(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
     return sa.func.sum(sa.case((condition, 1), else_=0))
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xobackup.engine.journal import read_journal
-from xobackup.history.facts import fold
+from xobackup.history.fold import fold
 from xobackup.history.store import Store
 
 _NAME = re.compile(r"(\d{13})-[0-9A-Za-z._-]+\.jsonl")

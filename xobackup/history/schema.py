@@ -104,9 +104,18 @@ latest = Table(
     Column("good_at", Moment),
     Column("good_run_id", String(64), nullable=False),
     Column("failures", Integer, nullable=False),
+    Column("fallbacks", Integer),
+    Column("full_reason", Text),
+    Column("chain", Integer),
+    Column("known", Integer),
+    Column("fulls", Integer),
+    Column("odd", Text),
 )
 """``began_at`` to ``mode``: of its newest run; ``good_at``: when the newest that succeeded began (what it holds is of
-that time); ``failures``: runs since then that did not."""
+that time); ``failures``: runs since then that did not. Of the newest good run: ``fallbacks``, disks read whole that
+need not have been, and ``full_reason``; ``chain``, deltas since the last full. ``known``: good runs that were looked
+at, and ``fulls``: how many of the newest of them are full; ``odd``: what is unusual
+(:mod:`xobackup.history.anomalies`), as JSON. ``None``: written before these were."""
 
 
 def _of_subject() -> Column[int]:
@@ -127,6 +136,8 @@ disks = Table(
     Column("duration_s", Float, nullable=False),
     Column("bottleneck", String(128), nullable=False),
     Column("reasons", Text, nullable=False),
+    Column("packed", Float),
+    Column("chain", Integer),
     Index("ix_disks_subject", "subject"),
 )
 
@@ -216,6 +227,32 @@ samples = Table(
     Index("ix_samples_remote_at", "remote", "at"),
 )
 """How full remotes were, as the service saw them. ``None``: the storage does not tell."""
+
+soundness = Table(
+    "soundness",
+    metadata,
+    Column("what", String(8), primary_key=True),
+    Column("uuid", String(64), primary_key=True),
+    Column("remote", String(128), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("damaged_at", Moment),
+    Column("damage", Text, nullable=False),
+    Column("hint", Text, nullable=False),
+    Column("job", String(128), nullable=False),
+    Column("whole_at", Moment),
+)
+"""Whether a VM's backups on a remote are sound: when damage was found last (``damaged_at``, ``damage``), and when all
+of them were looked at and none was found. ``what``: ``blocks`` (read and compared) or ``boot``."""
+
+pools = Table(
+    "pools",
+    metadata,
+    Column("pool", String(128), primary_key=True),
+    Column("at", Moment, nullable=False),
+    Column("vms", Integer, nullable=False),
+    Column("unprotected", Text, nullable=False),
+)
+"""What the newest run that asked a pool found; ``unprotected``: VMs that nobody backs up, as JSON."""
 
 files = Table(
     "files",

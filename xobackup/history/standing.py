@@ -5,6 +5,7 @@ The age of a VM's protection counts from when its newest good backup *began*: wh
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -51,6 +52,13 @@ class Standing:
     last_run_id: str
     mode: str
     failures: int
+    fallbacks: int | None = None
+    full_reason: str = ""
+    chain: int | None = None
+    known: int = 0
+    fulls: int = 0
+    odd: tuple[Mapping[str, str], ...] = ()
+    """What is unusual: ``code``, ``text``, ``advice``."""
 
     @property
     def within(self) -> bool:
@@ -122,4 +130,10 @@ def _standing(row: Mapping[str, Any], objective: Objective, now_s: float) -> Sta
         last_run_id=row["run_id"],
         mode=row["mode"],
         failures=row["failures"],
+        fallbacks=row.get("fallbacks"),
+        full_reason=row.get("full_reason") or "",
+        chain=row.get("chain"),
+        known=row.get("known") or 0,
+        fulls=row.get("fulls") or 0,
+        odd=() if row.get("odd") in (None, "[]") else tuple(json.loads(row["odd"])),
     )

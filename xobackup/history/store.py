@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,7 +23,8 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, Operati
 
 from xobackup.history import schema
 from xobackup.history.errors import HistoryDamaged, HistoryError, HistoryTooNew, HistoryUnavailable
-from xobackup.history.facts import MessageFacts, RunFacts, SubjectFacts
+from xobackup.history.facts import MessageFacts, PoolFacts, RunFacts, SoundnessFacts, SubjectFacts
+from xobackup.history.newest import newest_good
 
 BUSY_S = 30
 """How long a locked database is waited for."""
@@ -76,13 +78,17 @@ class Store:
             key = self._run_row(connection, run)
             for table in (schema.messages, schema.subjects, schema.traffic):
                 connection.execute(sa.delete(table).where(table.c.run == key))
-            self._many(connection, schema.traffic, [{"run": key, **asdict(one)} for one in run.traffic])
-            self._many(connection, schema.messages, [_message(one, key, None) for one in run.messages])
+            self._many(connection, schema.traffic, [{"run": key, **asdict(used)} for used in run.traffic])
+            self._many(connection, schema.messages, [_message(told, key, None) for told in run.messages])
             for subject in run.subjects.values():
                 self._subject(connection, key, run, subject)
             for subject in run.subjects.values():
                 key_of = _fit(schema.latest, {"job": run.job, "uuid": subject.uuid})
-                self._latest(connection, key_of["job"], key_of["uuid"])
+                self._latest(connection, key_of["job"], key_of["uuid"], good=subject.outcome == "ok")
+            for one in run.soundness:
+                self._soundness(connection, run.job, one)
+            for pool in run.pools:
+                self._pool(connection, pool)
             if file:
                 row = {"name": file, "size": size, "run_id": run.run_id, "ended": run.ended_at is not None}
                 self._upsert(connection, schema.files, row, "name")
@@ -121,9 +127,11 @@ class Store:
 
     def forget(self, uuid: str, job: str | None = None) -> int:
         """No longer count a VM that is gone, in one job or in all; its runs stay. Returns in how many it counted."""
-        t = schema.latest
+        t, found = schema.latest, schema.soundness
         question = sa.delete(t).where(t.c.uuid == uuid)
         with self.writing() as connection:
+            if job is None:
+                connection.execute(sa.delete(found).where(found.c.uuid == uuid))
             return connection.execute(question if job is None else question.where(t.c.job == job)).rowcount
 
     def close(self) -> None:
@@ -165,8 +173,9 @@ class Store:
             self._many(connection, table, [{"subject": key, **asdict(each)} for each in facts])
         self._many(connection, schema.messages, [_message(each, run_key, key) for each in one.messages])
 
-    def _latest(self, connection: sa.Connection, job: str, uuid: str) -> None:
-        """From what is in the tables, so that the order in which runs come does not matter."""
+    def _latest(self, connection: sa.Connection, job: str, uuid: str, *, good: bool) -> None:
+        """From what is in the tables, so that the order in which runs come does not matter. ``good``: there is one
+        more good run."""
         s, r = schema.subjects, schema.runs
         mine = sa.and_(s.c.uuid == uuid, s.c.job == job)
         joined = sa.select(s, r.c.run_id).join(r, s.c.run == r.c.id).where(mine)
@@ -174,16 +183,16 @@ class Store:
         row = connection.execute(newest).mappings().first()
         if row is None:
             return
-        good = connection.execute(newest.where(s.c.outcome == "ok")).mappings().first()
+        best = connection.execute(newest.where(s.c.outcome == "ok")).mappings().first()
         bad = sa.select(sa.func.count()).select_from(s).where(mine, s.c.outcome.in_(("failed", "interrupted")))
-        if good is not None:
-            bad = bad.where(s.c.began_at > good["began_at"])
+        if best is not None:
+            bad = bad.where(s.c.began_at > best["began_at"])
         keys = ("kind", "name", "pool", "run_id", "began_at", "ended_at", "outcome", "reason", "mode")
         known = {key: row[key] for key in keys} | {"job": job, "uuid": uuid}
-        if not known["pool"] and good is not None:
-            known["pool"] = good["pool"]
-        known |= {"good_at": good["began_at"] if good else None, "good_run_id": good["run_id"] if good else ""}
-        if good is None:  # the run that succeeded may have been pruned
+        if not known["pool"] and best is not None:
+            known["pool"] = best["pool"]
+        known |= {"good_at": best["began_at"] if best else None, "good_run_id": best["run_id"] if best else ""}
+        if best is None:  # the run that succeeded may have been pruned
             before = connection.execute(
                 sa.select(schema.latest.c.good_at, schema.latest.c.good_run_id).where(
                     schema.latest.c.job == job, schema.latest.c.uuid == uuid
@@ -192,7 +201,31 @@ class Store:
             if before is not None and before.good_at is not None and before.good_at < row["began_at"]:
                 known |= {"good_at": before.good_at, "good_run_id": before.good_run_id}
         known["failures"] = connection.execute(bad).scalar_one()
+        if good:
+            known |= newest_good(connection, job, uuid)
         self._upsert(connection, schema.latest, known, "job", "uuid")
+
+    def _soundness(self, connection: sa.Connection, job: str, one: SoundnessFacts) -> None:
+        """The newest of either kind counts, in whatever order they come."""
+        t = schema.soundness
+        key = _fit(t, {"what": one.what, "uuid": one.uuid, "remote": one.remote})
+        mine = sa.and_(*(t.c[name] == value for name, value in key.items()))
+        before = connection.execute(sa.select(t).where(mine)).mappings().first()
+        row: dict[str, Any] = dict(before or {"name": "", "damage": "", "hint": "", "job": "", "damaged_at": None})
+        row |= {**key, "name": one.name or row["name"]}
+        if one.damage and one.at >= (row["damaged_at"] or 0):
+            row |= {"damaged_at": one.at, "damage": one.damage, "hint": one.hint, "job": job}
+        if one.whole and not one.damage:
+            row["whole_at"] = max(one.at, row.get("whole_at") or 0)
+        self._upsert(connection, t, row, "what", "uuid", "remote")
+
+    def _pool(self, connection: sa.Connection, one: PoolFacts) -> None:
+        t = schema.pools
+        key = _fit(t, {"pool": one.pool})
+        newest = connection.execute(sa.select(t.c.at).where(t.c.pool == key["pool"])).scalar()
+        if newest is None or newest <= one.at:
+            row = {**key, "at": one.at, "vms": one.vms, "unprotected": json.dumps(one.unprotected)}
+            self._upsert(connection, t, row, "pool")
 
     def _many(self, connection: sa.Connection, table: sa.Table, rows: Iterable[Mapping[str, Any]]) -> None:
         fitting = [_fit(table, row) for row in rows]

@@ -8,19 +8,40 @@ import json
 import threading
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from xobackup.notify.troubles import Kind
 from xobackup.texts import one_line
-
-if TYPE_CHECKING:
-    from xobackup.notify.decide import Message
 
 TIMEOUT_S = 15.0
 """Of every single wait of a request."""
 WHOLE_TIMEOUT_S = 30.0
 """Of a message: a server that answers a byte a second, or a mail server that hangs, must hold up no run."""
 SIGNATURE = "X-Xobackup-Signature"
+
+
+class Sendable(Protocol):
+    """A message, or a digest."""
+
+    @property
+    def title(self) -> str:
+        """One line."""
+        ...
+
+    @property
+    def good(self) -> bool: ...
+
+    @property
+    def body(self) -> str:
+        """As text."""
+        ...
+
+    @property
+    def html(self) -> str:
+        """As a document, where there is one."""
+        ...
+
+    def as_data(self) -> dict[str, Any]: ...
 
 
 class NotSent(Exception):
@@ -40,9 +61,11 @@ class Channel:
     kinds: frozenset[Kind] = frozenset()
     jobs: frozenset[str] = frozenset()
     repeat_s: float = 86_400.0
+    digest_only: bool = False
+    """It is not told of troubles as they come."""
 
 
-def send(channel: Channel, message: Message, *, now: float, trial: bool = False) -> None:
+def send(channel: Channel, message: Sendable, *, now: float, trial: bool = False) -> None:
     """Raises :class:`NotSent`. ``trial``: somebody tries the channel; a check of healthchecks keeps its state."""
     raised: list[Exception] = []
 
@@ -61,7 +84,7 @@ def send(channel: Channel, message: Message, *, now: float, trial: bool = False)
         raise raised[0] if isinstance(raised[0], NotSent) else NotSent(type(raised[0]).__name__) from raised[0]
 
 
-def _send(channel: Channel, message: Message, *, now: float, trial: bool) -> None:
+def _send(channel: Channel, message: Sendable, *, now: float, trial: bool) -> None:
     if channel.webhook:
         body = json.dumps(message.as_data(), ensure_ascii=False).encode("utf-8", "replace")
         headers = {"Content-Type": "application/json"}
@@ -96,7 +119,7 @@ def _post(address: str, body: bytes, headers: dict[str, str]) -> None:
         raise NotSent(f"it answered {answer.status_code}")
 
 
-def _apprise(address: str, message: Message) -> None:
+def _apprise(address: str, message: Sendable) -> None:
     try:
         import apprise
     except ModuleNotFoundError as error:
@@ -105,9 +128,18 @@ def _apprise(address: str, message: Message) -> None:
     if not sender.add(address):
         raise NotSent("Apprise does not know this kind of address")
     kind = apprise.NotifyType.SUCCESS if message.good else apprise.NotifyType.FAILURE
-    plain = apprise.NotifyFormat.TEXT  # else names of VMs would be HTML in a mail
-    if not sender.notify(title=message.title, body=message.body, notify_type=kind, body_format=plain):
+    body, form = message.body, apprise.NotifyFormat.TEXT  # else names of VMs would be HTML in a mail
+    if message.html and all(_takes_html(server) for server in sender):
+        body, form = message.html, apprise.NotifyFormat.HTML
+    if not sender.notify(title=message.title, body=body, notify_type=kind, body_format=form):
         raise NotSent("Apprise could not deliver it")
+
+
+def _takes_html(server: Any) -> bool:
+    """Whether it shows HTML as such: mails do; Apprise sends the text along."""
+    formats = server.notify_format
+    first = next(iter(formats)) if isinstance(formats, tuple | list) else formats
+    return str(getattr(first, "value", first)) == "html"
 
 
 def all_kinds(names: Collection[str]) -> frozenset[Kind]:

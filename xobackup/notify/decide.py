@@ -48,12 +48,17 @@ class Message:
     @property
     def body(self) -> str:
         """As text."""
-        lines = [f"- {one.about} (job {one.job}): {one.text}" if one.job else f"- {one.text}" for one in self.new]
-        lines += [f"- still: {one.about} (job {one.job}): {one.text}" for one in self.again]
-        lines += [f"- well again: {one.about} (job {one.job}); it was: {one.text}" for one in self.over]
+        lines = [f"- {_told(one)}" + (f"; what to do: {one.advice}" if one.advice else "") for one in self.new]
+        lines += [f"- still: {_told(one)}" for one in self.again]
+        lines += [f"- well again: {_where(one)}; it was: {one.text}" for one in self.over]
         if len(lines) > LINES_MAX:
             lines = [*lines[:LINES_MAX], f"and {len(lines) - LINES_MAX} more: xobackup status"]
         return "\n".join(lines)
+
+    @property
+    def html(self) -> str:
+        """It has only text."""
+        return ""
 
     def as_data(self) -> dict[str, Any]:
         """For a program; stable keys. Lists are cut, ``counts`` are not."""
@@ -73,6 +78,14 @@ class Message:
         }
 
 
+def _where(one: Trouble | Known) -> str:
+    return f"{one.about} (job {one.job})" if one.job else one.about
+
+
+def _told(one: Trouble) -> str:
+    return one.text if one.kind is Kind.SERVICE else f"{_where(one)}: {one.text}"
+
+
 def wants(one: Trouble | Known, kinds: Collection[Kind], jobs: Collection[str]) -> bool:
     """Whether a channel wants to hear of it; empty means all."""
     return (not kinds or one.kind in kinds) and (not jobs or not one.job or one.job in jobs)
@@ -86,9 +99,9 @@ def decide(
     new = [one for one in troubles if one.key not in known]
     again = [one for one in troubles if one.key in known and now - known[one.key].told >= repeat_s]
     wrong = {one.key for one in troubles}
-    over = [one for key, one in known.items() if key in seen.judged and key not in wrong]
+    over = [one for key, one in known.items() if seen.looked_at(key) and key not in wrong]
     told = {one.key for one in (*new, *again)}
-    after = {key: one for key, one in known.items() if key not in seen.judged and now - one.told < REMEMBERED_S} | {
+    after = {key: one for key, one in known.items() if not seen.looked_at(key) and now - one.told < REMEMBERED_S} | {
         one.key: Known(
             since=known[one.key].since if one.key in known else now,
             told=now if one.key in told else known[one.key].told,

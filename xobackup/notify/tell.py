@@ -28,7 +28,10 @@ def tell_all(
         told = {name: known for name, known in read_told(directory).items() if name in {one.name for one in channels}}
         sent = 0
         for channel in channels:
-            chosen = Seen([one for one in seen.troubles if wants(one, channel.kinds, channel.jobs)], seen.judged)
+            if channel.digest_only:
+                continue
+            wanted = [one for one in seen.troubles if wants(one, channel.kinds, channel.jobs)]
+            chosen = Seen(wanted, seen.judged, seen.within)
             before = told.get(channel.name, {})
             known = {key: one for key, one in before.items() if wants(one, channel.kinds, channel.jobs)}
             message, after = decide(chosen, known, now=now, repeat_s=channel.repeat_s)

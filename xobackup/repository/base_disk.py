@@ -18,6 +18,9 @@ from xobackup.repository.digest_store import DigestStore
 from xobackup.repository.digests import Digests, Entry, entry_of
 from xobackup.repository.workspace import RemoteWorkspace
 
+DAMAGED = "is damaged"
+"""What a problem says that is proven, and not only that something could not be read."""
+
 
 class BaseDisk:
     """Only while the VM's lock is held, and with no merge under way in the chain (no base otherwise)."""
@@ -65,7 +68,7 @@ class BaseDisk:
             return f"{what} cannot be read: {error}"
         found = entry_of(None, buffer.data)
         if bitmap is not None or found.digest != expected.digest:
-            return f"{what} is damaged: it is not what was written (its digest differs)"
+            return f"{what} {DAMAGED}: it is not what was written (its digest differs)"
         return ""
 
     def close(self) -> None:

@@ -20,6 +20,8 @@ from xobackup.repository.metadata import RestorePoint
 from xobackup.repository.protection import Held, Locks
 
 _LIMIT_BYTES = 8192
+PINNED = "a pin"
+"""How what holds a restore point begins when it is one of these."""
 NOTE_MAX = 500
 
 
@@ -92,5 +94,5 @@ def held_points(remote: Remote, vm: str, points: Iterable[RestorePoint], *, now_
 
 
 def _held(point: str, pin: Pin) -> Held:
-    how = f'a pin ("{pin.note}")' if pin.note else "a pin"
+    how = f'{PINNED} ("{pin.note}")' if pin.note else PINNED
     return Held(what=f"restore point {point}", how=how, until_s=pin.until_s, hides=False)

@@ -18,6 +18,9 @@ from enum import StrEnum
 from xobackup.repository.lineage import Lineage
 from xobackup.repository.listing import PointListing
 
+BROKEN = "chain-broken"
+"""Code of a refusal: a disk that another one builds on is not there."""
+
 
 class StepKind(StrEnum):
     RESUME = "resume"
@@ -112,7 +115,7 @@ def _chains(lineage: Lineage, named: Collection[str]) -> tuple[list[ReclaimStep]
         chain = lineage.chain(tip)
         if chain is None:
             reason = f"the chain of {tip} is broken: {lineage.broken_chain(tip)}"
-            refusals.append(ReclaimRefusal(lineage=lineage.path, code="chain-broken", reason=reason))
+            refusals.append(ReclaimRefusal(lineage=lineage.path, code=BROKEN, reason=reason))
             continue
         names = [member.name for member in chain]
         forks = [name for name in names if len(children.get(name, ())) > 1]

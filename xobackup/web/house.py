@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from xobackup.engine.progress import Snapshot
 from xobackup.history.standing import Overview, Standing
 from xobackup.history.store import Store
+from xobackup.notify.oddities import Oddity
 from xobackup.service.operations import Operation
 from xobackup.web.requests import Wish
 from xobackup.web.views import Depth, DrView, Offers, PointsView, RemoteVms, TargetView
@@ -197,6 +198,10 @@ class House(Protocol):
         """What is wrong with the service itself: a configuration that is not followed, a history that cannot be
         written.
         """
+        ...
+
+    def oddities(self) -> Sequence[Oddity]:
+        """What is unusual though nothing failed."""
         ...
 
     def healthy(self) -> Mapping[str, str]:

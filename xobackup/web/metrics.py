@@ -48,6 +48,7 @@ def _vms(house: House) -> Iterable[Family]:
     target = Family("vm_rpo_target_seconds", "gauge", "How old it may be.")
     late = Family("vm_late", "gauge", "1 when a VM has no backup as young as it should be.")
     failures = Family("vm_failures", "gauge", "Runs of a VM that failed since its last good one.")
+    chain = Family("vm_chain_length", "gauge", "Deltas of a VM since its last full, of the disk with the most.")
     for one in house.overview().vms:
         labels = {"vm": one.name, "uuid": one.uuid, "job": one.job, "pool": one.pool}
         if one.good_at is not None:
@@ -57,7 +58,9 @@ def _vms(house: House) -> Iterable[Family]:
             target.add(one.rpo_s, **labels)
         late.add(1 if one.state in (State.LATE, State.NEVER) else 0, **labels)
         failures.add(one.failures, **labels)
-    return good, age, target, late, failures
+        if one.chain is not None:
+            chain.add(one.chain, **labels)
+    return good, age, target, late, failures, chain
 
 
 def _runs(house: House) -> Iterable[Family]:
@@ -94,24 +97,34 @@ def _remotes(house: House) -> Iterable[Family]:
     used = Family("remote_used_bytes", "gauge", "Used space of a remote.")
     total = Family("remote_total_bytes", "gauge", "Size of a remote.")
     up = Family("remote_up", "gauge", "1 when it answered the last time the service looked.")
+    verified = Family(
+        "remote_verified_ratio", "gauge", "Share of its blocks that were verified within 30 days, as far as known."
+    )
+    backlog = Family("remote_merge_backlog", "gauge", "Disks on it that wait to be merged or deleted.")
     for one in house.remotes():
+        if one.depth is not None:
+            backlog.add(one.depth.backlog, remote=one.name)
+            if one.depth.coverage is not None:
+                verified.add(one.depth.coverage, remote=one.name)
         for family, value in ((free, one.free_bytes), (used, one.used_bytes), (total, one.total_bytes)):
             if value is not None:
                 family.add(value, remote=one.name)
         if one.seen_at is not None:
             up.add(0 if one.problem else 1, remote=one.name)
-    return free, used, total, up
+    return free, used, total, up, verified, backlog
 
 
 def _schedules(house: House) -> Iterable[Family]:
     following = Family("schedule_next_start_timestamp_seconds", "gauge", "When a schedule starts next.")
     states = Family("schedule_state", "gauge", "1 for what a schedule is: running, waiting, paused, disabled, idle.")
+    waiting = Family("schedules_waiting", "gauge", "Schedules that are due and wait for their turn.")
+    waiting.add(sum(one.state == "waiting" for one in house.schedules()))
     for one in house.schedules():
         if one.next_at is not None:
             following.add(one.next_at.timestamp(), schedule=one.name)
         for state in ("running", "waiting", "paused", "disabled", "idle"):
             states.add(1 if (one.state or "idle") == state else 0, schedule=one.name, state=state)
-    return following, states
+    return following, states, waiting
 
 
 def _service(house: House) -> Iterable[Family]:
@@ -119,6 +132,8 @@ def _service(house: House) -> Iterable[Family]:
     about.add(1, version=house.version)
     problems = Family("service_problems", "gauge", "Things that are wrong with the service itself.")
     problems.add(len(house.problems()))
+    odd = Family("anomalies", "gauge", "Things that are unusual though nothing failed; `xobackup status` says which.")
+    odd.add(len(house.oddities()))
     live = Family("transfer_bytes_per_second", "gauge", "What is moving now, by what it is.")
     rates: dict[str, float] = {}
     for run in house.live():
@@ -131,7 +146,7 @@ def _service(house: House) -> Iterable[Family]:
     ready = Family("ready", "gauge", "1 for each part of the service that is as it should be.")
     for part, problem in parts.items():
         ready.add(0 if problem else 1, part=part)
-    return about, problems, live, ready
+    return about, problems, odd, live, ready
 
 
 def _escaped(text: str) -> str:

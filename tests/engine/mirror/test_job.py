@@ -19,7 +19,7 @@ from xobackup.engine.journal import read_journal
 from xobackup.engine.limits.bandwidth import MIB, Timetable
 from xobackup.engine.limits.process import ProcessLimits
 from xobackup.engine.mirror.job import MirrorJob, plan_mirror, refuse_bad, run_mirror
-from xobackup.history.facts import fold
+from xobackup.history.fold import fold
 from xobackup.repository.repository import Repository
 from xotest.lab import Lab
 

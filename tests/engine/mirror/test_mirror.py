@@ -108,7 +108,7 @@ def test_a_damaged_block_is_not_published_nor_what_depends_on_it_and_the_rest_go
     world.back_up("-H--")
     done = world.mirror(wish=Wish(rule=Rule(newest=3)))
     assert set(done.failed) == {world.points[2], world.points[3]}
-    assert all("digest differs" in error for error in done.failed.values())
+    assert all("digest differs" in error for error in done.failed.values()) and done.damaged == done.failed
     assert list(done.copied) == [world.points[4]]
     assert not done.deleted
     assert world.guest.check(world.target) == [world.points[4]]

@@ -63,6 +63,8 @@ def test_a_damaged_block_is_read_whole_and_said(lab: Lab) -> None:
     sent = delta_of_system(lab)
     assert sent.via == "cbt-nbd" and sent.read_bytes == 64 * KIB + BLOCK_BYTES and sent.blocks == 1
     assert [one.remote for one in lab.journal.of(events.Warned)] == ["nas"]
+    (found,) = lab.journal.of(events.Examined)
+    assert (found.remote, found.what, found.whole) == ("nas", "blocks", False) and "block 0" in found.damage
     assert "block 0" in vm.warnings[0] and "is damaged" in vm.warnings[0] and "verify" in vm.warnings[0]
     newest_is_right(lab)
 

@@ -36,7 +36,14 @@ class Story:
         self.journal.write(event)
 
     def vm(
-        self, vm: str, *, outcome: str = "ok", mode: str = "delta", read_bytes: int = 4 << 20, reason: str = ""
+        self,
+        vm: str,
+        *,
+        outcome: str = "ok",
+        mode: str = "delta",
+        read_bytes: int = 4 << 20,
+        reason: str = "",
+        packed: float | None = None,
     ) -> None:
         """A VM from its plan to its end, in 20 s."""
         began_s = self.clock.now_s()
@@ -46,7 +53,7 @@ class Story:
         self.say(events.PhaseBegan(vm=vm, phase="transfer"))
         bad = outcome != "ok"
         if not bad:
-            self.say(self.disk(vm, mode=mode, read_bytes=read_bytes), after_s=10)
+            self.say(self.disk(vm, mode=mode, read_bytes=read_bytes, packed=packed), after_s=10)
         self.say(events.PhaseEnded(vm=vm, phase="transfer", ok=not bad, duration_s=10.0, error=reason), after_s=0)
         if bad:
             self.say(events.Failed(vm=vm, error=reason, error_class="NoRoom", hint="make room", attempt=1))
@@ -65,11 +72,12 @@ class Story:
             )
         )
 
-    def disk(self, vm: str, *, mode: str, read_bytes: int) -> events.DiskTransferred:
+    def disk(self, vm: str, *, mode: str, read_bytes: int, packed: float | None = None) -> events.DiskTransferred:
         return events.DiskTransferred(
             vm=vm, disk="d", disk_name="system", mode=mode, base="", remotes=["nas"], blocks=read_bytes >> 21,
             read_bytes=read_bytes, duration_s=10.0, bottleneck="source", via="stream",
-            not_via=["no NBD here"], notes=[],
+            not_via=["no NBD here"], notes=[], sampled_bytes=0 if packed is None else 1 << 20, packed=packed,
+            chain=0 if mode == "full" else 3,
         )  # fmt: skip
 
     def end(self, outcome: str = "ok", **counts: Any) -> Path:

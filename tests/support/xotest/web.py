@@ -15,6 +15,7 @@ from xobackup.history import ask
 from xobackup.history.collect import catch_up
 from xobackup.history.standing import Objective, Overview, Standing, overview
 from xobackup.history.store import Store
+from xobackup.notify.oddities import Oddity
 from xobackup.service.operations import Operations
 from xobackup.web.access import Passwords, Role, Throttle, User, hash_password
 from xobackup.web.app import Door, Settings
@@ -49,6 +50,7 @@ class PaperHouse:
     told: list[str] = field(default_factory=list)
     parts: dict[str, str] = field(default_factory=lambda: {"history": ""})
     meters: tuple[Snapshot, ...] = ()
+    odd: list[Oddity] = field(default_factory=list)
     version: str = "1.0"
     keep_sums: bool = False
     sums: dict[float, list[Mapping[str, Any]]] = field(default_factory=dict)
@@ -126,6 +128,9 @@ class PaperHouse:
 
     def problems(self) -> list[str]:
         return self.told
+
+    def oddities(self) -> list[Oddity]:
+        return self.odd
 
     def healthy(self) -> dict[str, str]:
         return self.parts

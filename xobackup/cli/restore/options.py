@@ -30,11 +30,14 @@ def found(
 ) -> Iterator[tuple[Repository, RestorePoint, str]]:
     """The repository ``remote`` names while it is open, the restore point meant in it, and the remote's name."""
     from xobackup.cli import repositories
+    from xobackup.cli.examined import configuration_of, noting_damage
 
     (target,) = repositories.remote_targets(config, remote, as_of=as_of)
     with repositories.opened(target) as repository:
         uuid = repositories.find_vm(repository, vm)
-        yield repository, repositories.find_point(repository, uuid, point), target.name
+        found = repositories.find_point(repository, uuid, point)
+        with noting_damage(None if as_of else configuration_of(config), found, target.name):
+            yield repository, found, target.name
 
 
 def mapping(option: str, given: list[str] | None) -> dict[str, str | None]:

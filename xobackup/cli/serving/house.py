@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from xobackup.cli.history_store import collect, history_url
 from xobackup.cli.objectives import objectives
 from xobackup.cli.serving.desk import ServiceDesk
+from xobackup.cli.unusual import unusual
 from xobackup.clock import SystemClock, utc
 from xobackup.engine.errors import EngineError
 from xobackup.engine.run import version
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from xobackup.cli.serving.eyes import Eyes
     from xobackup.cli.serving.works import Works
     from xobackup.clock import Clock
+    from xobackup.notify.oddities import Oddity
     from xobackup.service.operations import Operations
     from xobackup.service.service import Service
 
@@ -239,6 +241,15 @@ class ServiceHouse:
         works = self._works
         told = (works.not_followed, works.unwritten, works.own_backup, *self.healthy().values())
         return [one for one in told if one]
+
+    def oddities(self) -> Sequence[Oddity]:
+        with self._mutex:
+            store, found = self.store(), self.overview()
+
+            def look() -> Sequence[Oddity]:
+                return unusual(self._works.configuration, store, found, self.now_s()).all
+
+            return self._once("oddities", look, fresh_s=DAYS_FRESH_S)
 
     def healthy(self) -> Mapping[str, str]:
         parts = {"history": "", "state": ""}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -118,26 +119,29 @@ class Performer:
         return {"vm": vm, "points": points, "pinned": False}
 
     def _verify(self, wish: requests.Verify, hand: Hand) -> Result:
+        from xobackup.cli.examined import Examined
         from xobackup.cli.jobs import remote_target
         from xobackup.cli.repositories import LATEST, find_vm, opened
-        from xobackup.cli.verbs.verifying import incomplete, report_data, verify_points
+        from xobackup.cli.verbs.verifying import incomplete, note_verified, report_data, verify_points
         from xobackup.repository.slices import parse_slice
         from xobackup.repository.verify import VerifyOptions, VerifyReport
 
         asked = VerifyOptions(slice=parse_slice(wish.slice) if wish.slice else None, remember=True)
         wanted = [wish.point] if wish.point else [LATEST] if wish.latest else []
         total = VerifyReport()
-        with opened(remote_target(self._configuration, wish.remote)) as repository:
+        notes = Examined(self._configuration.state_directory, "verify")
+        with contextlib.closing(notes), opened(remote_target(self._configuration, wish.remote)) as repository:
             for vm in [find_vm(repository, wish.vm)] if wish.vm else repository.vms():
                 hand.cancel.check()
                 if wish.latest and not repository.points(vm).points:
                     continue
-                total.add(
-                    verify_points(
-                        repository, vm, wanted, asked,
-                        remote=wish.remote, progress=hand.progress, cancel=hand.cancel,
-                    )
+                found = verify_points(
+                    repository, vm, wanted, asked,
+                    remote=wish.remote, progress=hand.progress, cancel=hand.cancel,
                 )  # fmt: skip
+                total.add(found)
+                whole = not wanted and asked.slice is None
+                note_verified(notes, wish.remote, repository, vm, found, all_of_it=whole)
         data = report_data(total)
         if told := incomplete(total):
             raise Failed(told[0], data, hint=told[1])

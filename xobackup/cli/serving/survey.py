@@ -22,6 +22,8 @@ from xobackup.service.state import write_whole
 from xobackup.web.views import Depth, Looked, RemoteVms, ReplicaView, TargetView, VmOnRemote
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from xobackup.cli.serving.works import Works
     from xobackup.repository.repository import Repository
 
@@ -215,9 +217,18 @@ class Surveyor:
         with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
             value: dict[str, Any] = json.loads((self._works.configuration.state_directory / NAME).read_bytes())
             self.lists = {name: _list_from(one) for name, one in value["lists"].items()}
-            self.depths = {
-                name: Depth(**{**one, "problems": tuple(one["problems"])}) for name, one in value["depths"].items()
-            }
+            self.depths = _depths_from(value)
+
+
+def remembered_depths(directory: Path) -> dict[str, Depth]:
+    """By remote, as a service left them in that state directory."""
+    with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
+        return _depths_from(json.loads((directory / NAME).read_bytes()))
+    return {}
+
+
+def _depths_from(value: dict[str, Any]) -> dict[str, Depth]:
+    return {name: Depth(**{**one, "problems": tuple(one["problems"])}) for name, one in value["depths"].items()}
 
 
 def _list_from(one: dict[str, Any]) -> RemoteVms:

@@ -141,6 +141,7 @@ class Works:
         return outcome
 
     def _run(self, job: Job | MirrorJob, order: Order, cancel: CancelToken, configuration: Configuration) -> str:
+        from xobackup.cli.jobs import selecting_jobs
         from xobackup.clock import SystemClock
         from xobackup.engine.mirror.job import MirrorJob, run_mirror
         from xobackup.engine.run import run_job
@@ -149,7 +150,12 @@ class Works:
         clock = SystemClock()
         sink = EventLines(self._log, schedule=order.schedule)
         world = real_world(
-            configuration.state_directory, clock=clock, journal=sink, cancel=cancel, limits=self._limits
+            configuration.state_directory,
+            clock=clock,
+            journal=sink,
+            cancel=cancel,
+            limits=self._limits,
+            all_jobs=selecting_jobs(configuration),
         )
         doing = Doing(
             schedule=order.schedule, job=job.name, began_at=clock.now_s(), progress=world.progress, cancel=cancel

@@ -56,6 +56,7 @@ class Planned:
 def planned(world: World, configuration: Configuration, wanted: Wanted) -> Iterator[Planned]:
     """Plan it. While inside, :func:`xobackup.engine.restore.vm.restore_vm` can carry it out."""
     from xobackup.cli import repositories
+    from xobackup.cli.examined import noting_damage
     from xobackup.cli.jobs import pool_address
     from xobackup.engine.full.described import with_disks
     from xobackup.engine.restore.differential import with_bases
@@ -78,7 +79,9 @@ def planned(world: World, configuration: Configuration, wanted: Wanted) -> Itera
             if one.free_bytes is not None and one.free_bytes < one.needed_bytes
         )
         plan = replace(plan, warnings=(*plan.warnings, *told))
-        yield Planned(session=session, repository=repository, plan=plan, room=room)
+        then = wanted.remote.storage.as_of_s is not None
+        with noting_damage(None if then else configuration, point, wanted.remote.name):
+            yield Planned(session=session, repository=repository, plan=plan, room=room)
 
 
 def room_of(plan: RestorePlan, srs: Mapping[str, Mapping[str, Any]]) -> tuple[Room, ...]:

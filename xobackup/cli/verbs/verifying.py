@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from xobackup.cli.examined import Examined
     from xobackup.engine.cancel import CancelToken
     from xobackup.engine.progress import Progress
     from xobackup.repository.repository import Repository
@@ -42,6 +43,24 @@ def verify_points(
         return repository.verify(vm, points=chosen, options=options)
     finally:
         progress.drop(meter)
+
+
+def note_verified(
+    notes: Examined, remote: str, repository: Repository, vm: str, report: VerifyReport, *, all_of_it: bool
+) -> None:
+    """For the history. What could not be read says nothing."""
+    from xobackup.cli import repositories
+    from xobackup.repository.layout import vm_directory
+    from xobackup.texts import count_text
+
+    beginning = f"{vm_directory(vm)}/"
+    bad = [problem for problem in report.problems if problem.severity == "damage"]
+    damages = [f"{problem.path.removeprefix(beginning)}: {problem.message}" for problem in bad]
+    unknown = report.coverage.unread or any(problem.severity == "unknown" for problem in report.problems)
+    more = f" and {count_text(len(damages) - 1, 'finding')} more" if len(damages) > 1 else ""
+    damage = f"{damages[0]}{more}" if damages else ""
+    whole = all_of_it and not unknown and bool(report.points)
+    notes.note(vm, repositories.vm_name(repository, vm), remote, damage=damage, whole=whole)
 
 
 def report_data(report: VerifyReport) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from remotes.errors import NotFound, RemoteError
+from remotes.errors import Corrupt, NotFound, RemoteError
 from vhd.errors import VhdError
 from xobackup.engine import keys
 from xobackup.engine.errors import IntegrityError, UsageError
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 LOCK_WAIT_S = 15.0
 PIECE_BYTES = 1 << 20
 _POINT_ERRORS = (RemoteError, RepositoryError, VhdError, IntegrityError, OSError)
+_DAMAGE = (Corrupt, VhdError, IntegrityError)
 _OURS = {"size", "isVhdDifferencing", "version", "xva"}
 
 
@@ -67,6 +68,8 @@ class VmMirrored:
     """By id of the point; ``""`` is what concerns the VM as a whole."""
     deleted: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    damaged: dict[str, str] = field(default_factory=dict)
+    """Those of ``failed`` that are damaged at the source."""
 
 
 def refuse_same(source: Repository, target: Repository) -> None:
@@ -153,6 +156,8 @@ class VmMirror:
             self._cancel.check()
             if self._listed(point):
                 done.failed[point.id] = str(error)
+                if isinstance(error, _DAMAGE):
+                    done.damaged[point.id] = str(error)
             else:
                 done.left.append(Choice(point=point, reason="the source's retention took it away meanwhile"))
             return

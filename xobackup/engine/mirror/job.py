@@ -254,7 +254,7 @@ def _one(job: MirrorJob, world: World, source: Repository, targets: dict[str, Re
                 source, target, vm.uuid, wish, clock=world.clock, cancel=world.cancel, throttle=limited
             )
             done = copying.run(meter)
-            error = _note(world, vm, name, done)
+            error = _note(world, vm, job.source.name, name, done)
         except Cancelled as stopped:
             error = str(stopped)
         except _ERRORS as failed:
@@ -278,7 +278,7 @@ def _one(job: MirrorJob, world: World, source: Repository, targets: dict[str, Re
     return _ended(world, vm, world.clock.monotonic_s() - began_s)
 
 
-def _note(world: World, vm: _Vm, target: str, done: VmMirrored) -> str:
+def _note(world: World, vm: _Vm, source: str, target: str, done: VmMirrored) -> str:
     """What became of one VM at one target, into the journal; the first error."""
     for identity, copied in done.copied.items():
         vm.size_bytes += copied.size_bytes
@@ -301,6 +301,12 @@ def _note(world: World, vm: _Vm, target: str, done: VmMirrored) -> str:
         told = f"{target}: {identity}: {error}" if identity else f"{target}: {error}"
         vm.errors.append(told)
         world.journal.write(events.Failed(vm=vm.uuid, remote=target, error=told, error_class="Mirror"))
+    if done.damaged:
+        identity, damage = next(iter(done.damaged.items()))
+        found = f"restore point {identity} cannot be copied: {damage}"
+        world.journal.write(
+            events.Examined(uuid=vm.uuid, name=vm.name, remote=source, what="blocks", damage=found, whole=False)
+        )
     return next(iter(done.failed.values()), "")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-KNOWN = ("0001",)
+KNOWN = ("0001", "0002")
 HEAD = KNOWN[-1]
 
 

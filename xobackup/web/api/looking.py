@@ -114,10 +114,14 @@ def remotes(request: Request) -> dict[str, Any]:
 def problems(
     request: Request, days: Annotated[float, Query(gt=0, le=3660)] = 7, limit: Limit = 100
 ) -> dict[str, Any]:
-    """Warnings and errors of the last days, the newest first."""
+    """Warnings and errors of the last days, the newest first; and what is unusual now."""
     house = house_of(request)
     rows = ask.problems(house.store(), since=house.now_s() - days * 86_400, limit=limit)
-    return {"service": list(house.problems()), "messages": [dict(row) for row in rows]}
+    return {
+        "service": list(house.problems()),
+        "messages": [dict(row) for row in rows],
+        "unusual": [one.as_data() for one in house.oddities()[:limit]],
+    }
 
 
 @router.get("/audit")

@@ -9,11 +9,13 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, Response
 
 from xobackup.history import ask
+from xobackup.notify.oddities import grouped, named
 from xobackup.web.access import Role
 from xobackup.web.app import must
 from xobackup.web.pages.rendering import DAY_S, door_of, house_of, render
 
 router = APIRouter()
+ODD_MAX = 200
 
 
 @router.get("/problems", response_class=HTMLResponse)
@@ -22,7 +24,15 @@ def problems(request: Request, days: Annotated[float, Query(gt=0, le=3660)] = 7)
     must(request, Role.VIEWER)
     house = house_of(request)
     rows = ask.problems(house.store(), since=house.now_s() - days * DAY_S, limit=300)
-    return render(request, "problems.html", rows=_grouped(rows), days=days, service=house.problems())
+    odd = grouped(house.oddities())[:ODD_MAX]
+    return render(
+        request,
+        "problems.html",
+        rows=_grouped(rows),
+        days=days,
+        service=house.problems(),
+        unusual=[(one, named(names)) for one, names in odd],
+    )
 
 
 @router.get("/audit", response_class=HTMLResponse)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from xobackup.clock import FakeClock
 from xobackup.engine import events
 from xobackup.engine.journal import close_interrupted, read_journal
-from xobackup.history.facts import INTERRUPTED, RUNNING, RunFacts, fold
+from xobackup.history.facts import INTERRUPTED, RUNNING, RunFacts
+from xobackup.history.fold import fold
 from xotest.journals import DATABASE, WEB, Story, one_run
 
 START = 1_767_225_600.0
