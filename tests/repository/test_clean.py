@@ -244,5 +244,5 @@ def _all(remote, path=""):
         name = f"{path}/{entry.name}" if path else entry.name
         if entry.kind is Kind.DIRECTORY:
             yield from _all(remote, name)
-        elif not name.startswith(".xobackup/locks"):
+        elif not name.startswith((".xobackup/locks", ".xobackup/leases")):
             yield name

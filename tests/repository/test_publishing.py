@@ -247,7 +247,11 @@ def test_a_lost_lock_publishes_nothing(remote, directory):
 
 @pytest.mark.parametrize("error", [NoSpace, ReadOnly])
 def test_a_full_or_read_only_remote_in_the_middle_of_a_disk(guest, remote, error):
-    before = {name: data for name, data in tree_of(remote).items() if not name.startswith(".xobackup/locks")}
+    before = {
+        name: data
+        for name, data in tree_of(remote).items()
+        if not name.startswith((".xobackup/locks", ".xobackup/leases"))
+    }
     faults = Faults(
         Fault(
             error=error,
@@ -264,7 +268,11 @@ def test_a_full_or_read_only_remote_in_the_middle_of_a_disk(guest, remote, error
         with pytest.raises(error):
             writer.write_block(Block(0, None, BUFFER))
         writer.abort()
-    after = {name: data for name, data in tree_of(remote).items() if not name.startswith(".xobackup/locks")}
+    after = {
+        name: data
+        for name, data in tree_of(remote).items()
+        if not name.startswith((".xobackup/locks", ".xobackup/leases"))
+    }
     assert after == before
     guest.check(remote, litter=False, merges=False)
 

@@ -134,7 +134,7 @@ def tree(remote, directory=""):
     for entry in remote.list(directory):
         name = f"{directory}/{entry.name}".lstrip("/")
         found |= tree(remote, name) if str(entry.kind) == "directory" else {name: remote.get(name)}
-    return {name: content for name, content in found.items() if "/locks/" not in name}
+    return {name: content for name, content in found.items() if "/locks/" not in name and "/leases/" not in name}
 
 
 def test_a_block_that_is_whole_by_now_is_let_be():

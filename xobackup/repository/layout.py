@@ -42,6 +42,7 @@ _TIMESTAMP = re.compile(r"\d{8}T\d{6}Z", re.ASCII)
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
 _RFC4122 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[1-5][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.ASCII)
 _PART = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", re.ASCII)
+_PLACED = re.compile(r"\d{8}T\d{6}Z\.json|cache\.json\.gz", re.ASCII)
 _IMAGE_LEFTOVER = re.compile(r"\.(\d{1,20}\.)?(\d{8}T\d{6}Z)\.xva(\.part)?", re.ASCII)
 _TIMESTAMP_FORMAT = "%Y%m%dT%H%M%SZ"
 
@@ -126,6 +127,25 @@ def is_image_leftover(name: str) -> bool:
     """Whether a crash of a full backup, ours or Xen Orchestra's, may have left this base name."""
     found = _IMAGE_LEFTOVER.fullmatch(name)
     return found is not None and bool(found[1]) != bool(found[3])
+
+
+def is_placed(name: str) -> bool:
+    """Whether ``name``, relative to a VM's directory, is what others go by: a restore point, their cache, an alias.
+
+    It is put out of sight first and gets its name by a rename (:mod:`xobackup.repository.fence`)."""
+    return _PLACED.fullmatch(name) is not None or name.endswith(ALIAS_SUFFIX)
+
+
+def placed_part_name(name: str) -> str:
+    """Where that lies before; both are a remote's names."""
+    directory, _, base = name.rpartition("/")
+    return f"{directory}/.{base}{PART_SUFFIX}"
+
+
+def is_placed_part(base: str) -> bool:
+    """Whether a base name directly in a VM's directory is one of :func:`placed_part_name`."""
+    inside = base.removeprefix(".").removesuffix(PART_SUFFIX)
+    return base == f".{inside}{PART_SUFFIX}" and _PLACED.fullmatch(inside) is not None
 
 
 def vm_directory(vm: str) -> str:

@@ -7,7 +7,7 @@ number, which succeeds for exactly one (``put(replace=False)`` on a remote with 
 never goes back: whoever held a lower one knows that he was overtaken. A holder puts his own object again every few
 seconds, and nobody else ever writes it, so that its time, by the storage's own clock, is when he was last alive. It
 is stale when it has not been put for :data:`LEASE_S` seconds; a holder who could not put it for :data:`HOLD_S` by
-his own clock stops before that (:meth:`Lease.check`, to be asked before every step that deletes or publishes). A
+his own clock stops before that (:meth:`Lease.check`, asked before every change of the VM's directory). A
 holder that is proven to be dead, on this very machine, is not waited for.
 
 Who puts a number that was used and deleted long ago (he slept between the two steps) finds a higher one when he looks
@@ -26,7 +26,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from remotes import faces
-from remotes.contract import Entry, Remote
+from remotes.contract import Buffer, Entry, Remote
 from remotes.errors import AlreadyExists, NotFound, RemoteError
 from xobackup.clock import Clock
 from xobackup.repository.errors import BadMetadata, LockHeld, LockLost
@@ -139,6 +139,19 @@ class Lease:
         """Raise :class:`LockLost` when somebody took the lease over, or it could not be refreshed in time."""
         if self.lost is not None:
             raise LockLost(self.name, self.lost)
+
+    def prove(self) -> None:
+        """As :meth:`check`: what proves a lease is the time since it was renewed, not a request."""
+        self.check()
+
+    def place(self, name: str, data: Buffer, *, replace: bool = True) -> None:
+        """Put a restore point, right after a look at the leases: also a machine that was paused, whose own counter
+        stood still, learns here that it was overtaken."""
+        self.check()
+        if name.endswith(JSON_SUFFIX) and max(self._numbers(), default=0) != self._number:
+            self._lost = "somebody else took it over"
+            raise LockLost(self.name, self._lost)
+        self._remote.put(name, data, replace=replace)
 
     def refresh(self) -> None:
         """Refresh once, now. The thread does it; a simulation may."""

@@ -23,6 +23,7 @@ from xobackup.repository.layout import (
     VDIS,
     cache_name,
     is_image_leftover,
+    is_placed_part,
     timestamp_of,
     vm_directory,
 )
@@ -55,7 +56,7 @@ def list_points(remote: Remote, vm: str, *, use_cache: bool = True) -> PointList
         entries = remote.list(vm_directory(vm))
     except NotFound:
         return PointListing(points=(), problems=(), certain=True)
-    leftovers = tuple(entry.name for entry in entries if is_temporary(entry.name) or is_image_leftover(entry.name))
+    leftovers = tuple(entry.name for entry in entries if _is_leftover(entry.name))
     entries = [entry for entry in entries if entry.name not in leftovers]
     names, problems, foreign, doubtful = _sorted_out(entries, vm)
     cached = _cached(remote, vm, entries, names) if use_cache else {}
@@ -82,6 +83,10 @@ def list_points(remote: Remote, vm: str, *, use_cache: bool = True) -> PointList
         leftovers=leftovers,
         entries=tuple(entries),
     )
+
+
+def _is_leftover(name: str) -> bool:
+    return is_temporary(name) or is_image_leftover(name) or is_placed_part(name)
 
 
 def _sorted_out(entries: Iterable[Entry], vm: str) -> tuple[list[str], list[Problem], tuple[str, ...], bool]:

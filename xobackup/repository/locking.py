@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from remotes import faces
-from remotes.contract import Remote
+from remotes.contract import Buffer, Remote
 from xobackup.clock import Clock
 from xobackup.repository.layout import checked_uuid, lock_name
 from xobackup.repository.lease import Lease
@@ -26,15 +26,25 @@ class VmLock(Protocol):
     name: str
 
     def check(self) -> None:
-        """Raise :class:`~xobackup.repository.errors.LockLost` when it is not ours any more."""
+        """Raise :class:`~xobackup.repository.errors.LockLost` when it is not ours any more, as far as is known."""
+        ...
+
+    def prove(self) -> None:
+        """As :meth:`check`, asking the storage where that is what tells."""
+        ...
+
+    def place(self, name: str, data: Buffer, *, replace: bool = True) -> None:
+        """Put what others go by (a restore point), as far as the storage can refuse that to a zombie: somebody who
+        was stopped, overtaken and continued."""
         ...
 
 
 class NoLock:
     """What there is where a remote can have no lock."""
 
-    def __init__(self, vm: str) -> None:
+    def __init__(self, remote: Remote, vm: str) -> None:
         self.name = lock_name(vm)
+        self._remote = remote
 
     def __enter__(self) -> Self:
         return self
@@ -46,6 +56,13 @@ class NoLock:
 
     def check(self) -> None:
         """It cannot be lost."""
+
+    def prove(self) -> None:
+        """There is nothing to prove."""
+
+    def place(self, name: str, data: Buffer, *, replace: bool = True) -> None:
+        """Nothing can be refused."""
+        self._remote.put(name, data, replace=replace)
 
 
 def lock_for(
@@ -82,4 +99,4 @@ def lock_for(
             purpose=purpose,
             check=check,
         )
-    return NoLock(vm)
+    return NoLock(remote, vm)

@@ -31,7 +31,7 @@ from xobackup.repository.pins import Pin, held_points, read_pins
 from xobackup.repository.pools.backups import PoolBackups
 from xobackup.repository.protection import Held, Locks, with_chain_end
 from xobackup.repository.reclaim import ReclaimPlan, named_disks
-from xobackup.repository.remembered import remembering
+from xobackup.repository.remembered import as_held
 from xobackup.repository.repair.damage import Damages, find_damages
 from xobackup.repository.repair.images import DamagedImage, find_damaged_images
 from xobackup.repository.verify import VerifyOptions, VerifyReport, verify_vm
@@ -169,7 +169,7 @@ class Repository:
         ``check`` is asked while waiting for it, and raises to give up.
         """
         self._refuse_encrypted()
-        held = lock_for(
+        locked = lock_for(
             self.remote,
             vm,
             clock=self._clock,
@@ -178,9 +178,9 @@ class Repository:
             purpose=purpose,
             check=check,
         )
-        with held as lock:
+        with locked as lock:
             yield VmDirectory(
-                remembering(self.remote, vm, lock),
+                as_held(self.remote, vm, lock),
                 vm,
                 lock,
                 clock=self._clock,
