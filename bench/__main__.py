@@ -16,7 +16,21 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench import chain, differential, history, ingest, merge, nbd, probe, replication, restore, s3, shared, whole_run
+from bench import (
+    chain,
+    differential,
+    history,
+    ingest,
+    merge,
+    nbd,
+    probe,
+    replication,
+    restore,
+    s3,
+    shared,
+    whole_run,
+    workers,
+)
 from bench.measure import Settings, emptied, say
 from bench.rows import Row, as_json, as_table
 
@@ -33,6 +47,7 @@ GROUPS: dict[str, Callable[[Settings], Iterator[Row]]] = {
     "replication": replication.rows,
     "differential": differential.rows,
     "history": history.rows,
+    "workers": workers.rows,
 }
 
 

@@ -1,0 +1,354 @@
+"""The board: which tasks there are, who does them, what they say, and who lives. In SQLite or PostgreSQL.
+
+* At most one task per key is being done, by a unique index: nobody can get round it, whatever sends the tasks.
+* A delivery is numbered. Every word of a worker about a task names its delivery; when that is not the one that
+  counts any more, nothing is written and :class:`TaskLost` is raised.
+* A worker that was not seen for :data:`LEASE_S` has lost its tasks: they are delivered again, up to
+  :data:`DELIVERIES_MAX` times, then they end as failed.
+* A run whose control node was not seen for that long is over: what waits of it is withdrawn.
+
+Times are by the database's clock, so nobody's own clock matters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+from xobackup.workers import schema
+from xobackup.workers.errors import BoardUnavailable, TaskLost, WorkersError
+from xobackup.workers.records import BEAT_S, DELIVERIES_MAX, LEASE_S, Delivery, News, Seen, Task, Word, Worker
+from xobackup.workers.schema import DOING, DONE, TODO, WITHDRAWN
+
+if TYPE_CHECKING:
+    from xobackup.workers.dispatch import Dispatch
+
+GONE_S = 86_400.0
+"""A worker that said nothing for so long is not listed any more."""
+
+
+DROPPED_S = 4 * BEAT_S
+"""Longer than anybody needs between taking a task and saying that he does it."""
+
+
+class Board:
+    """One database; thread-safe. Made by :func:`xobackup.workers.opening.open_board`."""
+
+    def __init__(self, engine: sa.Engine, dispatch: Dispatch) -> None:
+        self.engine = engine
+        self.dispatch = dispatch
+        self.shown = engine.url.render_as_string(hide_password=True)
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.engine.dialect.name == "sqlite"
+
+    @property
+    def _now(self) -> sa.ColumnElement[float]:
+        if self.is_sqlite:
+            return sa.literal_column("((julianday('now') - 2440587.5) * 86400.0)", sa.Float)
+        return sa.literal_column("extract(epoch from clock_timestamp())::float8", sa.Float)
+
+    def close(self) -> None:
+        self.dispatch.close()
+        self.engine.dispose()
+
+    # -- a control node's
+
+    def begin_run(self, run: str, *, job: str, host: str) -> None:
+        with self.writing() as connection:
+            row = {"id": run, "job": job, "host": host, "seen": self._now}
+            connection.execute(sa.insert(schema.runs).values(row))
+
+    def beat_run(self, run: str) -> None:
+        """The control node lives."""
+        with self.writing() as connection:
+            connection.execute(sa.update(schema.runs).where(schema.runs.c.id == run).values(seen=self._now))
+
+    def end_run(self, run: str) -> None:
+        """Nobody waits for it any more. What is being done of it may end; its word goes nowhere."""
+        with self.writing() as connection:
+            self._forget_runs(connection, [run])
+
+    def put(self, tasks: Sequence[Task]) -> None:
+        """New tasks; they are sent."""
+        with self.writing() as connection:
+            now_s = connection.execute(sa.select(self._now)).scalar_one()
+            fresh = {"state": TODO, "delivery": 0, "put": now_s, "due": now_s, "taken": now_s}
+            rows = [
+                {"id": one.id, "run": one.run, "key": one.key, "queue": one.queue, "order": dict(one.order), **fresh}
+                for one in tasks
+            ]
+            if rows:
+                connection.execute(sa.insert(schema.tasks), rows)
+            self.dispatch.send(connection, tasks)
+
+    def withdraw(self, run: str, tasks: Sequence[str] | None = None) -> list[str]:
+        """Nobody shall begin these (all of the run when ``None``): returns those that wait no longer. Those that are
+        being done are asked to stop (:meth:`standing`)."""
+        table = schema.tasks
+        chosen = [table.c.run == run] if tasks is None else [table.c.run == run, table.c.id.in_(tasks)]
+        with self.writing() as connection:
+            waiting = sa.update(table).where(*chosen, table.c.state == TODO).values(state=WITHDRAWN)
+            gone = [row.id for row in connection.execute(waiting.returning(table.c.id))]
+            going = sa.update(table).where(*chosen, table.c.state == DOING).values(due=-1.0)
+            connection.execute(going)
+            self.dispatch.free(connection, gone)
+            return gone
+
+    def news(self, run: str) -> News:
+        """What is new; it is given once. For one reader per run."""
+        table, told = schema.tasks, schema.events
+        with self._reading() as connection:  # most looks find nothing, and writers must not wait for them
+            word = connection.execute(sa.select(told.c.id).where(told.c.run == run).limit(1)).first()
+            over = sa.select(table.c.id).where(table.c.run == run, table.c.state == DONE).limit(1)
+            if word is None and connection.execute(over).first() is None:
+                return News()
+        with self.writing() as connection:
+            taken = sa.delete(told).where(told.c.run == run).returning(told.c.id, told.c.task, told.c.event)
+            words = sorted(connection.execute(taken), key=lambda row: row.id)
+            gone = sa.delete(table).where(table.c.run == run, table.c.state == DONE)
+            ended = [(row.id, row.result) for row in connection.execute(gone.returning(table.c.id, table.c.result))]
+        return News(words=tuple(Word(task=row.task, event=row.event) for row in words), ended=tuple(ended))
+
+    # -- a worker's
+
+    def beat(self, worker: Worker, *, now_s: float, up_s: float, doing: Collection[str] = ()) -> None:
+        """The worker lives, and is doing these tasks (by id). Others that it took a while ago it has dropped, as its
+        word did not get through: they wait again. ``now_s``: by its own clock."""
+        row: dict[str, Any] = {name: getattr(worker, name) for name in ("site", "host", "pid", "version", "slots")}
+        row |= {"draining": worker.draining, "reach": {key: list(names) for key, names in worker.reach.items()}}
+        row |= {"since": self._now - up_s, "seen": self._now, "skew": sa.literal(now_s) - self._now}
+        table = schema.workers
+        with self.writing() as connection:
+            if not connection.execute(sa.update(table).where(table.c.id == worker.id).values(row)).rowcount:
+                connection.execute(sa.insert(table).values({"id": worker.id, **row}))
+            tasks = schema.tasks
+            its = [tasks.c.state == DOING, tasks.c.worker == worker.id, tasks.c.id.not_in(doing)]
+            dropped = sa.select(tasks).where(*its, tasks.c.taken < self._now - DROPPED_S)
+            for one in connection.execute(dropped).all():
+                self._again(connection, one)
+
+    def leave(self, worker: str) -> None:
+        """It is gone, in good order."""
+        with self.writing() as connection:
+            connection.execute(sa.delete(schema.slots).where(schema.slots.c.worker == worker))
+            connection.execute(sa.delete(schema.workers).where(schema.workers.c.id == worker))
+
+    def next_task(self, queues: Sequence[str]) -> str | None:
+        """The oldest that waits in one of these queues and whose key is free; for those who look by themselves."""
+        table = schema.tasks
+        doing = sa.select(table.c.key).where(table.c.state == DOING)
+        waiting = sa.select(table.c.id).where(
+            table.c.state == TODO, table.c.queue.in_(queues), table.c.due <= self._now, table.c.key.not_in(doing)
+        )
+        with self._reading() as connection:
+            return connection.execute(waiting.order_by(table.c.put).limit(1)).scalar()
+
+    def take(self, task: str, worker: str) -> Delivery | None:
+        """Begin it. ``None``: somebody else does, or did, or another task of its key is being done, or it is not
+        wanted any more."""
+        table = schema.tasks
+        begin = (
+            sa.update(table)
+            .where(table.c.id == task, table.c.state == TODO, self._run_lives())
+            .values(state=DOING, worker=worker, delivery=table.c.delivery + 1, taken=self._now)
+            .returning(table)
+        )
+        try:
+            with self.writing() as connection:
+                row = connection.execute(begin).one_or_none()
+        except _KeyBusy:
+            return None
+        if row is None:
+            return None
+        return Delivery(task=_task_of(row), number=row.delivery, worker=worker)
+
+    def waiting_task(self, task: str) -> Task | None:
+        """It, if it is to be begun by somebody, now or later."""
+        table = schema.tasks
+        one = sa.select(table).where(table.c.id == task, table.c.state == TODO, self._run_lives())
+        with self._reading() as connection:
+            row = connection.execute(one).one_or_none()
+        return None if row is None else _task_of(row)
+
+    def tell(self, delivery: Delivery, events: Sequence[Mapping[str, Any]]) -> None:
+        """Events of the task, for the journal of its run. Raises :class:`TaskLost`."""
+        task = delivery.task
+        with self.writing() as connection:
+            self._own(connection, delivery)
+            rows = [{"run": task.run, "task": task.id, "at": self._now, "event": dict(event)} for event in events]
+            for row in rows:
+                connection.execute(sa.insert(schema.events).values(row))
+
+    def end(self, delivery: Delivery, result: Mapping[str, Any]) -> None:
+        """The task is done, well or badly. Raises :class:`TaskLost`."""
+        with self.writing() as connection:
+            self._own(connection, delivery)
+            done = sa.update(schema.tasks).where(schema.tasks.c.id == delivery.task.id)
+            connection.execute(done.values(state=DONE, result=dict(result)))
+            self._sweep(connection)
+
+    def standing(self, delivery: Delivery) -> bool:
+        """Whether it shall go on; False: somebody asked to stop. Raises :class:`TaskLost`."""
+        table = schema.tasks
+        with self._reading() as connection:
+            row = connection.execute(sa.select(table.c.due).where(*self._of(delivery))).one_or_none()
+        if row is None:
+            raise TaskLost(delivery.task.id)
+        return bool(row.due >= 0)
+
+    # -- everybody's
+
+    def workers(self) -> list[Seen]:
+        """Those that were heard of, by site and host."""
+        table, tasks = schema.workers, schema.tasks
+        with self._reading() as connection:
+            now = self._now.label("now")
+            rows = connection.execute(sa.select(table, now).order_by(table.c.site, table.c.host, table.c.since)).all()
+            doing = connection.execute(sa.select(tasks.c.worker, tasks.c.order).where(tasks.c.state == DOING)).all()
+        return [
+            Seen(
+                worker=Worker(
+                    id=row.id,
+                    site=row.site,
+                    host=row.host,
+                    pid=row.pid,
+                    version=row.version,
+                    slots=row.slots,
+                    reach=row.reach,
+                    draining=bool(row.draining),
+                ),
+                age_s=row.now - row.seen,
+                up_s=row.now - row.since,
+                skew_s=row.skew,
+                doing=tuple(one.order for one in doing if one.worker == row.id),
+            )
+            for row in rows
+            if row.now - row.seen < GONE_S
+        ]
+
+    def alive(self) -> sa.Select[tuple[str]]:
+        """The ids of the workers that live."""
+        return sa.select(schema.workers.c.id).where(schema.workers.c.seen >= self._now - LEASE_S)
+
+    def waiting(self) -> dict[str, int]:
+        """How many tasks wait, by queue."""
+        table = schema.tasks
+        counted = sa.select(table.c.queue, sa.func.count()).where(table.c.state == TODO).group_by(table.c.queue)
+        with self._reading() as connection:
+            return {row[0]: row[1] for row in connection.execute(counted)}
+
+    def reap(self, *, missing: bool = False) -> list[tuple[Task, str]]:
+        """Take tasks from workers that were not heard of, and forget runs without a control node. Returns what was
+        sent again, with the worker it was taken from. Everybody may call it, as often as he likes.
+
+        ``missing``: also send again what waits and was dropped on its way; a look at all that waits."""
+        table = schema.tasks
+        stale = [table.c.state == DOING, table.c.worker.not_in(self.alive())]
+        with self.writing() as connection:
+            dead = sa.select(schema.runs.c.id).where(schema.runs.c.seen < self._now - 2 * LEASE_S)
+            self._forget_runs(connection, dead)
+            rows = connection.execute(sa.select(table).where(*stale).with_for_update(skip_locked=True)).all()
+            again = [(task, row.worker) for row in rows if (task := self._again(connection, row)) is not None]
+            self.dispatch.free(connection, [row.id for row in rows])
+            self.dispatch.send(connection, [task for task, _ in again])
+            if missing:
+                self._send_missing(connection)
+            connection.execute(sa.delete(schema.slots).where(schema.slots.c.worker.not_in(self.alive())))
+            self._sweep(connection)
+            old = sa.delete(schema.workers).where(schema.workers.c.seen < self._now - GONE_S)
+            connection.execute(old)
+        return again
+
+    # -- inside
+
+    def _forget_runs(self, connection: sa.Connection, runs: Any) -> None:
+        table = schema.tasks
+        over = sa.delete(table).where(table.c.run.in_(runs), table.c.state != DOING).returning(table.c.id)
+        self.dispatch.free(connection, [row.id for row in connection.execute(over)])
+        connection.execute(sa.delete(schema.events).where(schema.events.c.run.in_(runs)))
+        connection.execute(sa.delete(schema.runs).where(schema.runs.c.id.in_(runs)))
+
+    def _again(self, connection: sa.Connection, row: Any) -> Task | None:
+        """Let a task wait again whose worker lost it, unless it was lost too often or is not wanted; then it ends."""
+        this = sa.update(schema.tasks).where(schema.tasks.c.id == row.id)
+        told = {"kind": "worker-lost", "worker": row.worker, "delivery": row.delivery}
+        event = {"run": row.run, "task": row.id, "at": self._now, "event": told}
+        connection.execute(sa.insert(schema.events).values(event))
+        if row.delivery >= DELIVERIES_MAX or row.due < 0:
+            connection.execute(this.values(state=DONE, result={"lost": row.worker, "deliveries": row.delivery}))
+            return None
+        connection.execute(this.values(state=TODO, worker="", taken=self._now))
+        return _task_of(row)
+
+    def _send_missing(self, connection: sa.Connection) -> None:
+        table = schema.tasks
+        long = sa.select(table).where(table.c.state == TODO, table.c.taken < self._now - DROPPED_S)
+        waiting = {row.id: _task_of(row) for row in connection.execute(long)}
+        if waiting:
+            lost = self.dispatch.missing(connection, list(waiting))
+            self.dispatch.send(connection, [waiting[task] for task in lost])
+
+    def _sweep(self, connection: sa.Connection) -> None:
+        """What is over of runs that nobody waits for."""
+        table, told = schema.tasks, schema.events
+        known = sa.select(schema.runs.c.id)
+        connection.execute(sa.delete(table).where(table.c.run.not_in(known), table.c.state != DOING))
+        connection.execute(sa.delete(told).where(told.c.run.not_in(known)))
+
+    def _run_lives(self) -> sa.ColumnElement[bool]:
+        table, runs = schema.tasks, schema.runs
+        return sa.exists().where(runs.c.id == table.c.run, runs.c.seen >= self._now - 2 * LEASE_S)
+
+    def _of(self, delivery: Delivery) -> list[sa.ColumnElement[bool]]:
+        table = schema.tasks
+        ours = [table.c.id == delivery.task.id, table.c.state == DOING]
+        return [*ours, table.c.delivery == delivery.number, table.c.worker == delivery.worker]
+
+    def _own(self, connection: sa.Connection, delivery: Delivery) -> None:
+        """The row is ours until the transaction ends, or :class:`TaskLost`."""
+        held = sa.update(schema.tasks).where(*self._of(delivery)).values(worker=delivery.worker)
+        if not connection.execute(held).rowcount:
+            raise TaskLost(delivery.task.id)
+
+    @contextmanager
+    def _reading(self) -> Iterator[sa.Connection]:
+        with self._errors(), self.engine.connect() as connection:
+            yield connection.execution_options(writing=False)
+
+    @contextmanager
+    def writing(self) -> Iterator[sa.Connection]:
+        """One transaction: all of it or nothing."""
+        with self._errors(), self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except IntegrityError as error:
+            if "xobackup_tasks_busy" in str(error.orig) or "xobackup_tasks.key" in str(error.orig):
+                raise _KeyBusy from error
+            raise BoardUnavailable(self.shown, _first_line(error)) from error
+        except SQLAlchemyError as error:
+            raise BoardUnavailable(self.shown, _first_line(error)) from error
+
+
+def _task_of(row: Any) -> Task:
+    return Task(id=row.id, run=row.run, key=row.key, queue=row.queue, order=row.order)
+
+
+class _KeyBusy(WorkersError):
+    """Another task of the key is being done."""
+
+    def __init__(self) -> None:
+        super().__init__("another task of the key is being done")
+
+
+def _first_line(error: SQLAlchemyError) -> str:
+    return str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
