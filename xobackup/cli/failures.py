@@ -62,17 +62,19 @@ def _room_exit_code(error: BaseException) -> Exit | None:
     from xobackup.history import errors as history
     from xobackup.own import errors as own
     from xobackup.repository import errors as repository
+    from xobackup.workers import errors as workers
     from xobackup.xapi import errors as xapi
 
     meanings: tuple[tuple[tuple[type[Exception], ...], Exit], ...] = (
         ((xapi.AddressError, engine.UsageError), Exit.USAGE),
         ((xapi.TransportError, xapi.TlsError, xapi.LoginError), Exit.UNREACHABLE),
-        ((history.HistoryUnavailable,), Exit.UNREACHABLE),
+        ((history.HistoryUnavailable, workers.BoardUnavailable), Exit.UNREACHABLE),
         ((own.Damaged,), Exit.DAMAGE),
         ((own.OwnError,), Exit.FAILED),
         ((repository.LockHeld, engine.RunLocked), Exit.LOCKED),
         ((repository.BadMetadata, repository.BadDigests, engine.IntegrityError), Exit.DAMAGE),
         ((xapi.XapiError, repository.RepositoryError, engine.EngineError, history.HistoryError), Exit.FAILED),
+        ((workers.WorkersError,), Exit.FAILED),
     )
     return next((code for kinds, code in meanings if isinstance(error, kinds)), None)
 

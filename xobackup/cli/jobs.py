@@ -102,9 +102,14 @@ def job_of(configuration: Configuration, name: str, *, with_secrets: bool = True
                 name=section.pool, address=pool_address(configuration, section.pool, with_secret=with_secrets)
             ),
         ),
-        remotes=tuple(remote_target(configuration, remote, with_secrets=with_secrets) for remote in section.remotes),
+        remotes=tuple(
+            remote_target(configuration, remote, with_secrets=with_secrets and _near(configuration, remote))
+            for remote in section.remotes
+        ),
         targets=tuple(
-            one for target in section.replicate_to for one in sr_targets(configuration, target, with_secrets)
+            one
+            for target in section.replicate_to
+            for one in sr_targets(configuration, target, with_secrets and _near(configuration, target))
         ),
         selector=engine.Selector(
             include=tuple(_vm_rule(rule) for rule in section.vms.include),
@@ -118,6 +123,14 @@ def job_of(configuration: Configuration, name: str, *, with_secrets: bool = True
         siblings=_siblings(configuration, name),
         checks=_checks(configuration, section, with_secrets),
     )
+
+
+def _near(configuration: Configuration, name: str) -> bool:
+    """Whether a remote or target is opened from here, and its secrets are needed: others are left to workers."""
+    from xobackup.cli.engine_store import sites_of
+
+    sites = sites_of(configuration)[name] if configuration.engine.database is not None else ()
+    return not sites or configuration.engine.site in sites
 
 
 def _checks(configuration: Configuration, job: JobSection, with_secrets: bool) -> JobChecks | None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from xobackup.clock import Clock
     from xobackup.engine.cancel import CancelToken
     from xobackup.engine.events import Event, Failed
+    from xobackup.engine.handing import HandOut
     from xobackup.engine.job import Job
     from xobackup.engine.limits.process import ProcessLimits
     from xobackup.engine.progress import Progress, Snapshot
@@ -252,7 +253,12 @@ def world_of(output: Output, state_directory: Path, *, limits: ProcessLimits | N
 
 
 def watched_world(
-    watch: Watch, state_directory: Path, *, limits: ProcessLimits | None = None, all_jobs: Sequence[Job] = ()
+    watch: Watch,
+    state_directory: Path,
+    *,
+    limits: ProcessLimits | None = None,
+    hand_out: HandOut | None = None,
+    all_jobs: Sequence[Job] = (),
 ) -> World:
     """The real world with ``watch`` as its face."""
     from xobackup.engine.world import real_world
@@ -265,4 +271,5 @@ def watched_world(
         progress=watch.progress,
         limits=limits,
         all_jobs=all_jobs,
+        hand_out=hand_out,
     )

@@ -43,6 +43,8 @@ from xobackup.cli import (
     status,
     verify,
     web,
+    worker,
+    workers,
 )
 from xobackup.cli import run as run_command
 from xobackup.cli.demo import command as demo
@@ -75,6 +77,8 @@ for module in (
     replicas,
     status,
     serve,
+    worker,
+    workers,
     import_from_xo,
     manual,
     support,

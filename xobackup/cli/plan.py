@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from xobackup.cli import groups
+from xobackup.cli.engine_store import handing_out
 from xobackup.cli.errors import Outcome
 from xobackup.cli.exits import Exit
 from xobackup.cli.hooks import plan_line
@@ -44,9 +45,10 @@ def plan(options: JobOptions) -> None:
     failures: list[Failed] = []
     blocked: list[str] = []
     for job in options.chosen(configuration):
-        with watching(output) as watch:
+        with watching(output) as watch, handing_out(configuration) as hand_out:
             watch.face.defer_failures = True
-            world = watched_world(watch, configuration.state_directory, limits=process_limits(configuration))
+            limits = process_limits(configuration)
+            world = watched_world(watch, configuration.state_directory, limits=limits, hand_out=hand_out)
             made = plan_job(job, world)
         output.record("plan", as_data(made))
         if made.vms or made.pools or not made.problems:

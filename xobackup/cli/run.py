@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from xobackup.cli.engine_store import handing_out
 from xobackup.cli.errors import NotThere, Outcome
 from xobackup.cli.exits import Exit
 from xobackup.cli.groups import report_lines
@@ -76,8 +77,10 @@ def run(options: JobOptions, log_format: str | None = None) -> None:
 
     jobs: list[Job | MirrorJob] = [*options.chosen(configuration), *options.mirrors(configuration)]
     for job in jobs:
-        with watching(output, log) as watch:
-            world = watched_world(watch, configuration.state_directory, limits=limits, all_jobs=selecting)
+        with watching(output, log) as watch, handing_out(configuration) as hand_out:
+            world = watched_world(
+                watch, configuration.state_directory, limits=limits, all_jobs=selecting, hand_out=hand_out
+            )
             report = run_mirror(job, world) if isinstance(job, MirrorJob) else run_job(job, world)
             ends.append(_end_of(job.name, report, watch))
         show_report(output, report, remotes=len(job.destinations))

@@ -42,6 +42,12 @@ def _started(event: Mapping[str, Any]) -> tuple[str, Style]:
     return f"{event['verb']} of job {event['job']} ({event['run_id']}){slow}", "bold"
 
 
+def _taken(event: Mapping[str, Any]) -> tuple[str, Style]:
+    site = f" of site {event['site']}" if event["site"] else ""
+    again = f", delivery {event['delivery']}" if event["delivery"] > 1 else ""
+    return f"done by a worker{site} on {event['host']}{again}", None
+
+
 def _planned(event: Mapping[str, Any]) -> tuple[str, Style]:
     disks, archive = event["plan"]["disks"], event["plan"]["archive"]
     if archive:
@@ -159,6 +165,9 @@ _WHOLE_RUN = {"run-started", "run-ended"}
 _SENTENCES: dict[str, Callable[[Mapping[str, Any]], tuple[str, Style]]] = {
     "run-started": _started,
     "vm-skipped": lambda event: (f"skipped: {event['reason']}", "yellow"),
+    "handed-out": lambda event: (f"for a worker: {event['reason']}", None),
+    "taken-by-worker": _taken,
+    "worker-lost": lambda event: (f"worker {event['worker']} was not heard of any more", "yellow"),
     "vm-planned": _planned,
     "hook-ended": _hook,
     "group-taken": _group,

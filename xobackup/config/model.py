@@ -15,6 +15,7 @@ from pathlib import Path
 from pydantic import Field, field_validator, model_validator
 
 from xobackup.config.dr import DrSection
+from xobackup.config.engine import EngineSection
 from xobackup.config.history import HistorySection
 from xobackup.config.jobs import JobSection, MetadataSection
 from xobackup.config.limits import LimitsSection
@@ -53,6 +54,8 @@ class Configuration(Section):
     """What it says of it."""
     history: HistorySection = HistorySection()
     """What happened, for years."""
+    engine: EngineSection = EngineSection()
+    """Workers next to the pools."""
     notify: dict[str, NotifySection] = Field(default_factory=dict)
     """Who is told when something is wrong."""
     own: SelfSection = Field(default=SelfSection(), alias="self")
@@ -163,6 +166,8 @@ class Configuration(Section):
             )
         missing.extend(_schedule_references(self))
         missing.extend(_same_ids(self))
+        if self.engine.database is not None:
+            missing.extend(_apart(self))
         if missing:
             raise ValueError("; ".join(missing))
         return self
@@ -203,6 +208,21 @@ def _same_ids(configuration: Configuration) -> list[str]:
         if job_id is not None and (other := owners.setdefault((job_id, apart), name)) != name:
             advice = "another schedule of it needs a schedule_id of its own"
             problems.append(f"jobs.{name}.id: the same as that of job {other!r}; {advice}")
+    return problems
+
+
+def _apart(configuration: Configuration) -> list[str]:
+    """Jobs of which no worker could reach everything."""
+    problems: list[str] = []
+    for name, job in configuration.jobs.items():
+        places: dict[str, PoolSection | RemoteSection | TargetSection | None]
+        places = {f"pool {job.pool}": configuration.pools.get(job.pool)}
+        places |= {f"remote {one}": configuration.remotes.get(one) for one in job.remotes}
+        places |= {f"target {one}": configuration.targets.get(one) for one in job.replicate_to}
+        sites = {place: set(one.sites) for place, one in places.items() if one is not None and one.sites}
+        if sites and not set.intersection(*sites.values()):
+            told = "; ".join(f"{place}: {', '.join(sorted(of))}" for place, of in sites.items())
+            problems.append(f"jobs.{name}: no site reaches all it needs ({told})")
     return problems
 
 

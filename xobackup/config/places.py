@@ -12,6 +12,7 @@ from xobackup.config.buckets import BucketKeys, check_bucket
 from xobackup.config.limits import Rate, WindowSection
 from xobackup.config.secrets import Secret
 from xobackup.config.section import Section
+from xobackup.config.sites import Sites
 
 
 class TlsSection(Section):
@@ -49,6 +50,8 @@ class PoolSection(Section):
     username: str = "root"
     password: Secret
     tls: TlsSection = TlsSection()
+    sites: Sites = ()
+    """Where it is: only workers of these sites reach it; none: everybody does."""
 
     @field_validator("url")
     @classmethod
@@ -98,6 +101,8 @@ class RemoteSection(BucketKeys):
 
     lock: LockSection | None = None
     """What is backed up there is locked."""
+    sites: Sites = ()
+    """From where it is reached; none: from everywhere."""
 
     @model_validator(mode="after")
     def _lock_of_the_kind(self) -> RemoteSection:

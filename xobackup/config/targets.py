@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from xobackup.config.section import Section
+from xobackup.config.sites import Sites
 
 Text = Annotated[str, Field(min_length=1)]
 
@@ -23,6 +24,8 @@ class TargetSection(Section):
     """With several SRs: a replica on each, or on the one with the most room when it is made."""
     name: Text = "{vm} [{job} replica]"
     """What replicas are called."""
+    sites: Sites = ()
+    """From where its pool is reached for writing; none: from everywhere."""
     new_macs: bool = False
     """Give their NICs addresses of their own."""
     networks: dict[str, str | Literal[False]] = Field(default_factory=dict)

@@ -5,6 +5,7 @@ The time of day is added by whoever writes an event down (see :mod:`xobackup.eng
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar
 
@@ -479,6 +480,47 @@ class StorageUsed(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HandedOut(Event):
+    """An attempt for a VM waits for a worker; ``site``: of which site, empty for any."""
+
+    kind: ClassVar[str] = "handed-out"
+    vm: str
+    vm_name: str
+    site: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakenByWorker(Event):
+    """A worker has begun it. ``delivery``: more than 1 when another one had it before."""
+
+    kind: ClassVar[str] = "taken-by-worker"
+    durable: ClassVar[bool] = True
+    vm: str
+    vm_name: str
+    worker: str
+    site: str
+    host: str
+    pid: int
+    version: str
+    delivery: int
+    run_id: str
+    """Under which the worker works: what it makes on the pool carries it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerLost(Event):
+    """The worker was not heard of any more; the VM is given to another, or its attempt has failed."""
+
+    kind: ClassVar[str] = "worker-lost"
+    durable: ClassVar[bool] = True
+    vm: str
+    vm_name: str
+    worker: str
+    delivery: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunEnded(Event):
     kind: ClassVar[str] = "run-ended"
     durable: ClassVar[bool] = True
@@ -509,3 +551,16 @@ def as_record(event: Event, at_s: float) -> dict[str, Any]:
 def event_kinds() -> dict[str, list[str]]:
     """Every kind of event with its fields, for documentation and tests."""
     return {kind.kind: [one.name for one in fields(kind)] for kind in Event.__subclasses__()}
+
+
+def from_record(record: Mapping[str, Any]) -> Event | None:
+    """The event of a record as :func:`as_record` makes it; ``None`` for one of a version that knows more."""
+    by_kind = {kind.kind: kind for kind in Event.__subclasses__()}
+    kind = by_kind.get(str(record.get("kind")))
+    if kind is None:
+        return None
+    known = {one.name: record[one.name] for one in fields(kind) if one.name in record}
+    try:
+        return kind(**known)
+    except TypeError:
+        return None

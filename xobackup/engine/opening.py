@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -48,7 +48,10 @@ def open_all(job: Job, world: World, run_id: str, held: ExitStack, *, recover: b
     opened = Opened()
     repositories = opened.repositories
     unopened: dict[str, str] = {}
+    far = {name for name in job.destinations if world.hand_out is not None and not world.hand_out.reached(name)}
     for remote in job.remotes:
+        if remote.name in far:
+            continue
         try:
             repository = world.open_repository(remote)
             held.callback(repository.remote.close)
@@ -57,8 +60,8 @@ def open_all(job: Job, world: World, run_id: str, held: ExitStack, *, recover: b
         except (*SINK_ERRORS, EngineError) as error:
             unopened[remote.name] = str(error)
             _problem(world, opened, f"remote {remote.name}: {error}", error, remote=remote.name)
-    sites = _open_sites(job, world, run_id, held, opened, recover=recover)
-    if job.destinations and not repositories and not sites:
+    sites = _open_sites(job, world, run_id, held, opened, recover=recover, far=far)
+    if job.destinations and not repositories and not sites and not far:
         return opened
     views: list[tuple[RunContext, VmView]] = []
     fulls, given = FullsLimit(job.settings.unexpected_fulls_max), Given()
@@ -98,11 +101,13 @@ def open_all(job: Job, world: World, run_id: str, held: ExitStack, *, recover: b
 
 
 def _open_sites(
-    job: Job, world: World, run_id: str, held: ExitStack, opened: Opened, *, recover: bool
+    job: Job, world: World, run_id: str, held: ExitStack, opened: Opened, *, recover: bool, far: Collection[str]
 ) -> dict[str, ReplicaSite]:
-    """The targets for replicas; what dead runs left there is taken back."""
+    """The targets for replicas, but for those that are ``far``; what dead runs left there is taken back."""
     sites: dict[str, ReplicaSite] = {}
     for target in job.targets:
+        if target.name in far:
+            continue
         try:
             session = world.connect(target.pool.address)
             held.callback(session.close)

@@ -37,7 +37,7 @@ def plans_of(job: Job, opened: Opened) -> tuple[list[VmPlan], list[Skipped]]:
             tips, warnings = tips_of(context, vm)
             plan = plan_vm(job, vm, tips, terms=context.means.terms, warnings=tuple(warnings))
         plan = _on_able(job, context, plan)
-        plan = replace(plan, notes=(*plan.notes, *held_notes(context, vm)))
+        plan = replace(plan, notes=(*plan.notes, *held_notes(context, vm), *_far_notes(context)))
         without = no_disks(plan)
         if without is None:
             plans.append(plan)
@@ -46,6 +46,15 @@ def plans_of(job: Job, opened: Opened) -> tuple[list[VmPlan], list[Skipped]]:
     refused = limit_fulls(tuple(plans), job.settings.unexpected_fulls_max)
     told = limit_told(job)
     return [replace(plan, refusal=told) if plan.vm.uuid in refused else plan for plan in plans], skipped
+
+
+def _far_notes(context: RunContext) -> tuple[str, ...]:
+    """What only a worker can see."""
+    hand_out = context.world.hand_out
+    far = [name for name in context.job.destinations if hand_out is not None and not hand_out.reached(name)]
+    if not far:
+        return ()
+    return (f"a worker decides what {', '.join(far)} gets, full or delta: not reached from here",)
 
 
 def _on_able(job: Job, context: RunContext, plan: VmPlan) -> VmPlan:

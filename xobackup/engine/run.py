@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -21,6 +21,7 @@ from xobackup.engine.cancel import CancelToken
 from xobackup.engine.errors import Cancelled, EngineError, Outcome
 from xobackup.engine.group.conduct import GroupWork
 from xobackup.engine.group.plan import plan_group
+from xobackup.engine.handing import Handing
 from xobackup.engine.health.of_job import Eligible, checked_times, chosen, last_told, run_checks
 from xobackup.engine.health.request import CheckResult
 from xobackup.engine.hooks.freezing import thaw_interrupted
@@ -161,7 +162,7 @@ def plan_job(job: Job, world: World) -> RunPlan:
             problems=tuple(opened.problems),
             pools=tuple(plan_pools(job, opened.contexts)),
             hooks=tuple(hook_data(hook) for hook in job.hooks),
-            limits=limits_told(job, world),
+            limits=(*limits_told(job, world), *(world.hand_out.told(job) if world.hand_out is not None else ())),
             warnings=(*shortages(job, opened, plans), *_unmatched(job, opened)),
             checks=_checks_told(job, world, plans),
             group=plan_group(job, [vm for _, vm in opened.vms]),
@@ -238,9 +239,30 @@ def _work_off(job: Job, world: World, opened: Opened) -> tuple[list[VmReport], G
     def refusal(vm: VmView) -> EngineError | None:
         return EngineError(refused[vm.uuid]) if vm.uuid in refused else None
 
+    with _handing(job, world, opened) as handing:
+        return _give_turns(job, world, opened, refusal, handing)
+
+
+@contextmanager
+def _handing(job: Job, world: World, opened: Opened) -> Iterator[Handing | None]:
+    """Workers elsewhere, where there are any."""
+    if world.hand_out is None or not opened.vms:
+        yield None
+        return
+    handing = world.hand_out.begin(job, world, opened.vms[0][0].run_id)
+    try:
+        yield handing
+    finally:
+        handing.close()
+
+
+def _give_turns(
+    job: Job, world: World, opened: Opened, refusal: Callable[[VmView], EngineError | None], handing: Handing | None
+) -> tuple[list[VmReport], GroupReport | None]:
+    single = partial(_elsewhere, handing, partial(_placed, world, _single))
     if job.consistent is None:
         units: list[Unit] = [(pair,) for pair in opened.vms]
-        return Work(job, world, units, attempt=partial(_placed, world, _single), refusal=refusal).run(), None
+        return Work(job, world, units, attempt=single, refusal=refusal).run(), None
     together = tuple(pair for pair in opened.vms if job.consistent.has(pair[1].tags))
     units = [*([together] if together else []), *((pair,) for pair in opened.vms if pair not in together)]
     group = GroupWork(job, world, job.consistent, [vm for _, vm in together])
@@ -249,6 +271,17 @@ def _work_off(job: Job, world: World, opened: Opened) -> tuple[list[VmReport], G
     finally:
         group.close()
     return reports, group.report
+
+
+def _elsewhere(
+    handing: Handing | None, here: AttemptUnit, unit: Unit, turns: Mapping[str, Turn]
+) -> Sequence[VmReport]:
+    """By a worker; what no worker can do, or must not even begin, here."""
+    _, vm = unit[0]
+    turn = turns[vm.uuid]
+    if handing is not None and turn.refusal is None and (report := handing.attempt(vm, turn)) is not None:
+        return [report]
+    return here(unit, turns)
 
 
 def _placed(world: World, attempt: AttemptUnit, unit: Unit, turns: Mapping[str, Turn]) -> Sequence[VmReport]:

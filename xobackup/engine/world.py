@@ -18,6 +18,7 @@ from xobackup.engine.storage import open_repository
 from xobackup.engine.throttle import Throttle
 
 if TYPE_CHECKING:
+    from xobackup.engine.handing import HandOut
     from xobackup.engine.job import Job, RemoteTarget
     from xobackup.repository.repository import Repository
     from xobackup.xapi.address import PoolAddress
@@ -41,6 +42,8 @@ class World:
     """Shared by everything that this process does."""
     all_jobs: Sequence[Job] = ()
     """Of the configuration: what one of them selects has somebody who protects it. Empty: nobody says."""
+    hand_out: HandOut | None = None
+    """Workers elsewhere, where there are any."""
 
     @property
     def journal_directory(self) -> Path:
@@ -60,6 +63,7 @@ def real_world(
     progress: Progress | None = None,
     limits: ProcessLimits | None = None,
     all_jobs: Sequence[Job] = (),
+    hand_out: HandOut | None = None,
 ) -> World:
     """The world as it is: sessions by TLS, repositories by URL."""
     from xobackup.xapi.session import Session
@@ -74,6 +78,7 @@ def real_world(
         throttle=Throttle(None, clock, above=shared.total(clock)),
         limits=shared,
         all_jobs=all_jobs,
+        hand_out=hand_out,
         connect=lambda address: Session.connect(address, clock=clock),
         open_repository=lambda target: open_repository(target, clock=clock),
         new_id=lambda: str(uuid.UUID(bytes=secrets.token_bytes(16), version=4)),

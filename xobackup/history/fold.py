@@ -183,6 +183,11 @@ def _fell_back(run: RunFacts, record: Record) -> None:
     _say(run, record, level="warning", text=f"{_text(record, 'disk_name')}: {_text(record, 'reason')}")
 
 
+def _lost(run: RunFacts, record: Record) -> None:
+    told = f"worker {_text(record, 'worker')} was not heard of any more while it did this VM"
+    _say(run, record, level="warning", text=told)
+
+
 def _warned(run: RunFacts, record: Record) -> None:
     _say(run, record, level="warning", text=_text(record, "message"), code=_text(record, "code"))
 
@@ -335,6 +340,7 @@ _FOLDS = {
     "vm-started": _started_again,
     "fell-back-to-full": _fell_back,
     "warning": _warned,
+    "worker-lost": _lost,
     "error": _failed,
     "points-expired": _remarked,
     "pool-points-expired": _remarked,

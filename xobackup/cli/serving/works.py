@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from xobackup.cli.engine_store import handing_out
 from xobackup.cli.history_store import note_history
 from xobackup.cli.logs import TEXT, EventLines, Lines
 from xobackup.cli.options import read_configuration
@@ -149,6 +151,7 @@ class Works:
 
         clock = SystemClock()
         sink = EventLines(self._log, schedule=order.schedule)
+        held = ExitStack()
         world = real_world(
             configuration.state_directory,
             clock=clock,
@@ -156,6 +159,7 @@ class Works:
             cancel=cancel,
             limits=self._limits,
             all_jobs=selecting_jobs(configuration),
+            hand_out=held.enter_context(handing_out(configuration)),
         )
         doing = Doing(
             schedule=order.schedule, job=job.name, began_at=clock.now_s(), progress=world.progress, cancel=cancel
@@ -168,6 +172,7 @@ class Works:
         finally:
             with self._mutex:
                 self._doing.pop(order.schedule, None)
+            held.close()
 
     def _note(self, configuration: Configuration) -> None:
         """What the run left, into the history."""

@@ -1,0 +1,73 @@
+"""Workers as processes of their own, and runs that give them their VMs."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+from xotest.site import TIMEOUT_S, Site, wait_until
+
+PLACES = """
+[engine]
+database = "sqlite:///{directory}/engine.db"
+"""
+
+
+def engine(site: Site, text: str) -> None:
+    site.configure()
+    named = site.config.read_text().replace("[pools.sim]", '[pools.sim]\nsites = ["paris"]')
+    site.config.write_text(named.replace("[remotes.nas]", '[remotes.nas]\nsites = ["paris", "lyon"]') + text)
+
+
+def journal(site: Site) -> list[dict[str, object]]:
+    newest = sorted((site.state / "journal").glob("*.jsonl"))[-1]
+    return [json.loads(line) for line in newest.read_text().splitlines()]
+
+
+def alive(site: Site) -> list[dict[str, object]]:
+    return [one for one in site.xobackup("workers", "--json").of("worker") if one["alive"]]
+
+
+def test_a_run_gives_its_vms_to_the_worker_nearest_to_them_and_tells_one_story(site: Site, tmp_path: Path) -> None:
+    engine(site, PLACES.format(directory=tmp_path))
+    assert "no worker was heard of" in site.xobackup("workers").out
+    told = site.xobackup("plan", "--json").of("plan")[0]["limits"]
+    assert any("no worker of site paris lives" in line for line in told), told
+    paris, lyon = site.start("worker", "--site", "paris"), site.start("worker", "--site", "lyon")
+    wait_until(lambda: len(alive(site)) == 2)
+    assert {one["worker"]["site"]: one["worker"]["reach"]["pools"] for one in alive(site)} == {
+        "paris": ["sim"],
+        "lyon": [],
+    }
+    told = site.xobackup("plan").out
+    assert "site paris is nearest to sim, nas" in " ".join(told.split()), told
+    report = site.xobackup("run", "--json").of("report")[0]
+    assert report["outcome"] == "ok" and len(report["vms"]) == 2
+    assert all(vm["fulls"] and vm["points"]["nas"] for vm in report["vms"])
+    kinds = [record["kind"] for record in journal(site)]
+    assert kinds.count("taken-by-worker") == 2 and kinds.count("vm-planned") == 2 and kinds.count("vm-ended") == 2
+    assert {record["site"] for record in journal(site) if record["kind"] == "taken-by-worker"} == {"paris"}
+    assert "taken-by-worker" not in site.xobackup("history", "list").err
+    site.xobackup("verify", "--remote", "nas")
+    shown = site.xobackup("workers").out
+    assert "paris" in shown and "0/4" in shown
+    for process in (paris, lyon):
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=TIMEOUT_S)
+        assert process.returncode == 0 and "drained" in out + err, out + err
+    assert alive(site) == []
+
+
+def test_a_database_that_is_away_costs_no_backup_that_is_made_here(site: Site, tmp_path: Path) -> None:
+    site.configure()
+    away = f'[engine]\ndatabase = "postgresql://nobody@/nothing?host={tmp_path}/nowhere"\npassword = "hush"\n'
+    site.config.write_text(site.config.read_text() + away)
+    refused = site.xobackup("workers", code=6)
+    assert "engine database postgresql" in refused.err and "hush" not in refused.err
+    assert "workers: engine database" in site.xobackup("plan").out
+    done = site.xobackup("run", "--json")
+    assert done.of("report")[0]["outcome"] == "ok"
+    told = [record["message"] for record in journal(site) if record["kind"] == "warning"]
+    assert len(told) == 1 and told[0].startswith("no VM can be given to workers: engine database"), told
+    assert "hush" not in json.dumps(journal(site))

@@ -1,0 +1,148 @@
+"""``xobackup worker``: do VMs that control nodes give out."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from xobackup.cli.exits import Exit
+from xobackup.cli.options import ConfigOption, JsonOption, read_configuration
+from xobackup.cli.serving.signals import Signals
+from xobackup.texts import count_text
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from xobackup.config.model import Configuration
+    from xobackup.engine.cancel import CancelToken
+    from xobackup.engine.job import Job
+    from xobackup.engine.journal import Sink
+    from xobackup.engine.limits.room import Room
+    from xobackup.engine.world import World
+    from xobackup.workers.vm_task import VmTask
+    from xobackup.workers.worker import WorkerProcess
+
+SLOTS = 4
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(worker)
+
+
+SiteOption = Annotated[
+    str | None,
+    typer.Option("--site", help="Where this worker is: it does VMs whose pools and remotes name this site.",
+                 show_default="[engine] site"),
+]  # fmt: skip
+SlotsOption = Annotated[int, typer.Option("--slots", min=1, max=256, help="VMs at a time.")]
+
+
+def worker(
+    site: SiteOption = None, slots: SlotsOption = SLOTS, config: ConfigOption = None, as_json: JsonOption = False
+) -> None:
+    """Do VMs of other machines' runs, by the [engine] database. SIGTERM: end those begun; again: stop them."""
+    from xobackup.cli.engine_store import opened_board, reach_of
+    from xobackup.cli.errors import Outcome
+    from xobackup.cli.logs import JSON, TEXT, Lines
+    from xobackup.clock import SystemClock
+    from xobackup.config.errors import ConfigError
+    from xobackup.config.sites import checked_site
+    from xobackup.engine.run import version
+    from xobackup.engine.world import real_world
+    from xobackup.workers.records import Worker
+    from xobackup.workers.slots import SharedRoom
+    from xobackup.workers.worker import WorkerProcess
+
+    configuration = read_configuration(config)
+    try:
+        where = checked_site(site) if site is not None else configuration.engine.site or ""
+    except ValueError as error:
+        raise ConfigError([f"--site: {error}"]) from error
+    configuration = configuration.model_copy(
+        update={"engine": configuration.engine.model_copy(update={"site": where or None})}
+    )
+    log = Lines(JSON if as_json else configuration.log.format or TEXT, to_stdout=as_json)
+    clock = SystemClock()
+    new_id = real_world(configuration.state_directory, clock=clock).new_id
+    with opened_board(configuration) as board:
+        me = Worker(
+            id=new_id(),
+            site=where,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            version=version(),
+            slots=slots,
+            reach=reach_of(configuration, where),
+        )
+        process = WorkerProcess(
+            board,
+            me,
+            task_of(configuration, SharedRoom(board, me.id)).do,
+            clock=clock,
+            new_id=new_id,
+            log=lambda told: log("info", told),
+        )
+        signals = _Stops(process, lambda told: log("info", told))
+        with signals.held():
+            reach = ", ".join(name for names in me.reach.values() for name in names) or "nothing"
+            who = f"worker {me.id}{f' of site {where}' if where else ''}"
+            log("info", f"{who} does {count_text(slots, 'VM')} at a time; reaches {reach}")
+            process.serve(signals.stop.is_set)
+        log("info", "drained")
+    if signals.twice:
+        raise Outcome(Exit.TERMINATED, "stopped VMs that were under way; others take them over")
+
+
+class _Stops(Signals):
+    """The first signal drains, the second one stops what is under way."""
+
+    def __init__(self, process: WorkerProcess, log: Callable[[str], None]) -> None:
+        super().__init__()
+        self.twice = False
+        self._process = process
+        self._log = log
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        again = self.stop.is_set()
+        super()._stop(number, frame)
+        if again:
+            self.twice = True
+            self._process.stop_all(f"stopped by {self.why}")
+        else:
+            self._log(f"{self.why}: draining, {count_text(self._process.going, 'VM')} under way")
+
+
+def task_of(configuration: Configuration, room: Room) -> VmTask:
+    """How VMs are done by this configuration. ``room``: where its limits are waited for."""
+    from xobackup.cli.engine_store import fingerprint_of
+    from xobackup.cli.jobs import job_of
+    from xobackup.cli.limits import process_limits
+    from xobackup.clock import SystemClock
+    from xobackup.config.errors import ConfigError
+    from xobackup.engine.world import real_world
+    from xobackup.workers.errors import WorkersError
+    from xobackup.workers.vm_task import VmTask
+
+    limits = process_limits(configuration)
+    limits.room = room
+
+    def job(name: str) -> Job:
+        if name not in configuration.jobs:
+            known = ", ".join(sorted(configuration.jobs)) or "none"
+            raise WorkersError(f"there is no job {name!r} in the worker's configuration (known: {known})")
+        try:
+            return job_of(configuration, name)
+        except ConfigError as error:
+            raise WorkersError(str(error), hint=error.hint or "") from error
+
+    def world(sink: Sink, cancel: CancelToken) -> World:
+        return real_world(
+            configuration.state_directory, clock=SystemClock(), journal=sink, cancel=cancel, limits=limits
+        )
+
+    return VmTask(job_of=job, fingerprint=fingerprint_of(configuration), world_of=world)

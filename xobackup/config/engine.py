@@ -1,0 +1,40 @@
+"""``[engine]``: whether VMs are given to workers, and by which database."""
+
+from __future__ import annotations
+
+from pydantic import field_validator, model_validator
+
+from xobackup.config.periods import Period, seconds
+from xobackup.config.secrets import Secret
+from xobackup.config.section import Section
+from xobackup.config.sites import Site
+
+
+class EngineSection(Section):
+    """Without ``database`` every process does its own VMs."""
+
+    database: str | None = None
+    """``postgresql://user@host/database``; ``sqlite:////path/engine.db`` for workers on this one machine."""
+    password: Secret | None = None
+    """Of a server; without it what libpq finds by itself (``PGPASSFILE``, ``~/.pgpass``)."""
+    site: Site | None = None
+    """Where this machine is, for what it does itself when no worker can."""
+    wait: Period = "15m"
+    """How long a VM waits for a worker that reaches what it needs, where this machine does not."""
+
+    @field_validator("database")
+    @classmethod
+    def _known(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("sqlite:///", "postgresql://")):
+            raise ValueError(f"expected postgresql://user@host/database or sqlite:////path, found {value!r}")
+        return value
+
+    @model_validator(mode="after")
+    def _password_of_a_server(self) -> EngineSection:
+        if self.password is not None and not (self.database or "").startswith("postgresql://"):
+            raise ValueError("password: only for a postgresql:// database")
+        return self
+
+    @property
+    def wait_s(self) -> float:
+        return seconds(self.wait)

@@ -1,0 +1,87 @@
+"""Which site does a VM: the one nearest to the data. Pure.
+
+A place (pool, remote, target) with sites is reached from these only, one without from everywhere. A site can do a VM
+when its living workers reach the pool and everything the backup goes to, by the sites and by what their own
+configurations name. Of those the one that most places name as theirs is nearest; then the one with the least to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from xobackup.workers.records import ANYWHERE, Seen
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """What a VM of a job needs. Sites by name; an empty tuple is *everywhere*."""
+
+    pool: str
+    pool_sites: tuple[str, ...] = ()
+    remotes: Mapping[str, tuple[str, ...]]
+    targets: Mapping[str, tuple[str, ...]]
+
+    @property
+    def places(self) -> list[tuple[str, tuple[str, ...]]]:
+        """Everything, the pool first, with its sites."""
+        return [(self.pool, self.pool_sites), *self.remotes.items(), *self.targets.items()]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """``queue``: of which site, :data:`ANYWHERE`, or ``None``: it is done here; ``waits``: there is nobody yet."""
+
+    queue: str | None
+    reason: str
+    waits: bool = False
+
+
+def reaches(site: str, places: Sequence[tuple[str, tuple[str, ...]]]) -> list[str]:
+    """Names of the places that are out of reach from ``site``."""
+    return [name for name, sites in places if sites and site not in sites]
+
+
+def choose(need: Need, workers: Sequence[Seen], *, here: str, loads: Mapping[str, int]) -> Choice:
+    """``here``: the control node's own site; ``loads``: tasks that wait, by queue."""
+    places = need.places
+    able: dict[str, list[Seen]] = {}
+    for one in workers:
+        if one.alive and not one.worker.draining and not reaches(one.worker.site, places) and _knows(one, need):
+            able.setdefault(one.worker.site, []).append(one)
+    if able:
+        best = min(able, key=lambda site: (-_near(site, places), _load(able[site], loads.get(site, 0)), site))
+        if not best:
+            return Choice(queue=ANYWHERE, reason="any worker reaches everything it needs")
+        return Choice(queue=best, reason=_told(best, places))
+    if not reaches(here, places):
+        return Choice(queue=None, reason="no living worker reaches what it needs: done here")
+    far = ", ".join(reaches(here, places))
+    sites = sorted({site for _, sites in places for site in sites})
+    common = [site for site in sites if not reaches(site, places)]
+    if not common:
+        told = f"no site reaches all of {', '.join(name for name, sites in places if sites)}"
+        return Choice(queue=None, waits=True, reason=told)
+    told = f"{far} cannot be reached from here, and no worker of site {' or '.join(common)} lives"
+    return Choice(queue=common[0], waits=True, reason=told)
+
+
+def _knows(one: Seen, need: Need) -> bool:
+    reach = one.worker.reach
+    wanted = (("pools", [need.pool]), ("remotes", need.remotes), ("targets", need.targets))
+    return all(name in reach.get(kind, ()) for kind, names in wanted for name in names)
+
+
+def _near(site: str, places: Sequence[tuple[str, tuple[str, ...]]]) -> int:
+    return sum(site in sites for _, sites in places)
+
+
+def _load(able: Sequence[Seen], waiting: int) -> float:
+    """Tasks per slot."""
+    slots = sum(one.worker.slots for one in able)
+    return (waiting + sum(len(one.doing) for one in able)) / max(1, slots)
+
+
+def _told(site: str, places: Sequence[tuple[str, tuple[str, ...]]]) -> str:
+    near = [name for name, sites in places if site in sites]
+    return f"site {site} is nearest to {', '.join(near)}" if near else f"workers of site {site} have the least to do"
