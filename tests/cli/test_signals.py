@@ -122,7 +122,9 @@ def test_a_command_without_a_switch_ends_at_once(tmp_path: Path, shared: Site, n
 def test_who_waits_for_a_lock_notices_the_signal(site: Site, verb: str, number: int, code: int) -> None:
     site.xobackup("run", "--vm", "db")
     vm = site.pool.model.get("VM", site.pool.vm_named("db"))["uuid"]
-    (site.repository / "xo-vm-backups" / vm / ".20200101T000000Z.json.part").write_bytes(b"a leftover")
+    (site.repository / "xo-vm-backups" / vm / ".20200101T000000Z.json.0123456789abcdef.tmp").write_bytes(
+        b"a leftover"
+    )
     more = {"run": ["--vm", "db"], "merge": ["-r", "nas"], "clean": ["-r", "nas", "--apply"]}
     asked = site.repository / ".xobackup" / "locks"
     with (

@@ -186,7 +186,7 @@ def test_a_point_published_just_before_the_remote_failed_is_kept_and_continued(l
     inner = lab.remotes["nas"]
     lab.write(0, 0, b"x" * 100)
     images = {uuid: lab.pool.disk_sha256(ref) for uuid, ref in lab.disks().items()}
-    faults = Faults(Fault(operation="put", name="*Z.json", after=True))
+    faults = Faults(Fault(operation="rename", name="*Z.json.part", after=True))
     lab.remotes["nas"] = FaultyRemote(inner, faults)
     lab.run(expect="failed")
     lab.remotes["nas"] = inner
@@ -347,7 +347,9 @@ def test_cancelling_in_the_middle_leaves_nothing(lab: Lab, when: str) -> None:
     lab.write(0, 0, b"x" * 5000)
     lab.remotes["nas"] = Cancelling(inner, Faults(Fault(error=stop, operation=when, name="*vdis*", times=1)))
     if when == "put":
-        lab.remotes["nas"] = Cancelling(inner, Faults(Fault(error=stop, operation="put", name="*.json", times=1)))
+        lab.remotes["nas"] = Cancelling(
+            inner, Faults(Fault(error=stop, operation="put", name="*Z.json.part", times=1))
+        )
     lab.run(expect="cancelled")
     lab.assert_tidy()
     lab.remotes["nas"] = inner

@@ -35,7 +35,7 @@ def recovers(lab, *, hooks=()) -> None:
     assert [len(lab.snapshots_of(name)) for name in VMS] == [1] * 4
 
 
-@pytest.mark.parametrize(("operation", "name"), [("create", "*.part"), ("put", "*Z.json")])
+@pytest.mark.parametrize(("operation", "name"), [("create", "*.part"), ("put", "*Z.json.part")])
 def test_killed_before_any_point_of_the_group(stored, operation: str, name: str) -> None:
     done = run_child(stored, number=signal.SIGKILL, at=1, operation=operation, name=name, vms="*", consistent=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
@@ -47,7 +47,9 @@ def test_killed_before_any_point_of_the_group(stored, operation: str, name: str)
 
 
 def test_killed_when_one_had_its_point_the_others_begin_again(stored) -> None:
-    done = run_child(stored, number=signal.SIGKILL, at=3, operation="put", name="*Z.json", vms="*", consistent=True)
+    done = run_child(
+        stored, number=signal.SIGKILL, at=3, operation="rename", name="*Z.json.part", vms="*", consistent=True
+    )
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert sum(len(stored.points_of(vm)) for vm in VMS) == 4 + 2
     recovers(stored)
