@@ -68,7 +68,7 @@ def test_a_run_that_dies_or_is_stopped_in_its_check_leaves_nothing(site: Site, h
 
 
 def test_backups_tell_what_the_last_test_found_and_forget_it_gracefully(site: Site) -> None:
-    site.configure('health_check = { sr = "Local storage", timeout = "1s" }')
+    site.configure('health_check = { sr = "Local storage", timeout = "5s" }')
     site.xobackup("run", code=3)
     listed = {vm["name"]: vm["last_test"] for vm in site.xobackup("backups", "list", "--json").of("vm")}
     assert listed["good"]["ok"] and not listed["mute"]["ok"]

@@ -110,4 +110,5 @@ def test_what_is_no_store_is_not_taken_for_an_empty_one(status: int) -> None:
 
 def test_a_careless_store_is_told_of(rclone_store: Store) -> None:
     result = xobackup("remote", "test", rclone_store.url(rclone_store.bucket()))
-    assert result.code == 0 and "no lock: the store ignores If-None-Match" in result.out
+    assert result.code == 0, result.out
+    assert "no lock: the store ignores If-None-Match" in result.out

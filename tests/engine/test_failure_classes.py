@@ -190,7 +190,7 @@ def test_a_failure_at_this_place_is_met_as_its_class_says(lab: Lab, place: str) 
         assert outcome(report, lab, since) == expected, told
         PLACES[place].unplant(lab.pool)
         if action is Action.WAIT and expected == OK:
-            assert lab.clock.now_s() - began_s >= 3600 + TIMEOUTS.busy_pause_s, told
+            assert lab.clock.now_s() - began_s >= 3600 + TIMEOUTS.busy_first_s, told
         if expected == NO_POOL:
             assert code in report.problems[0] and not report.vms, told
             assert any(one.hint for one in lab.journal.events[since:] if isinstance(one, events.Failed)), told

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from xobackup.xapi.errors import Busy, NotFound, XapiError, XapiFailure
 from xobackup.xapi.leftovers import release
-from xobackup.xapi.retry import retry_transient
+from xobackup.xapi.retry import retry_busy
 from xobackup.xapi.values import is_null
 
 if TYPE_CHECKING:
@@ -65,11 +65,10 @@ def destroy_vdi(session: Session, vdi_ref: str) -> None:
         detach_from_control_domains(session, vdi_ref)
 
     with contextlib.suppress(NotFound):
-        retry_transient(
+        retry_busy(
             lambda: session.call_async("VDI.destroy", vdi_ref, patient=False),
             clock=session.clock,
-            tries=session.timeouts.busy_tries,
-            pause_s=session.timeouts.busy_pause_s,
+            timeouts=session.timeouts,
             when=lambda error: isinstance(error, Busy),
             on_retry=detach,
         )

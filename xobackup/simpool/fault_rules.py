@@ -167,7 +167,8 @@ KINDS: dict[str, Kind] = {
     "break": Kind(
         words=f"{'|'.join(BREAKABLE)} SIZE [{'|'.join(BREAKS)}]",
         does="a transfer breaks after so many bytes: a second answer in the body, a reset, an early end, "
-        "or an early end that its task calls a success",
+        "or an early end that its task calls a success; or it stands still with its connection open (`stall`), and "
+        "the pool answers nothing any more (`silence`)",
         fewest=2,
         most=3,
         check=_breaks,

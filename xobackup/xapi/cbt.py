@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from xobackup.xapi.changed_blocks import ChangedBlocks
 from xobackup.xapi.errors import FullNeeded, NotFound, NotSupported, XapiFailure
-from xobackup.xapi.retry import retry_transient
+from xobackup.xapi.retry import retry_busy
 
 if TYPE_CHECKING:
     from xobackup.xapi.records import SmRecord, VdiRecord
@@ -122,13 +122,11 @@ def enable(session: Session, live: VdiRecord, sm: SmRecord | None = None) -> Cbt
 
 def changed_between(session: Session, base: VdiRecord, snapshot: VdiRecord) -> ChangedBlocks | CbtRefusal:
     """The changes from ``base`` to ``snapshot``, or why the pool does not list them. Other failures are raised."""
-    timeouts = session.timeouts
     try:
-        text = retry_transient(
+        text = retry_busy(
             lambda: session.call("VDI.list_changed_blocks", base.ref, snapshot.ref, patient=False),
             clock=session.clock,
-            tries=timeouts.busy_tries,
-            pause_s=timeouts.busy_pause_s,
+            timeouts=session.timeouts,
         )
     except NotFound as error:
         if any(name in error.params for name in (base.ref, base.uuid)):
@@ -144,12 +142,10 @@ def destroy_data(session: Session, snapshot_ref: str) -> None:
 
     The host waits only four seconds for whoever still holds the disk (NBD servers let go late), so it is asked again.
     """
-    timeouts = session.timeouts
-    retry_transient(
+    retry_busy(
         lambda: session.call("VDI.data_destroy", snapshot_ref, patient=False),
         clock=session.clock,
-        tries=timeouts.busy_tries,
-        pause_s=timeouts.busy_pause_s,
+        timeouts=session.timeouts,
     )
 
 

@@ -59,4 +59,25 @@ def wait_while_busy(
             return False  # a booting host is waited for by the session, longer
         return should_stop is None or not should_stop()
 
-    return retry_transient(action, clock=clock, tries=timeouts.busy_tries, pause_s=timeouts.busy_pause_s, when=passes)
+    return retry_busy(action, clock=clock, timeouts=timeouts, when=passes)
+
+
+def retry_busy(
+    action: Callable[[], T],
+    *,
+    clock: Clock,
+    timeouts: Timeouts,
+    when: Callable[[XapiError], bool] = is_transient,
+    on_retry: Callable[[int, XapiError], None] | None = None,
+) -> T:
+    """:func:`retry_transient` as often, and after such pauses, as a busy host or disk is asked."""
+    return retry_transient(
+        action,
+        clock=clock,
+        tries=timeouts.busy_tries,
+        pause_s=timeouts.busy_first_s,
+        growth=2.0,
+        pause_max_s=timeouts.busy_pause_s,
+        when=when,
+        on_retry=on_retry,
+    )

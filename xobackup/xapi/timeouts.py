@@ -43,9 +43,12 @@ class Timeouts:
     boot_s: float = 300.0
     """How long HOST_STILL_BOOTING is waited out."""
     boot_pause_s: float = 5.0
-    busy_tries: int = 10
-    """How often a busy host or disk is asked (XO's 10 x 5 s)."""
+    busy_tries: int = 14
+    """How often a busy host or disk is asked: three quarters of a minute in all (XO: 10 x 5 s)."""
+    busy_first_s: float = 0.25
+    """The first pause, which doubles: the disk of a transfer that has just ended is let go of within a moment."""
     busy_pause_s: float = 5.0
+    """The longest pause."""
     reconnect_tries: int = 10
     """How often a call that only reads is repeated after a broken connection (XO's 10 x 1 s)."""
     reconnect_pause_s: float = 1.0
