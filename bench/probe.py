@@ -21,7 +21,7 @@ from xobackup.engine.throttle import Throttle
 from xobackup.repository.digests import entry_of
 
 BLOCKS = 1500
-GOAL = 0.05
+GOAL = 0.08
 
 
 def rows(settings: Settings) -> Iterator[Row]:

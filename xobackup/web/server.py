@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import threading
 from collections.abc import Sequence
@@ -54,6 +55,10 @@ class WebServer:
         except BaseException:
             self._socket.close()
             raise
+        # What was made until now (modules, templates, the API's description) stays as long as the process does. A page
+        # of ten thousand VMs makes so many objects that the collector would look at all of it every time.
+        gc.collect()
+        gc.freeze()
         self.url = f"{'https' if place.certificate else 'http'}://{_shown(self._socket)}"
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._serve, args=([self._socket],), name="web", daemon=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -33,7 +34,7 @@ def overview(
     must(request, Role.VIEWER)
     house = house_of(request)
     found = house.overview()
-    chosen = [one for one in found.vms if _fits(one, q, state)]
+    chosen = [one for one in found.vms if _fits(one, q, state)] if q or state else found.vms
     first = (page - 1) * VMS_PER_PAGE
     since = _day_of(house.now_s()) - (DAYS_SHOWN - 1) * DAY_S
     days = house.days(since, since + DAYS_SHOWN * DAY_S)
@@ -42,7 +43,7 @@ def overview(
         request,
         "overview.html",
         found=found,
-        counts={state: sum(1 for one in found.vms if one.state == state) for state in State},
+        counts={**dict.fromkeys(State, 0), **Counter(one.state for one in found.vms)},
         vms=chosen[first : first + VMS_PER_PAGE],
         total=len(chosen),
         first=first,
