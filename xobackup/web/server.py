@@ -55,8 +55,8 @@ class WebServer:
         except BaseException:
             self._socket.close()
             raise
-        # What was made until now (modules, templates, the API's description) stays as long as the process does. A page
-        # of ten thousand VMs makes so many objects that the collector would look at all of it every time.
+        # What was made until now (modules, templates, the API's description) stays as long as the process does, and
+        # a page of ten thousand VMs makes so many objects that the collector would look at all of it every time.
         gc.collect()
         gc.freeze()
         self.url = f"{'https' if place.certificate else 'http'}://{_shown(self._socket)}"
