@@ -62,7 +62,8 @@ def goes_on(two: TwoPools, pool: SimPool) -> None:
 @pytest.mark.parametrize("how", ["stall", "silence"])
 def test_a_target_that_falls_silent(two: TwoPools, how: Break) -> None:
     two.run()
-    two.lab.write(0, 0, b"z" * (6 * MIB))
+    for disk in range(2):  # whichever is transferred first meets it
+        two.lab.write(disk, 0, b"z" * (6 * MIB))
     two.other.faults.break_transfer("import", after_bytes=3 * MIB, how=how)
     told = fails(two, source=False)
     assert "dr1: " in told and NAMED.search(told), told
@@ -71,7 +72,8 @@ def test_a_target_that_falls_silent(two: TwoPools, how: Break) -> None:
 
 def test_a_source_that_falls_silent(two: TwoPools) -> None:
     two.run()
-    two.lab.write(0, 0, b"z" * (6 * MIB))
+    for disk in range(2):  # whichever is transferred first meets it
+        two.lab.write(disk, 0, b"z" * (6 * MIB))
     two.lab.pool.faults.break_transfer("export", after_bytes=3 * MIB, how="silence")
     told = fails(two, source=True)
     assert NAMED.search(told), told

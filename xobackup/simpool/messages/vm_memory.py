@@ -64,7 +64,12 @@ def _resume(call: Call, vm: str, host: str, *, paused: bool) -> None:
     image = call.database.get("VM", vm)["suspend_VDI"]
     if is_null(image):
         raise Failure("VM_HAS_NO_SUSPEND_VDI", vm)
-    start_vm(call.toolstack, vm, host=host, paused=paused)
+    try:
+        start_vm(call.toolstack, vm, host=host, paused=paused)
+    except Failure:  # a disk is held elsewhere: its memory is still there, it can be resumed later
+        call.database.update("VM", vm, power_state="Suspended")
+        vm_rules.refresh(call.database, vm)
+        raise
     call.database.update("VM", vm, suspend_VDI=NULL)
     disks.destroy_disk(call.toolstack, image)
 
