@@ -78,6 +78,17 @@ def test_what_goes_and_what_stays() -> None:
     assert doomed(Found(complete=(), parts=parts), keep=1, now_s=now_s) == []
 
 
+def test_a_file_whose_name_is_no_time_is_left_alone_and_keeps_nothing_from_its_end() -> None:
+    remote = MemoryRemote(clock=FakeClock())
+    odd = [f"{directory('vault')}/20269931T000000Z.json", f"{directory('vault')}/20269931T000000Z.tar.gz.0000"]
+    stamps = [stamp_of(NOW + day * DAY) for day in range(3)]
+    for name in (*odd, *(f"{directory('vault')}/{manifest_name(stamp)}" for stamp in stamps)):
+        remote.put(name, b"x", replace=False)
+    assert look(remote, "vault").complete == tuple(stamps)
+    assert expire(remote, "vault", keep=1, now_s=NOW + 2 * DAY) == [manifest_name(stamp) for stamp in stamps[:2]]
+    assert all(remote.get(name) == b"x" for name in odd)
+
+
 def test_what_is_meant_and_what_is_damaged(tmp_path: Path) -> None:
     remote = MemoryRemote(clock=FakeClock())
     with pytest.raises(NothingThere, match="holds no backup of a configuration"):

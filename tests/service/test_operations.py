@@ -123,6 +123,26 @@ def test_a_stop_may_wait_for_what_goes_on_until_somebody_is_in_a_hurry(tmp_path:
         assert after is not None and after.state is state, name
 
 
+def test_a_disk_that_is_full_at_the_start_keeps_no_service_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = Held()
+    operations = at(tmp_path, held)
+    one = order(operations, "first")
+    assert held.began.acquire(timeout=30)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("xobackup.service.operations.write_whole", full)
+        later = at(tmp_path, held)
+    found = later.get(one.id)
+    assert found is not None and found.state is State.INTERRUPTED
+    held.let_go.set()
+    assert operations.wait(one.id, 30)
+
+
 def test_bounds_and_damaged_files(tmp_path: Path) -> None:
     held = Held()
     operations = at(tmp_path, held)

@@ -223,14 +223,7 @@ def _paths(model: BaseModel, at: str) -> Iterator[tuple[str, str, Path]]:
     for name, field in type(model).model_fields.items():
         value = getattr(model, name)
         where = f"{at}.{field.alias or name}".lstrip(".")
-        many = (
-            value.items()
-            if isinstance(value, dict)
-            else enumerate(value)
-            if isinstance(value, tuple)
-            else [("", value)]
-        )
-        for inner, one in many:
+        for inner, one in _each(value):
             if isinstance(one, BaseModel) and not isinstance(one, Secret):
                 yield from _paths(one, f"{where}.{inner}".rstrip("."))
             elif isinstance(one, Path):

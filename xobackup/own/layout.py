@@ -44,10 +44,19 @@ def part_name(stamp: str, number: int) -> str:
 
 
 def stamp_of_manifest(name: str) -> str | None:
-    found = _MANIFEST.fullmatch(name)
-    return found[1] if found else None
+    return _stamp(_MANIFEST.fullmatch(name))
 
 
 def stamp_of_part(name: str) -> str | None:
-    found = _PART.fullmatch(name)
-    return found[1] if found else None
+    return _stamp(_PART.fullmatch(name))
+
+
+def _stamp(found: re.Match[str] | None) -> str | None:
+    """What is no time (a thirteenth month) is none of ours, and is left alone."""
+    if found is None:
+        return None
+    try:
+        datetime.strptime(found[1], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    return found[1]

@@ -11,6 +11,7 @@ import json
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -286,7 +287,8 @@ class Operations:
     def _forget_old(self) -> None:
         ended = sorted((one for one in self._known.values() if one.ended), key=lambda one: one.ordered_at)
         for one in ended[: max(0, len(self._known) - KEPT)]:
-            (self._directory / f"{one.id}.json").unlink(missing_ok=True)
+            with suppress(OSError):  # it is found, and forgotten, at the next start
+                (self._directory / f"{one.id}.json").unlink(missing_ok=True)
             del self._known[one.id]
 
     def _read(self) -> None:
@@ -298,7 +300,8 @@ class Operations:
                 found = replace(
                     found, state=State.INTERRUPTED, ended_at=self._clock.now_s(), problem=LEFT, hint=LEFT_HINT
                 )
-                self._keep(found)
+                with suppress(OSError):  # a full disk: it is found like that again
+                    self._keep(found)
                 self.interrupted.append(found)
             self._known[found.id] = found
 

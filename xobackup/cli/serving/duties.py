@@ -3,6 +3,7 @@ hang, and holds up no run, no other duty, and not the end of the process."""
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -52,5 +53,8 @@ class Duty:
             self._wake.clear()
             if self.over:
                 return
-            self._act()
+            try:
+                self._act()
+            except Exception:  # else it would never be done again, and nobody would know
+                logging.getLogger(__name__).exception("%s: it is tried again", self._thread.name)
             pause_s = self._every_s
