@@ -186,6 +186,7 @@ def answers(remote: Remote) -> bool:
 
 
 def full(remote: Remote) -> None:
+    wait_for(lambda: answers(remote), 60)  # a server that was killed may call its root stale once: it is opened anew
     file = remote.create("fill")
     piece = os.urandom(1 << 20)
     try:
