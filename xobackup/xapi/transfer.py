@@ -251,9 +251,9 @@ def begin_import(
 def _probe(handler: Handler) -> None:
     """Learn the host that takes a PUT, by an empty one without a task; nothing else about its answer matters."""
     connection, _head = handler.open(length_bytes=0)
-    connection.set_timeout(handler.session.timeouts.drain_s)
-    connection.text()  # until it has detached the disk again
-    connection.close()
+    with contextlib.closing(connection):
+        connection.set_timeout(handler.session.timeouts.drain_s)
+        connection.text()  # until it has detached the disk again
 
 
 def _begin(handler: Handler, label: str, length_bytes: int | None, throttle: Throttle | None) -> Running:
@@ -266,9 +266,9 @@ def _begin(handler: Handler, label: str, length_bytes: int | None, throttle: Thr
         connection, head = handler.open(task=task, length_bytes=length_bytes)
         if head.status == 200:
             return Running(handler, task, connection, throttle)
-        connection.set_timeout(session.timeouts.drain_s)
-        body = connection.text()
-        connection.close()
+        with contextlib.closing(connection):
+            connection.set_timeout(session.timeouts.drain_s)
+            body = connection.text()
         raise handler.refusal(head.status, body, task=task)
     except TransportError as error:
         failed = handler.task_failure(task, wait_s=0.0)

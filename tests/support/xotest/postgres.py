@@ -47,8 +47,9 @@ def postgres_server() -> Iterator[str]:
 
 
 @contextmanager
-def stoppable_postgres() -> Iterator[PostgresServer]:
-    """In a short path, because sockets have them."""
+def stoppable_postgres(listen: str = "", trusted: str = "") -> Iterator[PostgresServer]:
+    """In a short path, because sockets have them. ``listen``: an address besides, where ``trusted`` (a network) may
+    come from."""
     programs = _programs()
     user = pwd.getpwnam("postgres").pw_name if os.geteuid() == 0 else None  # it refuses to run as root
     directory = Path(tempfile.mkdtemp(prefix="xopg."))
@@ -70,7 +71,10 @@ def stoppable_postgres() -> Iterator[PostgresServer]:
 
     try:
         run("initdb", "-D", str(data), "-A", "trust", "-U", "xobackup", "--no-sync", "-E", "UTF8")
-        options = f"-k {directory} -c listen_addresses= -c fsync=off -c shared_buffers=16MB"
+        if trusted:
+            with (data / "pg_hba.conf").open("a") as rules:
+                rules.write(f"host all all {trusted} trust\n")
+        options = f"-k {directory} -c listen_addresses={listen} -c fsync=off -c shared_buffers=16MB"
 
         def start() -> None:
             run("pg_ctl", "-D", str(data), "-w", "-l", str(directory / "log"), "-o", options, "start")
