@@ -1,9 +1,9 @@
 """Sites as network namespaces: machines that reach only what their routes say, over lines that can be cut.
 
-One namespace is the *hub*. It has the addresses of what everybody talks to (:data:`DATABASE`, :data:`POOLS`) and forwards
-between machines. A :class:`Machine` has two lines to it: ``lan`` leads to the pool of its site and nowhere else, ``wan`` to
-the database and to the other machines. A control node, of no site, reaches all pools over ``wan``. A line that is cut
-swallows what is sent, as a broken cable does: nobody is told.
+One namespace is the *hub*. It has the addresses of what everybody talks to (:data:`DATABASE`, :data:`POOLS`), and
+forwards between machines. A :class:`Machine` has two lines to it: ``lan`` leads to the pool of its site and nowhere
+else, ``wan`` to the database and to the other machines. A control node, of no site, reaches all pools over ``wan``. A
+line that is cut swallows what is sent, as a broken cable does: nobody is told.
 
 Needs root and iproute2. Everything has a name with the number of this process, so that several runs do not meet.
 """
@@ -15,7 +15,7 @@ import os
 import shutil
 import subprocess
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -86,7 +86,8 @@ class Hub:
         _ip("-n", self.space, "link", "set", "lo", "up")
         for address in (DATABASE, *POOLS.values()):
             _ip("-n", self.space, "address", "add", f"{address}/32", "dev", "lo")
-        _ip("netns", "exec", self.space, "sysctl", "-q", "-w", "net.ipv4.ip_forward=1")
+        with self.entered():
+            Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
 
     def machine(self, name: str, *, site: str = "") -> Machine:
         """A new one; without a site it reaches the pools of all."""

@@ -7,7 +7,6 @@ the VMs of one pool that have the tag ``s3``.
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
