@@ -46,7 +46,7 @@ class Sites:
 
     def __call__(self, *arguments: str | Path, code: int = 0) -> Result:
         done = xobackup("dr", *arguments, "-c", self.path)
-        assert done.code == code, done
+        assert done.code == code, done.err or done.out
         return done
 
     def plan(self, text: str) -> None:
@@ -334,7 +334,7 @@ def test_nobody_goes_home_to_an_original_that_runs(own: Sites) -> None:
 def test_a_vm_migrates_by_the_command_line(own: Sites) -> None:
     def migrate(*more: str, code: int = 0) -> Result:
         done = xobackup("migrate", "web", "--from", "main", "--to", "dr", *more, "-c", own.path)
-        assert done.code == code, done
+        assert done.code == code, done.err or done.out
         return done
 
     source = own.main.vm_named("web")

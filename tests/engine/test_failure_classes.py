@@ -117,6 +117,7 @@ def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lab]:
         made = Lab(tmp_path, pool, selector=Selector(include=rules))
         made.with_settings(vms_max=1, disks_max=1)
         made.run()
+        made.assert_tidy()  # the host has let go of the disks
         yield made
         assert not pool.faults.unfired()
 

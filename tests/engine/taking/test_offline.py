@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from xobackup.clock import FakeClock
 from xobackup.engine import events, keys
 from xobackup.engine.job import FULL
 from xobackup.engine.taking.way import OFFLINE_TAG
@@ -13,6 +14,14 @@ from xotest.lab import Lab, only
 from xotest.power import lifecycle, owes_nothing, state_of
 
 Make = Callable[..., Lab]
+
+
+class Unhurried(FakeClock):
+    """Its sleeps take a moment."""
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(0.02)
+        super().sleep(seconds)
 
 
 def test_it_is_shut_down_snapshot_and_started_before_anything_is_exported(lab: Lab) -> None:
@@ -90,6 +99,7 @@ def test_a_slow_guest_is_waited_for(make_lab: Make) -> None:
 
 def test_a_guest_that_is_too_slow_is_refused_and_started_when_it_went_down_after_all(make_lab: Make) -> None:
     lab = make_lab(shutdown="0.4")
+    lab.clock = Unhurried()  # the guest lives in real time
     lab.with_settings(snapshot="offline", shutdown_wait_s=0.1)
     vm = only(lab.run(expect="failed"))
     assert "did not shut down for its backup within 0.1 s" in vm.reason
