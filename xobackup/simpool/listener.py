@@ -55,6 +55,12 @@ class Listener:
             if thread is not threading.current_thread():  # a host that dies while it is at work for somebody
                 thread.join(JOIN_TIMEOUT_S)
 
+    @property
+    def connections(self) -> int:
+        """How many are served now."""
+        with self._lock:
+            return len(self._clients)
+
     def drop_connections(self) -> None:
         """Cut every connection, as a restart of the service does."""
         with self._lock:

@@ -8,7 +8,7 @@ from xobackup.engine.reading.ladder import CbtUse, NbdUse
 from xobackup.simpool import SimPool
 from xotest.counting import CountingRemote
 from xotest.lab import MIB, Lab, only
-from xotest.site import wait_until
+from xotest.pool_state import wait_until_quiet
 
 KIB = 1024
 GRAIN = 64 * KIB
@@ -57,6 +57,7 @@ def ranges(writes: Writes) -> set[tuple[int, int]]:
 
 def sent(lab: Lab) -> tuple[int, int, int]:
     """Requests, their bytes, and all bytes that the pool's NBD servers have sent."""
+    wait_until_quiet(lab.pool)
     lab.assert_tidy()
     entries = lab.pool.journal.entries("NBD")
     requests, moved, said = (sum(entry.args[at] for entry in entries) for at in (1, 2, 3))
@@ -67,6 +68,7 @@ def sent(lab: Lab) -> tuple[int, int, int]:
 def test_a_delta_moves_the_ranges_that_changed_and_hardly_more(lab: Lab, pattern: str, rng: random.Random) -> None:
     lab.run()
     requests, moved, said = sent(lab)
+    wait_until_quiet(lab.pool)
     lab.pool.journal.clear()
     writes = PATTERNS[pattern](rng)
     for disk, offset, length in writes:
@@ -97,8 +99,8 @@ def test_nothing_changed_writes_next_to_nothing_and_reads_nothing(
     lab.with_settings(retention=2)
     lab.run()
     for _ in range(4):
-        wait_until(lambda: pool.nbd.connections == 0)  # who goes is written down last
         counted.written.clear()
+        wait_until_quiet(pool)
         pool.journal.clear()
         vm = only(lab.run())
         assert vm.vias == ("cbt-nbd",) and vm.read_bytes == 0
@@ -116,10 +118,12 @@ def test_without_tracking_only_headers_are_read(
     lab.run()
     for _ in range(3):
         counted.written.clear()
+        wait_until_quiet(pool)
         pool.journal.clear()
         vm = only(lab.run())
         assert vm.vias == (("list-nbd",) if use is NbdUse.AUTO else ("stream-delta",))
         assert vm.read_bytes <= 2 * HEAD_MAX
+        wait_until_quiet(pool)
         exports = [entry.args[-1] for entry in pool.journal.entries("GET /export_raw_vdi")]
         assert len(exports) == 2 and max(exports) <= HEAD_MAX and sent(lab)[1] == 0
         assert sum(counted.written.values()) < NEXT_TO_NOTHING, counted.written.most_common(5)

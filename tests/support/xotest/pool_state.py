@@ -5,8 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from xobackup.simpool import SimPool
+from xotest.site import wait_until
 
 MARKS = ("xobackup:", "xo:")
+
+
+def wait_until_quiet(pool: SimPool) -> None:
+    """Until all whom it served have gone: only then it has written down what they did."""
+    wait_until(lambda: not any(one.http.connections or one.nbd.connections for one in pool.servers))
 
 
 def state_of(pool: SimPool) -> dict[str, Any]:

@@ -43,6 +43,11 @@ class HttpServer:
         self._listener = Listener(address, port, self._serve, name="http")
         self.address, self.port = self._listener.address, self._listener.port
 
+    @property
+    def connections(self) -> int:
+        """How many are served now."""
+        return self._listener.connections
+
     def route(self, method: str, prefix: str, handler: Handler) -> None:
         self._routes.setdefault(method, {})[prefix] = handler
 
