@@ -64,8 +64,8 @@ class House:
 
     def kill(self) -> None:
         """As a process that is gone: nothing is written any more, its lock is free."""
-        self.service._file.close()
-        self.service._file._replace = lambda _state: None  # type: ignore[method-assign]
+        self.service.store.close()
+        self.service.store._replace = lambda _state: None  # type: ignore[method-assign]
         self.service = self.open()
 
     def counted(self) -> Counter[tuple[str, datetime]]:

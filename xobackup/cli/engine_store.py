@@ -9,7 +9,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from xobackup.clock import Clock
     from xobackup.config.model import Configuration
+    from xobackup.service.shared import SharedStore
     from xobackup.workers.board import Board
     from xobackup.workers.hand_out import BoardHandOut
 
@@ -41,6 +43,46 @@ def opened_board(configuration: Configuration) -> Iterator[Board]:
         yield board
     finally:
         board.close()
+
+
+def shares_schedules(configuration: Configuration) -> bool:
+    """Whether several control nodes follow the schedules by one database."""
+    return configuration.engine.schedules == "shared"
+
+
+def shared_schedules(configuration: Configuration, clock: Clock) -> SharedStore | None:
+    """What this node remembers with others; ``None`` when it does by itself. Raises ``AlreadyServed``."""
+    import os
+    import socket
+    import uuid
+
+    from xobackup.engine.run import version
+    from xobackup.service.shared import SharedStore
+    from xobackup.workers.nodes import Node
+    from xobackup.workers.opening import open_board
+
+    if not shares_schedules(configuration):
+        return None
+    me = Node(
+        id=uuid.uuid4().hex,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        version=version(),
+        lease_s=configuration.engine.lease_s,
+        plan={},
+    )
+    url = engine_url(configuration)
+    return SharedStore(configuration.state_directory, lambda: open_board(url), me, clock=clock)
+
+
+def schedule_fingerprints(configuration: Configuration) -> dict[str, str]:
+    """What tells whether two nodes mean the same by the name of a schedule."""
+    of_job = fingerprint_of(configuration)
+    found = {}
+    for name, section in configuration.schedules.items():
+        told = [section.model_dump(mode="json"), [of_job(job) for job in section.jobs]]
+        found[name] = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+    return found
 
 
 @contextmanager

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 def plan_of(configuration: Configuration) -> Plan:
     """All schedules of the configuration."""
+    from xobackup.cli.engine_store import schedule_fingerprints
     from xobackup.service.service import Follower, Plan
 
     timed = {name: section for name, section in configuration.schedules.items() if section.after is None}
@@ -29,6 +30,7 @@ def plan_of(configuration: Configuration) -> Plan:
     }
     stopping = {name for name, section in timed.items() if section.window and section.window.at_end == "stop"}
     return Plan(
+        fingerprints=schedule_fingerprints(configuration),
         schedules={name: section.schedule(name) for name, section in timed.items()},
         followers=followers,
         stop_at_end=frozenset(stopping),
@@ -83,7 +85,7 @@ def differences(old: Configuration, new: Configuration) -> list[str]:
             if name in before and after[name] != before[name]:
                 keys = [key for key in type(after[name]).model_fields if _differs(before[name], after[name], key)]
                 lines.append(f"~ {shown}.{name}: {', '.join(keys) or 'another kind'}")
-    for key in ("limits", "service", "log", "history", "own", "web", "state_directory"):
+    for key in ("limits", "service", "log", "history", "own", "web", "engine", "state_directory"):
         if getattr(old, key) != getattr(new, key):
             lines.append(f"~ {'self' if key == 'own' else key}")
     return lines

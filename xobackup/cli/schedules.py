@@ -29,17 +29,19 @@ FAR = timedelta(days=800)
 def list_(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Every schedule: when, what it runs, its next start; and whether it is paused."""
     from schedules.agenda import next_start
-    from xobackup.service.state import read_paused
+    from xobackup.cli.schedule_state import look_at_schedules
 
     output = Output(as_json=as_json)
     configuration = read_configuration(config)
-    paused = read_paused(configuration.state_directory)
-    now = _now()
+    look = look_at_schedules(configuration)
+    now, paused, running = look.now, look.paused, look.state.running
     rows = []
     for name, section in configuration.schedules.items():
         fire = None if section.after else next_start(section.schedule(name), None, now)
         when = f"after {section.after}" if section.after else str(section.schedule(name).calendar)
         state = "disabled" if not section.enabled else f"paused: {paused[name]}" if name in paused else ""
+        host = running[name].host if name in running and not running[name].gone else ""
+        state = "; ".join(filter(None, [f"runs on {host}" if host else "", state]))
         output.record(
             "schedule",
             {
@@ -48,6 +50,7 @@ def list_(config: ConfigOption = None, as_json: JsonOption = False) -> None:
                 "when": when,
                 "enabled": section.enabled,
                 "paused": paused.get(name),
+                "runs_on": host or None,
                 "next_start": fire.at.isoformat() if fire else None,
             },
         )
@@ -119,12 +122,12 @@ def resume(names: Names = None, config: ConfigOption = None, as_json: JsonOption
 
 
 def _change(config: Path | None, names: list[str] | None, reason: str | None, as_json: bool) -> None:
-    from xobackup.service.state import change_paused
+    from xobackup.cli.schedule_state import change_paused_schedules
 
     output = Output(as_json=as_json)
     configuration = read_configuration(config)
     chosen = _chosen(configuration, names)
-    paused = change_paused(configuration.state_directory, dict.fromkeys(chosen, reason))
+    paused = change_paused_schedules(configuration, dict.fromkeys(chosen, reason))
     for name in chosen:
         output.record("schedule", {"name": name, "paused": paused.get(name)})
         output.say(f"{name}: {f'paused: {paused[name]}' if name in paused else 'followed'}")

@@ -45,6 +45,7 @@ def serve(
     as_json: JsonOption = False,
 ) -> None:
     """Run the jobs of all schedules when they are due, until stopped. SIGHUP reads the configuration again."""
+    from xobackup.cli.engine_store import shared_schedules
     from xobackup.cli.logs import JSON, TEXT, FromLibraries, Lines
     from xobackup.cli.scheduled import plan_of
     from xobackup.cli.serving.eyes import Eyes
@@ -62,7 +63,16 @@ def serve(
     configuration = options.on(_with_schedules(read_configuration(config)))
     log = Lines(configuration.log.format or TEXT, to_stdout=as_json)
     works = Works(config, configuration, log, options)
-    service = Service(configuration.state_directory, plan_of(configuration), works.work, clock=SystemClock(), log=log)
+    clock = SystemClock()
+    service = Service(
+        configuration.state_directory,
+        plan_of(configuration),
+        works.work,
+        clock=clock,
+        log=log,
+        store=shared_schedules(configuration, clock),
+    )
+    works.follows(service)
     eyes = Eyes(works)
     operations = make_operations(works, eyes.backups.changed, log)
     signals = Signals()

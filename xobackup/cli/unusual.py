@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from xobackup.history.standing import Overview
     from xobackup.history.store import Store
     from xobackup.notify.oddities import Oddities, ScheduleFacts
-    from xobackup.service.state import State
+    from xobackup.service.store import State
 
 AHEAD_DAYS = 366
 GRACE = timedelta(hours=1)
@@ -51,16 +51,18 @@ def delta_jobs(configuration: Configuration) -> set[str]:
 
 def schedule_facts(configuration: Configuration, store: Store, now_s: float) -> Iterator[ScheduleFacts]:
     """How each schedule stands."""
+    from xobackup.cli.schedule_state import look_at_schedules
     from xobackup.clock import utc
     from xobackup.history import ask
     from xobackup.notify.oddities import ScheduleFacts
-    from xobackup.service.state import StateUnreadable, look_at_state, read_paused
+    from xobackup.service.state import StateUnreadable
+    from xobackup.workers.errors import WorkersError
 
     try:
-        paused = read_paused(configuration.state_directory)
-    except StateUnreadable:
+        look = look_at_schedules(configuration)
+    except (StateUnreadable, WorkersError):
         return  # which is told as a problem of the service
-    state, now = look_at_state(configuration.state_directory), utc(now_s)
+    state, paused, now = look.state, look.paused, utc(now_s)
     for name, section in configuration.schedules.items():
         newest = [run for job in section.jobs for run in ask.runs(store, job=job, limit=1)]
         last = max((run["began_at"] for run in newest), default=None)

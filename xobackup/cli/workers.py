@@ -11,12 +11,11 @@ import typer
 from xobackup.cli.options import ConfigOption, JsonOption, read_configuration
 from xobackup.cli.output import Output
 from xobackup.texts import count_text, duration_text
+from xobackup.workers.records import SKEW_S
 
 if TYPE_CHECKING:
+    from xobackup.workers.nodes import SeenNode
     from xobackup.workers.records import Seen
-
-SKEW_S = 5.0
-"""A clock that is off by more is told."""
 
 
 def register(app: typer.Typer) -> None:
@@ -27,12 +26,15 @@ def register(app: typer.Typer) -> None:
 def workers(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """List workers: site, version, load, what they reach, their last sign of life, a clock that is wrong."""
     from xobackup.cli.engine_store import opened_board
+    from xobackup.workers.nodes import nodes_of
 
     output = Output(as_json=as_json)
     with opened_board(read_configuration(config)) as board:
-        found, waiting = board.workers(), board.waiting()
+        found, waiting, nodes = board.workers(), board.waiting(), nodes_of(board)
     for one in found:
         output.record("worker", {**asdict(one), "alive": one.alive})
+    for node in nodes:
+        output.record("node", {**asdict(node), "alive": node.alive})
     output.record("queues", {"waiting": waiting})
     if found:
         columns = ["site", "host", "version", "load!", "last heard of>!", "state", "reaches", "does"]
@@ -43,6 +45,10 @@ def workers(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         output.say(
             f"{count_text(count, 'VM')} wait for {'any worker' if queue == '*' else f'a worker of site {queue}'}"
         )
+    if nodes:
+        columns = ["host", "version", "last heard of>!", "state", "runs"]
+        title = count_text(len(nodes), "control node")
+        output.table(f"{title} with shared schedules", columns, [_node_row(one) for one in nodes])
     versions = Counter(one.worker.version for one in found if one.alive)
     if len(versions) > 1:
         output.say(f"versions differ: {', '.join(f'{count} of {name}' for name, count in versions.items())}")
@@ -63,9 +69,20 @@ def _row(one: Seen) -> list[str]:
     ]
 
 
+def _node_row(one: SeenNode) -> list[str]:
+    node = one.node
+    state = f"up {duration_text(one.up_s)}" if one.alive else "lost"
+    heard = f"{duration_text(max(0.0, one.age_s))} ago"
+    return [f"{node.host} ({node.pid})", node.version, heard, _clock(state, one.skew_s), ", ".join(one.running)]
+
+
 def _state(one: Seen) -> str:
     state = "lost" if not one.alive else "draining" if one.worker.draining else f"up {duration_text(one.up_s)}"
-    if abs(one.skew_s) < SKEW_S:
+    return _clock(state, one.skew_s)
+
+
+def _clock(state: str, skew_s: float) -> str:
+    if abs(skew_s) < SKEW_S:
         return state
-    side = "ahead" if one.skew_s > 0 else "behind"
-    return f"{state}; its clock is {duration_text(abs(one.skew_s))} {side}"
+    side = "ahead" if skew_s > 0 else "behind"
+    return f"{state}; its clock is {duration_text(abs(skew_s))} {side}"

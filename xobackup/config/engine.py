@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import field_validator, model_validator
 
 from xobackup.config.periods import Period, seconds
 from xobackup.config.secrets import Secret
 from xobackup.config.section import Section
 from xobackup.config.sites import Site
+
+LEASE_LEAST_S = 15
+"""A sign of life gets lost now and then."""
 
 
 class EngineSection(Section):
@@ -22,6 +27,11 @@ class EngineSection(Section):
     wait: Period = "15m"
     """How long a VM waits for a worker that reaches what it needs, where this machine does not."""
 
+    schedules: Literal["own", "shared"] = "own"
+    """``shared``: every `xobackup serve` with this database follows the same schedules, each time by one of them."""
+    lease: Period = "2m"
+    """How long a node that shares schedules may not be heard of, before another one begins its runs again."""
+
     @field_validator("database")
     @classmethod
     def _known(cls, value: str | None) -> str | None:
@@ -34,6 +44,18 @@ class EngineSection(Section):
         if self.password is not None and not (self.database or "").startswith("postgresql://"):
             raise ValueError("password: only for a postgresql:// database")
         return self
+
+    @model_validator(mode="after")
+    def _shared_by_a_database(self) -> EngineSection:
+        if self.schedules == "shared" and self.database is None:
+            raise ValueError('schedules: "shared" needs the database of the engine')
+        if self.lease_s < LEASE_LEAST_S:
+            raise ValueError(f"lease: expected {LEASE_LEAST_S} s or more, found {self.lease}")
+        return self
+
+    @property
+    def lease_s(self) -> float:
+        return seconds(self.lease)
 
     @property
     def wait_s(self) -> float:

@@ -32,6 +32,8 @@ class RunStarted(Event):
     pid: int
     limits: list[str] = field(default_factory=list)
     """What is in force, as sentences."""
+    reason: str = ""
+    """Why it begins, when that is not obvious: which run of which node it follows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,6 +44,8 @@ class World:
     """Of the configuration: what one of them selects has somebody who protects it. Empty: nobody says."""
     hand_out: HandOut | None = None
     """Workers elsewhere, where there are any."""
+    reason: str = ""
+    """Why a run begins, when that is not obvious: for its journal."""
 
     @property
     def journal_directory(self) -> Path:
@@ -64,6 +66,7 @@ def real_world(
     limits: ProcessLimits | None = None,
     all_jobs: Sequence[Job] = (),
     hand_out: HandOut | None = None,
+    reason: str = "",
 ) -> World:
     """The world as it is: sessions by TLS, repositories by URL."""
     from xobackup.xapi.session import Session
@@ -79,6 +82,7 @@ def real_world(
         limits=shared,
         all_jobs=all_jobs,
         hand_out=hand_out,
+        reason=reason,
         connect=lambda address: Session.connect(address, clock=clock),
         open_repository=lambda target: open_repository(target, clock=clock),
         new_id=lambda: str(uuid.UUID(bytes=secrets.token_bytes(16), version=4)),

@@ -26,6 +26,7 @@ class Joined(StrEnum):
     QUEUED = "queued"
     WAITS = "joined to the one that waits"
     FOLLOWS = "follows the one that runs"
+    ELSEWHERE = "follows the one that runs on another node"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +66,7 @@ class Runner:
     ) -> None:
         self._work = work
         self._begun, self._ended = begun, ended
-        self._changed = threading.Condition()
+        self._changed = threading.Condition()  # of a lock that its holder may take again
         self._runs_max = runs_max
         self._waiting: list[tuple[int, int, Order]] = []
         self._following: dict[str, Order] = {}
@@ -90,6 +91,12 @@ class Runner:
         with self._changed:
             return schedule in self._following
 
+    @property
+    def full(self) -> bool:
+        """Whether a new order would have to wait."""
+        with self._changed:
+            return len(self._running) + len(self._waiting) >= self._runs_max
+
     def limit(self, runs_max: int) -> None:
         """So many at a time from now on."""
         with self._changed:
@@ -99,6 +106,11 @@ class Runner:
     def running(self) -> list[Order]:
         with self._changed:
             return [run.order for run in self._running.values()]
+
+    def orders(self) -> tuple[list[Order], list[Order]]:
+        """Those that run and those that wait, at one instant."""
+        with self._changed:
+            return self.running(), self.waiting()
 
     def waiting(self) -> list[Order]:
         """In the order of their turns."""

@@ -11,13 +11,14 @@ import fcntl
 import json
 import os
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence, Set
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from xobackup.clock import Clock, SystemClock, utc
 from xobackup.engine.errors import EngineError
+from xobackup.service.store import Begun, Look, Running, State
 
 NAME = "schedules.json"
 PAUSED = "paused.json"
@@ -35,73 +36,123 @@ class StateUnreadable(EngineError):
     """A file of the service's is damaged."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Running:
-    """A run that was ordered: the time it stands for, and when that was."""
-
-    nominal: datetime
-    began: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """In memory; :class:`StateFile` keeps it."""
-
-    settled: dict[str, datetime] = field(default_factory=dict)
-    running: dict[str, Running] = field(default_factory=dict)
-
-
-class StateFile:
-    """The file, and the lock that makes its process the only one. Thread-safe."""
+class ServeLock:
+    """What makes a process the only one that serves a state directory."""
 
     def __init__(self, directory: Path) -> None:
         """Raises ``AlreadyServed`` when another process has it."""
         directory.mkdir(parents=True, exist_ok=True)
+        self._fd = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._fd)
+            raise AlreadyServed(directory) from None
+
+    def place(self) -> str:
+        """What nobody else's directory is called, nor this one's after another start of the machine; ``""`` where
+        that cannot be told."""
+        try:
+            boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        except OSError:
+            return ""
+        found = os.fstat(self._fd)
+        return f"{boot} {found.st_dev} {found.st_ino}"
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class StateFile:
+    """The file, and the lock that makes its process the only one. Thread-safe. A
+    :class:`~xobackup.service.store.ScheduleStore`."""
+
+    is_shared = False
+
+    def __init__(self, directory: Path, clock: Clock | None = None) -> None:
+        """Raises ``AlreadyServed`` when another process has it."""
+        self._lock = ServeLock(directory)
+        self._directory = directory
+        self._clock = clock or SystemClock()
         self._path = directory / NAME
         self._mutex = threading.Lock()
-        self._lock = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._lock)
-            raise AlreadyServed(directory) from None
         self.problem = ""
         """Why what was remembered could not be read."""
         self.state = self._read()
 
-    def settle(self, schedule: str, nominal: datetime) -> None:
-        """Nothing up to ``nominal`` is started any more."""
+    def now(self) -> datetime:
+        return utc(self._clock.now_s())
+
+    def look(self) -> Look:
+        return Look(now=self.now(), state=self.state, paused=self.paused())
+
+    def settle(self, schedule: str, nominal: datetime, *, since: datetime | None) -> bool:
         with self._mutex:
+            if self.state.settled.get(schedule) != since:
+                return False
             settled = {**self.state.settled, schedule: _instant(nominal)}
             self._replace(State(settled=settled, running=self.state.running))
+            return True
 
-    def begin(self, schedule: str, running: Running) -> None:
-        """It is settled and runs: one write, so that a crash finds both or neither."""
+    def begin(
+        self, schedule: str, nominal: datetime, *, since: datetime | None = None, instead_of: str | None = None
+    ) -> Begun:
         with self._mutex:
-            nominal = _instant(running.nominal)
-            settled = max(self.state.settled.get(schedule, nominal), nominal)
-            self._replace(
-                State(
-                    settled={**self.state.settled, schedule: settled},
-                    running={**self.state.running, schedule: running},
-                )
-            )
+            if since is not None and self.state.settled.get(schedule) != since:
+                return Begun.LATE
+            if instead_of is not None and schedule not in self.state.running:
+                return Begun.LATE
+            self._replace(self._with(self.state, schedule, nominal))
+            return Begun.HERE
 
-    def end(self, schedule: str) -> None:
-        with self._mutex:
-            left = {name: one for name, one in self.state.running.items() if name != schedule}
-            if len(left) < len(self.state.running):
-                self._replace(State(settled=self.state.settled, running=left))
+    def _with(self, state: State, schedule: str, nominal: datetime) -> State:
+        nominal = _instant(nominal)
+        settled = max(state.settled.get(schedule, nominal), nominal)
+        running = Running(nominal=nominal, began=self.now())
+        return State(
+            settled={**state.settled, schedule: settled},
+            running={**state.running, schedule: running},
+        )
 
-    def keep_only(self, schedules: set[str]) -> None:
-        """Forget schedules that there are not any more."""
+    def end(self, schedule: str, *, goes_on: bool, then: Sequence[str], nominal: datetime) -> dict[str, Begun]:
         with self._mutex:
+            left = {name: one for name, one in self.state.running.items() if name != schedule or goes_on}
+            new = State(settled=self.state.settled, running=left)
+            for name in then:
+                new = self._with(new, name, nominal)
+            if new != self.state:
+                self._replace(new)
+            return dict.fromkeys(then, Begun.HERE)
+
+    def heard(self, schedule: str) -> None:
+        """Nobody asks elsewhere."""
+
+    def meet(self, plan: Mapping[str, str], timed: Set[str]) -> None:
+        with self._mutex:
+            new = dict.fromkeys(timed - set(self.state.settled), self.now())
             kept = State(
-                settled={name: at for name, at in self.state.settled.items() if name in schedules},
-                running={name: one for name, one in self.state.running.items() if name in schedules},
+                settled={name: at for name, at in self.state.settled.items() if name in plan} | new,
+                running={name: one for name, one in self.state.running.items() if name in plan},
             )
             if kept != self.state:
                 self._replace(kept)
+
+    def note_run(self, schedule: str, run_id: str) -> None:
+        """The journals here say it."""
+
+    def watch(self, when_lost: Callable[[], None]) -> None:
+        """The lock of the directory says it."""
+
+    def lost(self) -> str:
+        return ""
+
+    def paused(self) -> dict[str, str]:
+        return read_paused(self._directory)
+
+    def change_paused(self, names: Mapping[str, str | None]) -> dict[str, str]:
+        return change_paused(self._directory, names)
 
     def _replace(self, state: State) -> None:
         """In the file first: what could not be written is not believed."""
@@ -113,11 +164,8 @@ class StateFile:
         write_whole(self._path, {"settled": settled, "running": running})
         self.state = state
 
-    def close(self) -> None:
-        with self._mutex:
-            if self._lock >= 0:
-                os.close(self._lock)
-                self._lock = -1
+    def close(self, *, in_order: bool = True) -> None:
+        self._lock.close()
 
     def _read(self) -> State:
         try:

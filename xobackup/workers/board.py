@@ -53,6 +53,11 @@ class Board:
             return sa.literal_column("((julianday('now') - 2440587.5) * 86400.0)", sa.Float)
         return sa.literal_column("extract(epoch from clock_timestamp())::float8", sa.Float)
 
+    @property
+    def now(self) -> sa.ColumnElement[float]:
+        """The database's clock, for a statement."""
+        return self._now
+
     def close(self) -> None:
         self.dispatch.close()
         self.engine.dispose()
@@ -320,6 +325,8 @@ class Board:
     def _reading(self) -> Iterator[sa.Connection]:
         with self._errors(), self.engine.connect() as connection:
             yield connection.execution_options(writing=False)
+
+    reading = _reading
 
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:

@@ -11,6 +11,8 @@ LEASE_S = 30.0
 BEAT_S = 5.0
 DELIVERIES_MAX = 3
 """A VM whose backup kills its worker must not kill all of them."""
+SKEW_S = 5.0
+"""A clock that is off by more is told."""
 ANYWHERE = "*"
 """The queue of tasks that any worker may do."""
 

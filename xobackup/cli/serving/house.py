@@ -18,7 +18,7 @@ from xobackup.history import ask
 from xobackup.history.errors import HistoryError
 from xobackup.history.standing import Objective, Overview, Standing, overview
 from xobackup.history.store import Store, open_store
-from xobackup.service.state import StateUnreadable, change_paused, read_paused
+from xobackup.service.shared import StoreAway
 from xobackup.web.house import JobView, LiveView, Refused, RemoteView, ScheduleView, StartView
 from xobackup.web.views import DrView, Looked, TargetView
 
@@ -148,7 +148,7 @@ class ServiceHouse:
 
     def schedules(self) -> Sequence[ScheduleView]:
         configuration = self._works.configuration
-        paused = read_paused(configuration.state_directory)
+        paused, elsewhere = self._service.store.paused(), self._service.elsewhere
         running = {order.schedule for order in self._service.runner.running()}
         waiting = {order.schedule for order in self._service.runner.waiting()}
         starts = self._service.next_starts()
@@ -156,7 +156,7 @@ class ServiceHouse:
         for name, section in configuration.schedules.items():
             state = (
                 "running"
-                if name in running
+                if name in running or name in elsewhere
                 else "waiting"
                 if name in waiting
                 else "disabled"
@@ -176,7 +176,10 @@ class ServiceHouse:
                     next_at=fire.at if fire and state not in ("paused", "disabled") else None,
                     state=state,
                     paused_for=paused.get(name, ""),
-                    remarks=tuple(calendar.remarks(now, now + REMARKS_AHEAD)[:2]) if calendar else (),
+                    remarks=(
+                        *([f"runs on {elsewhere[name]}"] if name in elsewhere else []),
+                        *(calendar.remarks(now, now + REMARKS_AHEAD)[:2] if calendar else ()),
+                    ),
                 )
             )
         return found
@@ -239,8 +242,8 @@ class ServiceHouse:
 
     def problems(self) -> Sequence[str]:
         works = self._works
-        told = (works.not_followed, works.unwritten, works.own_backup, *self.healthy().values())
-        return [one for one in told if one]
+        told = (works.not_followed, works.unwritten, works.own_backup, self._service.problem)
+        return list(dict.fromkeys(one for one in (*told, *self.healthy().values()) if one))
 
     def oddities(self) -> Sequence[Oddity]:
         with self._mutex:
@@ -258,8 +261,8 @@ class ServiceHouse:
         except HistoryError as error:
             parts["history"] = f"the history cannot be used: {error}"
         try:
-            read_paused(self._works.configuration.state_directory)
-        except (StateUnreadable, OSError) as error:
+            self._service.store.paused()
+        except (EngineError, OSError) as error:
             parts["state"] = str(error)
         return parts
 
@@ -267,6 +270,8 @@ class ServiceHouse:
         self._known(schedule)
         try:
             return str(self._service.run_now(schedule).value)
+        except StoreAway as error:
+            raise Refused(503, str(error), hint=error.hint) from error
         except EngineError as error:
             raise Refused(404, str(error)) from error
 
@@ -276,11 +281,17 @@ class ServiceHouse:
 
     def pause(self, schedule: str, reason: str) -> None:
         self._known(schedule)
-        change_paused(self._works.configuration.state_directory, {schedule: reason})
+        self._change_paused(schedule, reason)
 
     def resume(self, schedule: str) -> None:
         self._known(schedule)
-        change_paused(self._works.configuration.state_directory, {schedule: None})
+        self._change_paused(schedule, None)
+
+    def _change_paused(self, schedule: str, reason: str | None) -> None:
+        try:
+            self._service.store.change_paused({schedule: reason})
+        except StoreAway as error:
+            raise Refused(503, str(error), hint=error.hint) from error
 
     def close(self) -> None:
         with self._mutex:

@@ -11,6 +11,7 @@ from xobackup.cli.engine_store import handing_out
 from xobackup.cli.history_store import note_history
 from xobackup.cli.logs import TEXT, EventLines, Lines
 from xobackup.cli.options import read_configuration
+from xobackup.engine.events import RunStarted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,12 +19,15 @@ if TYPE_CHECKING:
 
     from xobackup.config.model import Configuration
     from xobackup.engine.cancel import CancelToken
+    from xobackup.engine.events import Event
     from xobackup.engine.job import Job
+    from xobackup.engine.journal import Sink
     from xobackup.engine.limits.process import ProcessLimits
     from xobackup.engine.mirror.job import MirrorJob
     from xobackup.engine.progress import Progress
     from xobackup.service.runner import Order
     from xobackup.service.service import Service
+    from xobackup.service.store import ScheduleStore
 
 GOOD = {"ok", "skipped"}
 
@@ -66,6 +70,20 @@ class ServeOptions:
 AS_CONFIGURED = ServeOptions()
 
 
+class RunNotes:
+    """A journal sink: which run is done for a schedule, for the node that may have to begin it again."""
+
+    def __init__(self, store: ScheduleStore, schedule: str) -> None:
+        self._store, self._schedule = store, schedule
+
+    def write(self, event: Event) -> None:
+        if isinstance(event, RunStarted):
+            self._store.note_run(self._schedule, event.run_id)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
 class Works:
     """The configuration that holds now, and one run of a schedule by it."""
 
@@ -89,6 +107,11 @@ class Works:
         """Why its own configuration and history were not backed up the last time."""
         self.unwritten = ""
         """Why the history was not written the last time."""
+        self._service: Service | None = None
+
+    def follows(self, service: Service) -> None:
+        """Whose schedules these works are of."""
+        self._service = service
 
     @property
     def configuration(self) -> Configuration:
@@ -98,7 +121,8 @@ class Works:
     @property
     def troubles(self) -> dict[str, str]:
         """What is wrong with the service itself, by what it is of; an empty text: it is well."""
-        return {"configuration": self.not_followed, "own backup": self.own_backup}
+        schedules = "" if self._service is None else self._service.problem
+        return {"configuration": self.not_followed, "own backup": self.own_backup, "schedules": schedules}
 
     @property
     def limits(self) -> ProcessLimits:
@@ -145,12 +169,15 @@ class Works:
     def _run(self, job: Job | MirrorJob, order: Order, cancel: CancelToken, configuration: Configuration) -> str:
         from xobackup.cli.jobs import selecting_jobs
         from xobackup.clock import SystemClock
+        from xobackup.engine.journal import Tee
         from xobackup.engine.mirror.job import MirrorJob, run_mirror
         from xobackup.engine.run import run_job
         from xobackup.engine.world import real_world
 
         clock = SystemClock()
-        sink = EventLines(self._log, schedule=order.schedule)
+        sink: Sink = EventLines(self._log, schedule=order.schedule)
+        if self._service is not None:
+            sink = Tee(sink, RunNotes(self._service.store, order.schedule))
         held = ExitStack()
         world = real_world(
             configuration.state_directory,
@@ -160,6 +187,7 @@ class Works:
             limits=self._limits,
             all_jobs=selecting_jobs(configuration),
             hand_out=held.enter_context(handing_out(configuration)),
+            reason=order.reason,
         )
         doing = Doing(
             schedule=order.schedule, job=job.name, began_at=clock.now_s(), progress=world.progress, cancel=cancel
@@ -202,6 +230,11 @@ class Works:
             )
             self._log("warning", told)
             new = new.model_copy(update={"state_directory": self._configuration.state_directory})
+        if new.engine != self._configuration.engine and "shared" in (
+            new.engine.schedules, self._configuration.engine.schedules
+        ):  # fmt: skip
+            self._log("warning", "[engine] stays as it was until the service is started again")
+            new = new.model_copy(update={"engine": self._configuration.engine})
         changes = differences(self._configuration, new)
         self._configuration, self._limits, self.not_followed = new, process_limits(new), ""
         service.adopt(plan_of(new))
