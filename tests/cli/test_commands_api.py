@@ -147,6 +147,18 @@ def test_a_name_that_is_none_fails_as_the_command_does(service: Served) -> None:
     assert "-1%" in wrong["problem"] and "Usage" not in wrong["problem"], wrong
 
 
+def test_a_file_that_is_not_followed_is_told_and_read_anew(service: Served, site: Site) -> None:
+    good, api = site.config.read_text(), service.api("operator")
+    site.config.write_text(good + "[web]\n")
+    service.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: any("not followed" in one for one in api("GET", "/status")["problems"]))
+    failed = api.done("/commands/status", state="failed")
+    assert failed["result"]["exit_code"] == 2 and "toml" in failed["problem"], failed
+    assert any("reads the file as it is now" in one for one in failed["said"])
+    site.config.write_text(good)
+    assert api.done("/commands/status")["said"], "the service does not follow it yet"
+
+
 BAD: list[tuple[str, dict[str, Any], int, str]] = [
     ("history/vm", {"name": "a\nb"}, 422, "name"),
     ("history/vm", {"name": "a\n"}, 422, "name"),
