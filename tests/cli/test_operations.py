@@ -3,50 +3,19 @@
 from __future__ import annotations
 
 import json
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from xobackup.cli.serving.looks import AT_ONCE, BUSY, Looks
 from xobackup.clock import FakeClock
 from xobackup.simpool import SimPool
-from xotest.site import Site, start, wait_until
+from xotest.served import Api, served
+from xotest.site import Site, wait_until
 from xotest.two_pools import TARGET_POOL
 
 FULL = "SR_BACKEND_FAILURE_44"
-
-
-@dataclass(frozen=True, slots=True)
-class Api:
-    """The API with a token."""
-
-    url: str
-    token: str
-
-    def __call__(self, method: str, path: str, body: object = None) -> Any:
-        request = urllib.request.Request(f"{self.url}/api/v1{path}", method=method)
-        request.add_header("Authorization", f"Bearer {self.token}")
-        if body is not None:
-            request.data = json.dumps(body).encode()
-            request.add_header("Content-Type", "application/json")
-        try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
-                return json.loads(answer.read())
-        except urllib.error.HTTPError as error:
-            return json.loads(error.read())
-
-    def done(self, path: str, body: object = None, *, state: str = "done") -> Any:
-        """Order it, wait for it, give its result."""
-        made = self("POST", path, body)
-        wait_until(lambda: self("GET", f"/operations/{made['id']}")["ended_at"] is not None)
-        found = self("GET", f"/operations/{made['id']}")
-        assert found["state"] == state, found
-        return found
 
 
 @pytest.fixture
@@ -79,17 +48,8 @@ listen = "127.0.0.1:0"
     site.config.write_text(site.config.read_text() + more)
     site.pool.faults.fail_call("VM.snapshot*", FULL, ["", "There is insufficient space", ""], times=1)
     site.xobackup("run", code=3)
-    log = tmp_path / "log"
-    with log.open("w") as out:
-        process = start("serve", "--json", "-c", site.config, stdout=out)
-    try:
-        wait_until(lambda: "status page at" in log.read_text())
-        records = [json.loads(line) for line in log.read_text().splitlines()]
-        token = site.xobackup("web", "token", "create", "ci", "--role", "operator").out.strip()
-        yield Api(next(str(record["url"]) for record in records if record.get("url")), token)
-    finally:
-        process.terminate()
-        process.communicate(timeout=30)
+    with served(site, tmp_path / "log") as found:
+        yield found.api("operator")
 
 
 def test_everything_that_can_be_ordered(api: Api, site: Site, other: SimPool) -> None:

@@ -31,6 +31,12 @@ def test_what_is_there(client: TestClient) -> None:
     )
     assert values['xobackup_schedule_state{schedule="night",state="idle"}'] == "1"
     assert float(values['xobackup_stage_seconds_24h{job="nightly",stage="transfer"}']) == 20.0
+    replica = 'vm="web",uuid="11111111-1111-4111-8111-111111111111",job="nightly",target="dr"'
+    assert values[f"xobackup_replica_lag_seconds{{{replica}}}"] == "900"
+    assert values[f"xobackup_replica_usable{{{replica}}}"] == "1", "the better one of two"
+    assert values['xobackup_target_up{target="dr"}'] == "1"
+    samples = [line.rsplit(" ", 1)[0] for line in lines if not line.startswith("#")]
+    assert len(samples) == len(set(samples)), "a sample is told once"
     names = [line.split()[2] for line in lines if line.startswith("# TYPE")]
     assert len(names) == len(set(names)), "a family is told once"
 

@@ -97,8 +97,10 @@ class Face:
         while not stop.wait(LINES_EVERY_S):
             for snapshot in progress.snapshots():
                 with self._lock:
-                    self._output.record("progress", asdict(snapshot))
-                    self._output.note(_line(snapshot))
+                    if self._output.as_json:
+                        self._output.record("progress", asdict(snapshot))
+                    else:
+                        self._output.note(_line(snapshot))
 
 
 def _line(snapshot: Snapshot) -> str:

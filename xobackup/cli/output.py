@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 PIPE_COLUMNS = 500
 WORD_MAX = 16
 """Words up to this long are never broken in a table."""
+NOTES_WITH_JSON = False
+"""Whether what goes on is told beside the records too: for a process whose standard error somebody reads."""
 
 
 class Output:
@@ -56,7 +58,7 @@ class Output:
 
     def note(self, text: str, *, style: str | None = None) -> None:
         """A sentence about what is going on, on standard error."""
-        if not self.as_json:
+        if not self.as_json or NOTES_WITH_JSON:
             self.log.print(text, style=style, markup=False)
 
     def table(self, title: str | None, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -40,12 +40,21 @@ class WebSection(Section):
     """Names under which it is reached, besides addresses and localhost."""
     timezone: str = ""
     """Of the times on the pages; the machine's own when absent."""
+    exchange: Path | None = None
+    """The directory of the files that commands ordered by the API read and write; without it they take no files."""
     users: dict[str, WebUserSection] = Field(default_factory=dict)
 
     @field_validator("timezone")
     @classmethod
     def _zone(cls, value: str) -> str:
         return checked_zone(value)
+
+    @field_validator("exchange")
+    @classmethod
+    def _whole(cls, value: Path | None) -> Path | None:
+        if value is not None and (not value.is_absolute() or ".." in value.parts):
+            raise ValueError(f"expected an absolute path, found {str(value)!r}")
+        return value
 
     @field_validator("trusted_proxies")
     @classmethod

@@ -93,6 +93,7 @@ class Door:
 def make_app(house: House, door: Door) -> FastAPI:
     """Everything put together."""
     from xobackup.web import api, pages
+    from xobackup.web.api.answers import RESPONSES
 
     app = FastAPI(
         title="xobackup",
@@ -105,6 +106,7 @@ def make_app(house: House, door: Door) -> FastAPI:
     app.state.house, app.state.door = house, door
     app.mount("/static", StaticFiles(directory=PLACE / "static"), name="static")
     app.include_router(api.router)
+    app.include_router(api.commands.router_for(house.commands), prefix=api.router.prefix, responses=RESPONSES)
     app.include_router(api.health.router)
     app.include_router(pages.router)
     app.middleware("http")(_around)

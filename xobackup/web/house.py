@@ -12,6 +12,7 @@ from xobackup.history.standing import Overview, Standing
 from xobackup.history.store import Store
 from xobackup.notify.oddities import Oddity
 from xobackup.service.operations import Operation
+from xobackup.web.commands import Catalogue
 from xobackup.web.requests import Wish
 from xobackup.web.views import Depth, DrView, Offers, PointsView, RemoteVms, TargetView
 
@@ -157,6 +158,11 @@ class House(Protocol):
 
     @property
     def version(self) -> str: ...
+
+    @property
+    def commands(self) -> Catalogue:
+        """The command line. The same as long as the process lives."""
+        ...
 
     def now_s(self) -> float: ...
 

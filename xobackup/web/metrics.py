@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from xobackup.history import ask
 from xobackup.history.standing import State
 from xobackup.web.house import House
+from xobackup.web.views import ReplicaView
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 RECENT_S = 86_400.0
@@ -37,7 +38,8 @@ class Family:
 
 def exposition(house: House) -> str:
     """All of it, a family after the other."""
-    families = [*_vms(house), *_runs(house), *_remotes(house), *_schedules(house), *_service(house)]
+    parts = (_vms, _runs, _remotes, _replicas, _schedules, _service)
+    families = [family for part in parts for family in part(house)]
     return "".join(f"{line}\n" for family in families for line in family.lines)
 
 
@@ -112,6 +114,25 @@ def _remotes(house: House) -> Iterable[Family]:
         if one.seen_at is not None:
             up.add(0 if one.problem else 1, remote=one.name)
     return free, used, total, up, verified, backlog
+
+
+def _replicas(house: House) -> Iterable[Family]:
+    """As they were when the target was last looked at. Of two with the same labels the better one is told."""
+    lag = Family("replica_lag_seconds", "gauge", "Time since the newest restore point of a replica, as last seen.")
+    usable = Family("replica_usable", "gauge", "1 when a failover could use that restore point.")
+    up = Family("target_up", "gauge", "1 when the target's pool answered the last time the service looked.")
+    now = house.now_s()
+    for target in house.replicas():
+        best: dict[tuple[str, str, str], ReplicaView] = {}
+        for one in sorted(target.replicas, key=lambda one: (one.usable, one.newest_at)):
+            best[one.name, one.vm_uuid, one.job] = one
+        for (name, uuid, job), one in sorted(best.items()):
+            labels = {"vm": name, "uuid": uuid, "job": job, "target": target.name}
+            lag.add(max(0.0, now - one.newest_at), **labels)
+            usable.add(1 if one.usable else 0, **labels)
+        if target.looked.at is not None or target.looked.problem:
+            up.add(0 if target.looked.problem else 1, target=target.name)
+    return lag, usable, up
 
 
 def _schedules(house: House) -> Iterable[Family]:

@@ -169,9 +169,25 @@ class DrTest:
         return f"plan {self.plan}"
 
 
-Wish = Pin | Unpin | Verify | RestorePlan | Restore | Retry | JobPlan | DrPlan | DrTest
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandLine:
+    """A command of the command line (:mod:`xobackup.web.commands`), with values by the names of its parameters."""
+
+    kind: ClassVar[str] = "command"
+    name: str
+    values: Mapping[str, Any]
+    line: str
+    """As one would type it."""
+    lane: Lane
+
+    @property
+    def about(self) -> str:
+        return self.line
+
+
+Wish = Pin | Unpin | Verify | RestorePlan | Restore | Retry | JobPlan | DrPlan | DrTest | CommandLine
 KINDS: Mapping[str, type[Wish]] = {
-    one.kind: one for one in (Pin, Unpin, Verify, RestorePlan, Restore, Retry, JobPlan, DrPlan, DrTest)
+    one.kind: one for one in (Pin, Unpin, Verify, RestorePlan, Restore, Retry, JobPlan, DrPlan, DrTest, CommandLine)
 }
 
 
@@ -187,4 +203,6 @@ def from_asked(kind: str, asked: Mapping[str, Any]) -> Wish:
         values["wanted"] = RestorePlan(**values["wanted"])
     if kind == Retry.kind:
         values["vms"] = tuple(values["vms"])
+    if kind == CommandLine.kind:
+        values["lane"] = Lane(values["lane"])
     return KINDS[kind](**values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, tzinfo
 from urllib.parse import quote
 
@@ -45,13 +46,19 @@ def tone(state: str) -> str:
 _DEEDS = {
     "pin": "Pin", "unpin": "Unpin", "verify": "Verification", "restore-plan": "Plan of a restore",
     "restore": "Restore", "retry": "Once more", "plan": "Plan of a job", "dr-plan": "Plan of a failover",
-    "dr-test": "Test of a failover",
+    "dr-test": "Test of a failover", "command": "Command",
 }  # fmt: skip
 
 
 def deed(kind: str) -> str:
     """What an operation is called on a page."""
     return _DEEDS.get(kind, kind)
+
+
+def record(value: object) -> str:
+    """A record of a command as it printed it, without its kind, which is shown before it."""
+    shown = {key: one for key, one in value.items() if key != "kind"} if isinstance(value, dict) else value
+    return json.dumps(shown, ensure_ascii=False)
 
 
 def line(text: str, limit: int = 200) -> str:

@@ -63,6 +63,9 @@ RESULTS: dict[str, dict[str, Any]] = {
     },
     "retry": {"runs": [{"run_id": "run-2", "outcome": "ok", "vms": 1}]},
     "plan": {"plans": [], "mirrors": []},
+    "command": {
+        "exit_code": 0, "meaning": "done", "records": [{"kind": "replica", "name": "web"}], "left_out": 0, "last": [],
+    },
     "dr-plan": {
         "plan": "lyon", "ok": False, "memory_bytes": {"needed": 1 << 30, "free": 0}, "problems": ["no host has room"],
         "warnings": [], "vms": [

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from xobackup.cli.serving.catalogue import catalogue
 from xobackup.cli.serving.desk import ServiceDesk
 from xobackup.clock import FakeClock
 from xobackup.engine.progress import Snapshot
@@ -20,6 +21,7 @@ from xobackup.service.operations import Operations
 from xobackup.web.access import Passwords, Role, Throttle, User, hash_password
 from xobackup.web.app import Door, Settings
 from xobackup.web.audit import Audit
+from xobackup.web.commands import Catalogue
 from xobackup.web.house import JobView, LiveView, Refused, RemoteView, ScheduleView, StartView
 from xobackup.web.sessions import Sessions
 from xobackup.web.tokens import read_tokens
@@ -63,6 +65,10 @@ class PaperHouse:
         self.operations = paper_operations(self.journals.parent, self.work, self.clock)
         self.desk = paper_desk(self.operations, self.store)
         self.backups = PaperBackups(self.now_s)
+
+    @property
+    def commands(self) -> Catalogue:
+        return catalogue()
 
     def replicas(self) -> list[TargetView]:
         return paper_replicas(self.now_s(), self.backups.name)

@@ -46,7 +46,7 @@ class ServiceBackups:
         ]
 
     def changed(self, remote: str, vm: str) -> None:
-        """Something of it was changed: what is kept is old."""
+        """Something of it was changed: what is kept is old. ``vm``: ``""`` when nobody knows of which."""
         self._looks.forget(f"remote {remote}", vm)
 
     def offers(self, pool: str) -> Offers:

@@ -99,7 +99,26 @@ class ServiceDesk:
             _known("job", wish.job, configuration.all_job_names)
         if isinstance(wish, requests.DrPlan | requests.DrTest):
             _known("plan", wish.plan, configuration.dr)
+        if isinstance(wish, requests.CommandLine):
+            refuse_places(wish, configuration)
         refuse_bad(wish)
+
+
+def refuse_places(wish: requests.CommandLine, configuration: Configuration) -> None:
+    """A remote is one of the configuration, a file one in the directory of exchange."""
+    from xobackup.cli.serving.catalogue import catalogue
+    from xobackup.cli.serving.exchange import NotExchanged, place
+    from xobackup.web.commands import FILES, Kind
+
+    for one in catalogue().commands[wish.name].parameters:
+        for value in one.values(wish.values):
+            if one.kind is Kind.REMOTE:
+                _known("remote", str(value), configuration.remotes)
+            if one.kind in FILES:
+                try:
+                    place(configuration, str(value), to_read=one.kind is Kind.FILE_READ)
+                except NotExchanged as error:
+                    raise Refused(422, f"{one.name}: {error}", hint=error.hint or "") from error
 
 
 def refuse_bad(wish: requests.Wish) -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from xobackup.notify.oddities import Oddity
     from xobackup.service.operations import Operations
     from xobackup.service.service import Service
+    from xobackup.web.commands import Catalogue
 
 FRESH_S = 2.0
 """How old an answer about now may be: what many browsers ask at once is found once."""
@@ -55,6 +56,12 @@ class ServiceHouse:
     @property
     def version(self) -> str:
         return version() or "unknown"
+
+    @property
+    def commands(self) -> Catalogue:
+        from xobackup.cli.serving.catalogue import catalogue
+
+        return catalogue()
 
     def now_s(self) -> float:
         return self._clock.now_s()

@@ -82,11 +82,11 @@ class Looks:
         return _with(kept, problem=f"it did not answer within {self._wait_s:g} s", pending=True)
 
     def forget(self, place: str, key: str) -> None:
-        """Something was changed there."""
+        """Something was changed there; with an empty ``key``, nobody knows what of it."""
         with self._mutex:
-            kept = self._kept.get((place, key))
-            if kept is not None:
-                self._kept[place, key] = Kept(value=kept.value, looked=kept.looked)
+            for both, kept in self._kept.items():
+                if both[0] == place and key in (both[1], ""):
+                    self._kept[both] = Kept(value=kept.value, looked=kept.looked)
 
     def _look(self, both: tuple[str, str], find: Callable[[], object]) -> None:
         before = self._kept.get(both, Kept())

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from xobackup.cli.failures import explain, foreseen
-from xobackup.service.operations import Ending, Hand, Operation, State
+from xobackup.service.operations import Ending, Hand, Lane, Operation, State
 from xobackup.web import requests
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ class Performer:
             requests.JobPlan.kind: self._job_plan,
             requests.DrPlan.kind: self._dr_plan,
             requests.DrTest.kind: self._dr_test,
+            requests.CommandLine.kind: self._command,
         }
 
     def __call__(self, operation: Operation, hand: Hand) -> Ending:
@@ -262,6 +263,25 @@ class Performer:
         if not trial.ok:
             raise Failed("\n".join(complaints(trial)), data)
         return data
+
+    # -- the command line
+
+    def _command(self, wish: requests.CommandLine, hand: Hand) -> Result:
+        from xobackup.cli.serving.commands import carry_out
+
+        works = self._works
+        if works.not_followed:
+            hand.say(f"{works.not_followed}; this command reads the file as it is now")
+        try:
+            done = carry_out(wish, works.configuration, works.path, hand)
+        finally:
+            if wish.lane is Lane.WORK:
+                works.run_ended()
+            for remote in works.configuration.remotes:
+                self.changed(remote, "")
+        if done.problem:
+            raise Failed(done.problem, done.as_data(), hint=done.hint)
+        return done.as_data()
 
 
 def shortened(plan: dict[str, Any]) -> dict[str, Any]:

@@ -125,14 +125,14 @@ def restore_plan(request: Request, response: Response, body: RestorePlanBody) ->
 def restore(request: Request, response: Response, body: RestoreBody) -> dict[str, Any]:
     """Carry out a plan. Refused when it would do something else by now than the plan said."""
     who = change(request, Role.OPERATOR, "restore", f"plan {body.plan}")
-    return _answer(response, house_of(request).desk.restore(body.plan, who))
+    return answer(response, house_of(request).desk.restore(body.plan, who))
 
 
 @router.post("/runs/{run_id}/retry", status_code=202)
 def retry(request: Request, response: Response, run_id: Name) -> dict[str, Any]:
     """Back up the VMs that failed in a run again."""
     who = change(request, Role.OPERATOR, "retry", run_id)
-    return _answer(response, house_of(request).desk.retry(run_id, who))
+    return answer(response, house_of(request).desk.retry(run_id, who))
 
 
 @router.post("/jobs/{job}/plan", status_code=202)
@@ -155,10 +155,11 @@ def dr_test(request: Request, response: Response, plan: Name) -> dict[str, Any]:
 
 def _ordered(request: Request, response: Response, wish: requests.Wish) -> dict[str, Any]:
     who = change(request, Role.OPERATOR, wish.kind, wish.about)
-    return _answer(response, house_of(request).desk.order(wish, who))
+    return answer(response, house_of(request).desk.order(wish, who))
 
 
-def _answer(response: Response, made: Operation) -> dict[str, Any]:
+def answer(response: Response, made: Operation) -> dict[str, Any]:
+    """What was ordered, and where to ask for it."""
     response.headers["Location"] = f"/api/v1/operations/{made.id}"
     return _summary(made)
 

@@ -34,6 +34,7 @@ _templates.filters.update(
     tone=shown.tone,
     line=shown.line,
     deed=shown.deed,
+    record=shown.record,
     path=shown.path,
     length_of=len,
 )
