@@ -53,6 +53,11 @@ class Board:
             return sa.literal_column("((julianday('now') - 2440587.5) * 86400.0)", sa.Float)
         return sa.literal_column("extract(epoch from clock_timestamp())::float8", sa.Float)
 
+    @property
+    def now(self) -> sa.ColumnElement[float]:
+        """The time by the database's clock."""
+        return self._now
+
     def close(self) -> None:
         self.dispatch.close()
         self.engine.dispose()

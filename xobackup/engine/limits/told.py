@@ -35,7 +35,8 @@ def job_throttle(job: Job, world: World) -> Throttle:
 
     table, above = timetable_of(job), world.limits.total(world.clock)
     scopes = [*([f"job {job.name}"] if table.limited else []), *(["all jobs"] if above is not None else [])]
-    return Throttle(table, world.clock, above=above, tell=tell if scopes else None)
+    share = world.limits.share(f"job {job.id}") if table.limited else None
+    return Throttle(table, world.clock, above=above, share=share, tell=tell if scopes else None)
 
 
 def limits_told(job: Job, world: World) -> tuple[str, ...]:
