@@ -1,4 +1,4 @@
-"""A rate that several workers share: what passes through all of them together, by the real clock and a real server."""
+"""A rate that several workers share: what passes through all of them together, by the clock and a real server."""
 
 from __future__ import annotations
 

@@ -167,7 +167,7 @@ def _check_remote(
 
     (target,) = repositories.remote_targets(config, remote)
     with (
-        limited_world(output, configuration) as world,
+        limited_world(output, configuration, target.name, f"pool:{pool}") as world,
         repositories.opened(target) as repository,
         contextlib.closing(world.connect(pool_address(configuration, pool))) as session,
     ):

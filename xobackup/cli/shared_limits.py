@@ -114,8 +114,11 @@ def _joined(configuration: Configuration, tell: Tell) -> Membership | None:
 
 
 @contextmanager
-def limited_world(output: Output, configuration: Configuration) -> Iterator[World]:
-    """The real world with this terminal as its face, within the limits that hold over all."""
+def limited_world(output: Output, configuration: Configuration, *places: str) -> Iterator[World]:
+    """The real world with this terminal as its face, within the limits that hold over all, and those of the links to
+    these places (``pool:NAME``, remotes, targets)."""
+    from dataclasses import replace
+
     from xobackup.cli.live import world_of
 
     def tell(told: str) -> None:
@@ -125,4 +128,4 @@ def limited_world(output: Output, configuration: Configuration) -> Iterator[Worl
         shared_limits(configuration, tell) as limits,
         world_of(output, configuration.state_directory, limits=limits) as world,
     ):
-        yield world
+        yield replace(world, throttle=limits.across(world.throttle, places, world.clock))

@@ -100,7 +100,7 @@ def restore(
     (target,) = repositories.remote_targets(config, remote, as_of=as_of)
     wanted = Wanted(remote=target, vm=vm, point=point, pool=pool, request=request, how=how)
     with (
-        limited_world(output, configuration) as world,
+        limited_world(output, configuration, target.name, f"pool:{pool}") as world,
         planned(world, configuration, wanted) as made,
     ):
         _show_plan(output, made, pool)
