@@ -76,6 +76,20 @@ def test_a_database_that_is_away_costs_no_backup_that_is_made_here(site: Site, t
     assert "hush" not in json.dumps(journal(site))
 
 
+def test_vms_that_wait_for_a_worker_are_on_the_board_until_one_comes(site: Site, tmp_path: Path) -> None:
+    engine(site, PLACES.format(directory=tmp_path) + 'site = "rome"\n')
+    site.xobackup("workers")
+    run = site.start("run", "--json")
+    wait_until(lambda: asked(tmp_path, "SELECT count(*) FROM xobackup_unplaced") == 2)
+    assert asked(tmp_path, "SELECT count(*) FROM xobackup_unplaced WHERE site = 'paris' AND job = 'nightly'") == 2
+    worker = site.start("worker", "--site", "paris")
+    out, err = run.communicate(timeout=TIMEOUT_S)
+    assert run.returncode == 0, out + err
+    assert asked(tmp_path, "SELECT count(*) FROM xobackup_unplaced") == 0
+    worker.send_signal(signal.SIGTERM)
+    worker.communicate(timeout=TIMEOUT_S)
+
+
 def test_what_the_control_node_does_itself_takes_places_and_rates_that_all_share(site: Site, tmp_path: Path) -> None:
     slow = "[limits]\nrate_limit_mib_s = 2\ntransfers_per_pool = 3\n"
     site.configure("rate_limit_mib_s = 100", replace=("[jobs.nightly]", f"{slow}[jobs.nightly]"))

@@ -14,6 +14,7 @@ from xobackup.notify.oddities import Oddity
 from xobackup.service.operations import Operation
 from xobackup.web.requests import Wish
 from xobackup.web.views import Depth, DrView, Offers, PointsView, RemoteVms, TargetView
+from xobackup.web.worker_views import WorkersView
 
 
 class Refused(Exception):
@@ -193,6 +194,10 @@ class House(Protocol):
     def backups(self) -> Backups: ...
 
     def live(self) -> Sequence[LiveView]: ...
+
+    def workers(self) -> WorkersView:
+        """As they were some seconds ago: never waits for their database."""
+        ...
 
     def problems(self) -> Sequence[str]:
         """What is wrong with the service itself: a configuration that is not followed, a history that cannot be

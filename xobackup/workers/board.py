@@ -13,7 +13,7 @@ Times are by the database's clock, so nobody's own clock matters.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -325,6 +325,10 @@ class Board:
     def _reading(self) -> Iterator[sa.Connection]:
         with self._errors(), self.engine.connect() as connection:
             yield connection.execution_options(writing=False)
+
+    def reading(self) -> AbstractContextManager[sa.Connection]:
+        """For looks by others: writers do not wait for them."""
+        return self._reading()
 
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:

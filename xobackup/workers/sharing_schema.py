@@ -45,3 +45,15 @@ shares = sa.Table(
     sa.Column("until", Moment, nullable=False),
     sa.Column("gone", Moment, nullable=False),
 )
+unplaced = sa.Table(
+    "xobackup_unplaced",
+    metadata,
+    sa.Column("run", sa.String(64), primary_key=True),
+    sa.Column("vm", sa.String(64), primary_key=True),
+    sa.Column("vm_name", sa.String(300), nullable=False),
+    sa.Column("job", sa.String(200), nullable=False),
+    sa.Column("site", sa.String(64), nullable=False),
+    sa.Column("reason", sa.String(1000), nullable=False),
+    sa.Column("since", Moment, nullable=False),
+)
+"""VMs of runs that wait for a worker to come, and are no task yet."""
