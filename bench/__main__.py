@@ -28,6 +28,7 @@ from bench import (
     restore,
     s3,
     shared,
+    sharing,
     whole_run,
     workers,
 )
@@ -48,6 +49,7 @@ GROUPS: dict[str, Callable[[Settings], Iterator[Row]]] = {
     "differential": differential.rows,
     "history": history.rows,
     "workers": workers.rows,
+    "sharing": sharing.rows,
 }
 
 

@@ -39,6 +39,17 @@ def test_planned_and_run(mirrored: Site) -> None:
     assert mirrored.xobackup("config", "check", "--json").of("job")[-1]["mode"] == "mirror"
 
 
+def test_the_plan_tells_the_link_that_copies_cross(mirrored: Site) -> None:
+    links = '[engine]\nsite = "paris"\n[links.paris-lyon]\nbetween = ["paris", "lyon"]\nrate = "50 MiB/s"\n'
+    text = mirrored.config.read_text().replace("[remotes.offsite]", '[remotes.offsite]\nsites = ["lyon"]')
+    mirrored.config.write_text(text + links)
+    told = "through link paris-lyon to offsite: 50 MiB/s shared"
+    assert told in mirrored.xobackup("plan", "copies").out
+    (limits,) = mirrored.xobackup("plan", "copies", "--json").of("mirror-limits")
+    assert (limits["job"], limits["limits"]) == ("copies", [told])
+    assert "through link" not in mirrored.xobackup("plan", "nightly").out
+
+
 def test_narrowed_to_one_vm(mirrored: Site) -> None:
     mirrored.xobackup("run", "copies", "--vm", "web")
     vms = mirrored.xobackup("backups", "list", "--remote", "offsite", "--json").of("vm")

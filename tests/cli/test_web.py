@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 PASSWORD = "three in the morning"
-PAGES = ("/", "/runs", "/schedules", "/backups", "/remotes", "/problems", "/audit")
+PAGES = ("/", "/runs", "/schedules", "/backups", "/remotes", "/workers", "/problems", "/audit")
 NASTY = '"><script>alert(1)</script>' + "W" * 300
 FAINT = """() => {
   const part = (v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
@@ -144,6 +144,7 @@ def on_paper(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
         "/remotes",
         "/replicas",
         "/dr",
+        "/workers",
         "/operations",
         "/runs/run-1",
     ]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from xotest.site import TIMEOUT_S, Site, wait_until
@@ -68,6 +70,42 @@ def test_a_database_that_is_away_costs_no_backup_that_is_made_here(site: Site, t
     assert "workers: engine database" in site.xobackup("plan").out
     done = site.xobackup("run", "--json")
     assert done.of("report")[0]["outcome"] == "ok"
+    assert "limits hold in this process alone: engine database" in site.xobackup("run").err
     told = [record["message"] for record in journal(site) if record["kind"] == "warning"]
     assert len(told) == 1 and told[0].startswith("no VM can be given to workers: engine database"), told
     assert "hush" not in json.dumps(journal(site))
+
+
+def test_vms_that_wait_for_a_worker_are_on_the_board_until_one_comes(site: Site, tmp_path: Path) -> None:
+    engine(site, PLACES.format(directory=tmp_path) + 'site = "rome"\n')
+    site.xobackup("workers")
+    run = site.start("run", "--json")
+    wait_until(lambda: asked(tmp_path, "SELECT count(*) FROM xobackup_unplaced") == 2)
+    assert asked(tmp_path, "SELECT count(*) FROM xobackup_unplaced WHERE site = 'paris' AND job = 'nightly'") == 2
+    worker = site.start("worker", "--site", "paris")
+    out, err = run.communicate(timeout=TIMEOUT_S)
+    assert run.returncode == 0, out + err
+    assert asked(tmp_path, "SELECT count(*) FROM xobackup_unplaced") == 0
+    worker.send_signal(signal.SIGTERM)
+    worker.communicate(timeout=TIMEOUT_S)
+
+
+def test_what_the_control_node_does_itself_takes_places_and_rates_that_all_share(site: Site, tmp_path: Path) -> None:
+    slow = "[limits]\nrate_limit_mib_s = 2\ntransfers_per_pool = 3\n"
+    site.configure("rate_limit_mib_s = 100", replace=("[jobs.nightly]", f"{slow}[jobs.nightly]"))
+    site.config.write_text(site.config.read_text() + PLACES.format(directory=tmp_path))
+    site.xobackup("workers")
+    run = site.start("run", "--json")
+    held = "SELECT count(*) FROM xobackup_member_slots JOIN xobackup_members ON member = xobackup_members.id"
+    wait_until(lambda: asked(tmp_path, held) > 0)
+    shared = "SELECT count(DISTINCT name) FROM xobackup_shares JOIN xobackup_members ON instr(holder, id || '/') = 1"
+    wait_until(lambda: asked(tmp_path, shared) == 2)  # of all jobs, of this one
+    run.send_signal(signal.SIGTERM)
+    run.communicate(timeout=TIMEOUT_S)
+    for table in ("members", "member_slots", "shares"):
+        assert asked(tmp_path, f"SELECT count(*) FROM xobackup_{table}") == 0, table
+
+
+def asked(directory: Path, query: str) -> int:
+    with closing(sqlite3.connect(directory / "engine.db", timeout=30)) as connection:
+        return int(connection.execute(query).fetchone()[0])

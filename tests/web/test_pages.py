@@ -27,6 +27,7 @@ PAGES = [
     "/remotes",
     "/replicas",
     "/dr",
+    "/workers",
     "/operations",
     "/problems",
     "/login",

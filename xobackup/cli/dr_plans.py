@@ -68,12 +68,11 @@ def dr_plan(configuration: Configuration, name: str) -> spec.Plan:
 @contextlib.contextmanager
 def opened(output: Output, configuration: Configuration, name: str) -> Iterator[Opened]:
     """:func:`site_of`, with this terminal as its face."""
-    from xobackup.cli.limits import process_limits
-    from xobackup.cli.live import world_of
+    from xobackup.cli.shared_limits import limited_world
 
     dr_plan(configuration, name)  # a name that is wrong is told before anything else
     with (
-        world_of(output, configuration.state_directory, limits=process_limits(configuration)) as world,
+        limited_world(output, configuration) as world,
         site_of(world, configuration, name) as site,
     ):
         yield site

@@ -116,9 +116,10 @@ def foreseen() -> tuple[type[Exception], ...]:
     from xobackup.engine.errors import EngineError
     from xobackup.history.errors import HistoryError
     from xobackup.repository.errors import RepositoryError
+    from xobackup.workers.errors import WorkersError
     from xobackup.xapi.errors import XapiError
 
     return (
         ConfigError, NotThere, Outcome, VhdError, XvaError, remote_errors.RemoteError, remote_errors.InvalidUrl,
-        remote_errors.InvalidName, RepositoryError, XapiError, EngineError, HistoryError, OSError,
+        remote_errors.InvalidName, RepositoryError, XapiError, EngineError, HistoryError, WorkersError, OSError,
     )  # fmt: skip

@@ -163,12 +163,11 @@ def _check_remote(
 ) -> Done:
     from xobackup.cli import repositories
     from xobackup.cli.jobs import pool_address
-    from xobackup.cli.limits import process_limits
-    from xobackup.cli.live import world_of
+    from xobackup.cli.shared_limits import limited_world
 
     (target,) = repositories.remote_targets(config, remote)
     with (
-        world_of(output, configuration.state_directory, limits=process_limits(configuration)) as world,
+        limited_world(output, configuration, target.name, f"pool:{pool}") as world,
         repositories.opened(target) as repository,
         contextlib.closing(world.connect(pool_address(configuration, pool))) as session,
     ):

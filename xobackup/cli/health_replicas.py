@@ -30,8 +30,7 @@ def check_replicas(
     report: Path | None,
 ) -> Done:
     """One VM after the other. ``target``: of the configuration, or one of its SRs (``TARGET:SR``)."""
-    from xobackup.cli.limits import process_limits
-    from xobackup.cli.live import world_of
+    from xobackup.cli.shared_limits import limited_world
     from xobackup.cli.verbs.replicas import job_names
     from xobackup.engine.health.guest import opted_out
     from xobackup.engine.health.replica import check_replica, find_checkable
@@ -42,7 +41,7 @@ def check_replicas(
     jobs = job_names(configuration)
     results: list[CheckResult] = []
     with (
-        world_of(output, configuration.state_directory, limits=process_limits(configuration)) as world,
+        limited_world(output, configuration) as world,
         contextlib.closing(world.connect(targets[0].pool.address)) as session,
     ):
         pool_uuid = next((str(one["uuid"]) for one in session.records("pool").values()), "")

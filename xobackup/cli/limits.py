@@ -8,8 +8,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from xobackup.config.limits import CountsSection, WindowSection
+    from xobackup.config.links import LinkSection
     from xobackup.config.model import Configuration
     from xobackup.engine.limits.bandwidth import Timetable
+    from xobackup.engine.limits.links import Links
     from xobackup.engine.limits.process import ProcessLimits
     from xobackup.engine.limits.settings import Limits
     from xobackup.engine.space.judge import Floor
@@ -40,6 +42,31 @@ def process_limits(configuration: Configuration) -> ProcessLimits:
             name: timetable(remote.rate_limit_mib_s, remote.bandwidth, zone)
             for name, remote in configuration.remotes.items()
         },
+        links=links_of(configuration),
+    )
+
+
+def links_of(configuration: Configuration) -> Links:
+    """The lines between sites, seen from this machine's own."""
+    from xobackup.cli.engine_store import sites_of
+    from xobackup.engine.limits.bandwidth import Timetable
+    from xobackup.engine.limits.links import Link, Links
+
+    def link(name: str, section: LinkSection) -> Link:
+        windows = tuple(window.window() for window in section.bandwidth)
+        zone = section.timezone or configuration.limits.timezone
+        one, other = section.between
+        return Link(
+            name=name,
+            between=(one, other),
+            bandwidth=Timetable(rate_bytes_s=section.rate_bytes_s, windows=windows, zone=zone),
+            transfers_max=section.transfers_max or None,
+        )
+
+    return Links(
+        here=configuration.engine.site or "",
+        sites=sites_of(configuration),
+        links=tuple(link(name, section) for name, section in configuration.links.items()),
     )
 
 

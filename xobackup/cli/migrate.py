@@ -54,8 +54,7 @@ def migrate(
 ) -> None:
     """Move a VM to another pool: replicated while it runs, then one short stop. Does nothing without --yes."""
     from xobackup.cli.jobs import pool_address, sr_targets
-    from xobackup.cli.limits import process_limits
-    from xobackup.cli.live import world_of
+    from xobackup.cli.shared_limits import limited_world
     from xobackup.engine.dr.spec import Readiness
     from xobackup.engine.job import PoolTarget
     from xobackup.engine.move.move import move, refuse, replicate
@@ -70,7 +69,7 @@ def migrate(
         )
     target = sr_targets(configuration, to, True)[0]
     pool = PoolTarget(name=source, address=pool_address(configuration, source))
-    with world_of(output, configuration.state_directory, limits=process_limits(configuration)) as world:
+    with limited_world(output, configuration) as world:
         with contextlib.closing(world.connect(pool.address)) as session:
             uuid = _uuid(session, vm, source)
             request = MoveRequest(

@@ -75,7 +75,7 @@ def mirror(
     with watching(output) as watch, contextlib.ExitStack() as stack:
         one, other = (stack.enter_context(opened_remote(config, name)) for name in (source, target))
         refuse_same(one, other)
-        throttle = _throttle(config, target, watch)
+        throttle = _throttle(config, source, target, output, watch, stack)
         notes = stack.enter_context(examining(config, "mirror"))
 
         def noted(done: VmMirrored) -> None:
@@ -100,15 +100,21 @@ def opened_remote(config: Path | None, name: str) -> contextlib.AbstractContextM
     return repositories.opened(target)
 
 
-def _throttle(config: Path | None, name: str, watch: Watch) -> Throttle | None:
-    """That of what is written to the remote, where the configuration knows one of that name."""
-    from xobackup.cli.limits import process_limits
+def _throttle(
+    config: Path | None, source: str, target: str, output: Output, watch: Watch, stack: contextlib.ExitStack
+) -> Throttle | None:
+    """That of what is copied from one to the other, where the configuration knows one of these names."""
+    from xobackup.cli.shared_limits import shared_limits
     from xobackup.config.errors import ConfigError
 
     try:
-        return process_limits(read_configuration(config)).to_remote(name, watch.clock)
+        configuration = read_configuration(config)
     except ConfigError:
         return None  # a URL needs no configuration
+    if not {source, target} & set(configuration.remotes):
+        return None
+    limits = stack.enter_context(shared_limits(configuration, output.note))
+    return limits.copying(source, target, watch.clock)
 
 
 def mirror_vms(

@@ -35,6 +35,7 @@ def plan(options: JobOptions) -> None:
     from xobackup.cli.limits import process_limits
     from xobackup.cli.live import watched_world, watching
     from xobackup.cli.mirror_jobs import show_plan as show_mirror
+    from xobackup.engine.limits.told import links_told
     from xobackup.engine.mirror.job import plan_mirror
     from xobackup.engine.plan import as_data
     from xobackup.engine.run import plan_job
@@ -62,7 +63,12 @@ def plan(options: JobOptions) -> None:
         with watching(output) as watch:
             world = watched_world(watch, configuration.state_directory, limits=process_limits(configuration))
             plans = list(plan_mirror(mirror, world))
+            places = [mirror.source.name, *(target.name for target in mirror.targets)]
+            lines = links_told(world.limits, places, world.clock.now_s())
         show_mirror(output, mirror, plans)
+        output.record("mirror-limits", {"job": mirror.name, "limits": lines})
+        for line in lines:
+            output.say(line)
         blocked += [f"job {mirror.name}: {one.target}: {one.problem}" for one in plans if one.problem]
     if failures or blocked:
         hint = "\n".join(dict.fromkeys(failure.hint for failure in failures if failure.hint))

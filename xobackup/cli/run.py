@@ -57,8 +57,8 @@ def register(app: typer.Typer) -> None:
 def run(options: JobOptions, log_format: str | None = None) -> None:
     """Run the named jobs, one after the other: back up VMs, save pools' databases, mirror remotes."""
     from xobackup.cli.jobs import selecting_jobs
-    from xobackup.cli.limits import process_limits
     from xobackup.cli.live import watched_world, watching
+    from xobackup.cli.shared_limits import shared_limits
     from xobackup.engine.mirror.job import MirrorJob, run_mirror
     from xobackup.engine.run import run_job
 
@@ -66,7 +66,6 @@ def run(options: JobOptions, log_format: str | None = None) -> None:
     configuration = read_configuration(options.config)
     ends: list[End] = []
     selecting = selecting_jobs(configuration)
-    limits = process_limits(configuration)
     log = _log(configuration, log_format)
 
     def complain(told: str) -> None:
@@ -76,16 +75,17 @@ def run(options: JobOptions, log_format: str | None = None) -> None:
             log("warning", told)
 
     jobs: list[Job | MirrorJob] = [*options.chosen(configuration), *options.mirrors(configuration)]
-    for job in jobs:
-        with watching(output, log) as watch, handing_out(configuration) as hand_out:
-            world = watched_world(
-                watch, configuration.state_directory, limits=limits, all_jobs=selecting, hand_out=hand_out
-            )
-            report = run_mirror(job, world) if isinstance(job, MirrorJob) else run_job(job, world)
-            ends.append(_end_of(job.name, report, watch))
-        show_report(output, report, remotes=len(job.destinations))
-        if watch.cancel.cancelled:
-            break
+    with shared_limits(configuration, complain) as limits:
+        for job in jobs:
+            with watching(output, log) as watch, handing_out(configuration) as hand_out:
+                world = watched_world(
+                    watch, configuration.state_directory, limits=limits, all_jobs=selecting, hand_out=hand_out
+                )
+                report = run_mirror(job, world) if isinstance(job, MirrorJob) else run_job(job, world)
+                ends.append(_end_of(job.name, report, watch))
+            show_report(output, report, remotes=len(job.destinations))
+            if watch.cancel.cancelled:
+                break
     note_history(configuration, complain)
     notify_all(configuration, complain)
     if options.vm and not any(end.vms for end in ends) and all(end.code is Exit.OK for end in ends):

@@ -91,6 +91,8 @@ def serve(
         log("info", f"serving {', '.join(sorted(configuration.schedules))}")
         _follow(service, works, operations, site, signals, log)
         left = _leave(service, operations, signals, works.configuration, log)
+        if not left:
+            works.close()  # what did not end dies with its places: their time runs out
     if left:
         raise Outcome(
             Exit.TERMINATED,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from xobackup.engine.cancel import CancelToken
     from xobackup.engine.job import Job
     from xobackup.engine.journal import Sink
+    from xobackup.engine.limits.process import Shares
     from xobackup.engine.limits.room import Room
     from xobackup.engine.world import World
     from xobackup.workers.vm_task import VmTask
@@ -55,6 +56,7 @@ def worker(
     from xobackup.engine.run import version
     from xobackup.engine.world import real_world
     from xobackup.workers.records import Worker
+    from xobackup.workers.shares import SharedRates
     from xobackup.workers.slots import SharedRoom
     from xobackup.workers.worker import WorkerProcess
 
@@ -79,10 +81,11 @@ def worker(
             slots=slots,
             reach=reach_of(configuration, where),
         )
+        rates = SharedRates(board, me.id, clock, goes_on=False)
         process = WorkerProcess(
             board,
             me,
-            task_of(configuration, SharedRoom(board, me.id)).do,
+            task_of(configuration, SharedRoom(board, me.id), rates).do,
             clock=clock,
             new_id=new_id,
             log=lambda told: log("info", told),
@@ -92,7 +95,11 @@ def worker(
             reach = ", ".join(name for names in me.reach.values() for name in names) or "nothing"
             who = f"worker {me.id}{f' of site {where}' if where else ''}"
             log("info", f"{who} does {count_text(slots, 'VM')} at a time; reaches {reach}")
-            process.serve(signals.stop.is_set)
+            rates.start()
+            try:
+                process.serve(signals.stop.is_set)
+            finally:
+                rates.close()
         log("info", "drained")
     if signals.twice:
         raise Outcome(Exit.TERMINATED, "stopped VMs that were under way; others take them over")
@@ -117,8 +124,8 @@ class _Stops(Signals):
             self._log(f"{self.why}: draining, {count_text(self._process.going, 'VM')} under way")
 
 
-def task_of(configuration: Configuration, room: Room) -> VmTask:
-    """How VMs are done by this configuration. ``room``: where its limits are waited for."""
+def task_of(configuration: Configuration, room: Room, shares: Shares) -> VmTask:
+    """How VMs are done by this configuration. ``room``, ``shares``: where its limits are waited for, and shared."""
     from xobackup.cli.engine_store import fingerprint_of
     from xobackup.cli.jobs import job_of
     from xobackup.cli.limits import process_limits
@@ -129,7 +136,7 @@ def task_of(configuration: Configuration, room: Room) -> VmTask:
     from xobackup.workers.vm_task import VmTask
 
     limits = process_limits(configuration)
-    limits.room = room
+    limits.hold_over_all(room, shares)
 
     def job(name: str) -> Job:
         if name not in configuration.jobs:

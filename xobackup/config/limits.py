@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from schedules.windows import BadWindow
 from xobackup.engine.limits.bandwidth import Window, parse_window, zone_of
@@ -20,6 +20,27 @@ _SHARE = re.compile(r"(\d{1,2}(?:\.\d{1,3})?) ?%")
 
 Count = Annotated[int, Field(ge=0, le=1000)]
 Rate = Annotated[float, Field(gt=0, le=1_000_000)]
+RATE_MAX = 1e12
+_RATES = {"B/s": 1.0, "bit/s": 0.125}
+_PREFIXES = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "Ki": 1024.0, "Mi": 1024.0**2, "Gi": 1024.0**3}
+_RATE = re.compile(r"(\d{1,15}(?:\.\d{1,3})?) ?([kKMG]|[KMG]i)?(B/s|bit/s)")
+
+
+def parse_rate(text: str) -> float:
+    """``50 MB/s``, ``50 MiB/s``, ``400 Mbit/s``: bytes per second. Raises ``ValueError``."""
+    found = _RATE.fullmatch(text.strip())
+    rate = float(found[1]) * _PREFIXES[found[2] or ""] * _RATES[found[3]] if found else 0.0
+    if not 0 < rate <= RATE_MAX:
+        raise ValueError(f'expected a rate such as "50 MB/s" or "400 Mbit/s", found {text!r}')
+    return rate
+
+
+def _checked_rate(value: str) -> str:
+    parse_rate(value)
+    return value
+
+
+RateText = Annotated[str, AfterValidator(_checked_rate)]
 
 
 class _Section(BaseModel):
@@ -33,15 +54,20 @@ class WindowSection(_Section):
     end: str = Field(alias="to")
     days: str = ""
     """``mon-fri``, ``sat,sun``; every day when absent. Of a window over midnight: the days on which it begins."""
-    mib_s: Rate
+    mib_s: Rate | None = None
+    rate: RateText | None = None
+    """The same as a text: one of the two."""
 
     @model_validator(mode="after")
     def _parses(self) -> WindowSection:
+        if (self.mib_s is None) == (self.rate is None):
+            raise ValueError("expected one of mib_s and rate")
         self.window()
         return self
 
     def window(self) -> Window:
-        return parse_window(begin=self.begin, end=self.end, days=self.days, rate_bytes_s=self.mib_s * MIB)
+        rate = self.mib_s * MIB if self.mib_s is not None else parse_rate(self.rate or "")
+        return parse_window(begin=self.begin, end=self.end, days=self.days, rate_bytes_s=rate)
 
 
 class CountsSection(_Section):
@@ -112,4 +138,5 @@ __all__ = [
     "checked_floor",
     "checked_zone",
     "parse_floor",
+    "parse_rate",
 ]

@@ -19,6 +19,7 @@ from xobackup.config.engine import EngineSection
 from xobackup.config.history import HistorySection
 from xobackup.config.jobs import JobSection, MetadataSection
 from xobackup.config.limits import LimitsSection
+from xobackup.config.links import LinkSection, doubled
 from xobackup.config.logs import LogSection
 from xobackup.config.mirrors import MirrorSection
 from xobackup.config.notify import NotifySection
@@ -38,6 +39,8 @@ class Configuration(Section):
     state_directory: Path = Path("/var/lib/xobackup")
     limits: LimitsSection = LimitsSection()
     """Of everything that one process does."""
+    links: dict[str, LinkSection] = Field(default_factory=dict)
+    """Lines between sites."""
     pools: dict[str, PoolSection] = Field(default_factory=dict)
     remotes: dict[str, RemoteSection] = Field(default_factory=dict)
     targets: dict[str, TargetSection] = Field(default_factory=dict)
@@ -99,7 +102,7 @@ class Configuration(Section):
         return found
 
     @field_validator(
-        "pools", "remotes", "targets", "dr", "jobs", "schedules", "notify", "metadata_jobs", "mirror_jobs"
+        "links", "pools", "remotes", "targets", "dr", "jobs", "schedules", "notify", "metadata_jobs", "mirror_jobs"
     )
     @classmethod
     def _names(cls, value: dict[str, object]) -> dict[str, object]:
@@ -166,6 +169,7 @@ class Configuration(Section):
             )
         missing.extend(_schedule_references(self))
         missing.extend(_same_ids(self))
+        missing.extend(doubled(self.links))
         if self.engine.database is not None:
             missing.extend(_apart(self))
         if missing:

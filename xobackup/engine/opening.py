@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from xobackup.engine import events
@@ -78,8 +78,9 @@ def open_all(job: Job, world: World, run_id: str, held: ExitStack, *, recover: b
         except XapiError as error:
             _problem(world, opened, f"pool {pool.name}: {error}", error)
             continue
+        through = world.limits.across(world.throttle, [f"pool:{pool.name}"], world.clock)
         context = RunContext(
-            world=world,
+            world=replace(world, throttle=through),
             job=job,
             run_id=run_id,
             session=session,

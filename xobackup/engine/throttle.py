@@ -3,13 +3,15 @@
 What may pass grows with time at the rate in force; each caller takes a ticket for its bytes and sleeps until that
 much may have passed, so the average never exceeds the rate, callers go on in the order in which they came, and nobody
 holds a lock while sleeping. The rate is asked for again at every step: a change takes effect in the middle of a
-transfer. An idle limiter saves up no more than ``BURST_S`` of credit.
+transfer. An idle limiter saves up no more than ``BURST_S`` of credit. A rate that other processes share is divided
+among them by a :class:`Share`.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from xobackup.clock import Clock
 from xobackup.engine.cancel import CancelToken
@@ -20,23 +22,43 @@ STEP_S = 1.0
 """How late a change of the rate may take effect."""
 STEP_MIN_S = 0.001
 """Shorter sleeps are not worth it; and time must move, whatever the resolution of the clock."""
+SHARE_STEP_S = 0.25
+"""How late a share that others gave up is noticed."""
+
+
+class Share(Protocol):
+    """This limiter's part of a rate that others share."""
+
+    def rate(self, limit_bytes_s: float) -> float:
+        """What of it may pass here now; 0: nothing yet."""
+        ...
+
+    def passes(self, size_bytes: int) -> None:
+        """So much is about to."""
+        ...
+
+    def waits(self) -> None:
+        """More would, if it might."""
+        ...
 
 
 class Throttle:
-    """A timetable of ``None``, or a rate of 0, means no limit. ``above``: one that has to let the bytes pass too."""
+    """A timetable of ``None``, or a rate of 0, means no limit. ``above``: what has to let the bytes pass too."""
 
     def __init__(
         self,
         rate: Timetable | float | None,
         clock: Clock,
         *,
-        above: Throttle | None = None,
+        above: Throttle | Sequence[Throttle] | None = None,
+        share: Share | None = None,
         tell: Callable[[tuple[Limit, ...]], None] | None = None,
     ) -> None:
         """``tell`` hears of the limits in force, those above included: at the first bytes, and when they change."""
         table = rate if isinstance(rate, Timetable) else Timetable(rate_bytes_s=rate or None)
         self._table = table if table.limited else None
-        self._above = above
+        self._above = (above,) if isinstance(above, Throttle) else tuple(above or ())
+        self._share = share
         self._tell = tell
         self._told: tuple[Limit, ...] = ()
         self._clock = clock
@@ -49,13 +71,13 @@ class Throttle:
         """Wait until ``size_bytes`` may pass; return the seconds waited."""
         if self._tell is not None:
             self._say()
-        waited = self._above.take(size_bytes, cancel) if self._above is not None else 0.0
+        waited = sum(one.take(size_bytes, cancel) for one in self._above)
         return waited if self._table is None else waited + self._take(size_bytes, cancel)
 
     def limits(self) -> tuple[Limit, ...]:
         """In force now, those above last."""
         own = (self._table.at(self._clock.now_s()),) if self._table is not None else ()
-        return (*own, *(self._above.limits() if self._above is not None else ()))
+        return (*own, *(limit for one in self._above for limit in one.limits()))
 
     def _say(self) -> None:
         limits = self.limits()
@@ -66,6 +88,8 @@ class Throttle:
 
     def _take(self, size_bytes: int, cancel: CancelToken) -> float:
         began_s = self._clock.monotonic_s()
+        if self._share is not None:
+            self._share.passes(size_bytes)
         with self._lock:
             self._advance()
             self._issued += size_bytes
@@ -76,12 +100,20 @@ class Throttle:
                 short = ticket - self._allowed
             if rate is None or short < 1:
                 return self._clock.monotonic_s() - began_s
-            cancel.sleep(self._clock, min(max(short / rate, STEP_MIN_S), STEP_S))
+            cancel.sleep(self._clock, self._step_s(short, rate))
+
+    def _step_s(self, short: float, rate: float) -> float:
+        if self._share is None:
+            return min(max(short / rate, STEP_MIN_S), STEP_S)
+        self._share.waits()
+        return min(max(short / rate, STEP_MIN_S), SHARE_STEP_S) if rate > 0 else SHARE_STEP_S
 
     def _advance(self) -> float | None:
         """Let grow what may pass, at the rate in force; returns it."""
         assert self._table is not None
         now_s, rate = self._clock.monotonic_s(), self._table.at(self._clock.now_s()).rate_bytes_s
+        if rate is not None and self._share is not None:
+            rate = self._share.rate(rate)
         if rate is None:
             self._allowed = self._issued
         else:

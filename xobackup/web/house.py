@@ -15,6 +15,7 @@ from xobackup.service.operations import Operation
 from xobackup.web.commands import Catalogue
 from xobackup.web.requests import Wish
 from xobackup.web.views import Depth, DrView, Offers, PointsView, RemoteVms, TargetView
+from xobackup.web.worker_views import WorkersView
 
 
 class Refused(Exception):
@@ -199,6 +200,10 @@ class House(Protocol):
     def backups(self) -> Backups: ...
 
     def live(self) -> Sequence[LiveView]: ...
+
+    def workers(self) -> WorkersView:
+        """As they were some seconds ago: never waits for their database."""
+        ...
 
     def problems(self) -> Sequence[str]:
         """What is wrong with the service itself: a configuration that is not followed, a history that cannot be

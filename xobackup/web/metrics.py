@@ -38,7 +38,7 @@ class Family:
 
 def exposition(house: House) -> str:
     """All of it, a family after the other."""
-    parts = (_vms, _runs, _remotes, _replicas, _schedules, _service)
+    parts = (_vms, _runs, _remotes, _replicas, _schedules, _workers, _service)
     families = [family for part in parts for family in part(house)]
     return "".join(f"{line}\n" for family in families for line in family.lines)
 
@@ -146,6 +146,27 @@ def _schedules(house: House) -> Iterable[Family]:
         for state in ("running", "waiting", "paused", "disabled", "idle"):
             states.add(1 if (one.state or "idle") == state else 0, schedule=one.name, state=state)
     return following, states, waiting
+
+
+def _workers(house: House) -> Iterable[Family]:
+    """Nothing where there is no database for them, or it was not reached yet."""
+    seen = house.workers()
+    alive = Family("workers_alive", "gauge", "Workers that live, by site; all of them at site *.")
+    doing = Family("worker_tasks_doing", "gauge", "VMs that workers do now, by the site of the worker.")
+    waiting = Family("worker_tasks_waiting", "gauge", "VMs that wait for a worker, by site; site *: for any.")
+    oldest = Family("worker_oldest_waiting_seconds", "gauge", "How long the one has waited that waits longest.")
+    up = Family("engine_database_up", "gauge", "1 when the last look at the workers' database went well.")
+    if seen.there and (seen.looked.at is not None or seen.looked.problem):
+        up.add(0 if seen.looked.problem else 1)
+    if seen.there and seen.looked.at is not None:
+        for site, count in seen.alive_by_site().items():
+            alive.add(count, site=site)
+        for site, count in seen.doing_by_site().items():
+            doing.add(count, site=site)
+        for one in seen.waiting:
+            waiting.add(one.count, site=one.site)
+            oldest.add(one.oldest_s, site=one.site)
+    return alive, doing, waiting, oldest, up
 
 
 def _service(house: House) -> Iterable[Family]:

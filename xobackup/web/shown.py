@@ -9,8 +9,19 @@ from urllib.parse import quote
 from xobackup.texts import duration_text, one_line, size_text
 
 _GOOD = {"ok", "good", "done", "ready"}
-_BAD = {"failed", "late", "never", "damage", "interrupted", "error"}
-_WARN = {"some-failed", "locked", "cancelled", "warning", "paused", "no objective"}
+_BAD = {"failed", "late", "never", "damage", "interrupted", "error", "lost"}
+_WARN = {
+    "some-failed",
+    "locked",
+    "cancelled",
+    "warning",
+    "paused",
+    "no objective",
+    "draining",
+    "older",
+    "newer",
+    "another",
+}
 
 
 def size(size_bytes: float | None) -> str:

@@ -13,7 +13,7 @@ Times are by the database's clock, so nobody's own clock matters.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -326,7 +326,9 @@ class Board:
         with self._errors(), self.engine.connect() as connection:
             yield connection.execution_options(writing=False)
 
-    reading = _reading
+    def reading(self) -> AbstractContextManager[sa.Connection]:
+        """For looks by others: writers do not wait for them."""
+        return self._reading()
 
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:

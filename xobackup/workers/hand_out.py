@@ -16,6 +16,7 @@ from xobackup.engine.turns.retry import pause_s
 from xobackup.workers.errors import BoardUnavailable, WorkersError
 from xobackup.workers.placing import Choice, Need, choose, reaches
 from xobackup.workers.records import BEAT_S, News, Task, Word
+from xobackup.workers.unplaced import forget_unplaced, note_unplaced
 from xobackup.workers.wire import Order, order_data, read_report
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ class BoardHanding:
         self._world = world
         self._run = run_id
         self._waiters: dict[str, _Waiter] = {}
+        self._unplaced: set[str] = set()
         self._stop = threading.Event()
         self._away = hand_out.away
         """Why the database cannot be used."""
@@ -148,6 +150,18 @@ class BoardHanding:
             return self._failed(vm, turn, str(error), error.hint, began_at=began_at, duration_s=spent_s)
         finally:
             self._world.progress.drop(meter)
+            if vm.uuid in self._unplaced:
+                self._note_waiting(vm, None)
+
+    def _note_waiting(self, vm: VmView, choice: Choice | None) -> None:
+        """For whoever looks at the board: it waits for a worker to come; ``None``: no longer."""
+        with suppress(BoardUnavailable):
+            if self._board is not None and choice is not None:
+                self._unplaced.add(vm.uuid)
+                note_unplaced(self._board, self._run, self._job.name, vm, choice)
+            elif self._board is not None:
+                forget_unplaced(self._board, self._run, vm.uuid)
+                self._unplaced.discard(vm.uuid)
 
     def _attempt(self, vm: VmView, turn: Turn, note: Callable[[str], None]) -> VmReport | None:
         until_s, told = self._world.clock.monotonic_s() + self._out.wait_s, ""
@@ -158,12 +172,16 @@ class BoardHanding:
                     told = choice.reason
                     note(told)
                     self._write(events.HandedOut(vm=vm.uuid, vm_name=vm.name, site="", reason=told))
+                    self._note_waiting(vm, choice)
                 if self._world.clock.monotonic_s() >= until_s:
                     raise WorkersError(f"no worker came within {self._out.wait_s:.0f} s: {choice.reason}", hint=HINT)
                 self._pause()
                 continue
             if choice.queue is None:
                 return None
+            if told:
+                told = ""
+                self._note_waiting(vm, None)
             result = self._given(vm, turn, choice.queue, choice.reason, note)
             if result is not None:
                 return self._report(result)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
-from xobackup.workers import node_tables, schema
+from xobackup.workers import node_tables, schema, sharing_schema
 from xobackup.workers.board import Board
 from xobackup.workers.embedded import EmbeddedDispatch
 from xobackup.workers.errors import BoardTooNew, WorkersError
@@ -64,7 +64,7 @@ def _make_tables(board: Board) -> None:
     with board.writing() as connection:
         if not board.is_sqlite:  # two who begin at once
             connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({MAKING})"))
-        assert node_tables.nodes.metadata is schema.metadata, "they are made too"
+        assert node_tables.nodes.metadata is sharing_schema.shares.metadata is schema.metadata, "they are made too"
         schema.metadata.create_all(connection, checkfirst=True)
         found = connection.execute(sa.select(schema.about.c.version)).scalar()
         if found is None:

@@ -11,6 +11,7 @@ from xobackup.engine import events
 from xobackup.engine.attempt import attempt_vm
 from xobackup.engine.errors import Cancelled
 from xobackup.engine.job import Selector, VmRule
+from xobackup.engine.limits.told import job_throttle
 from xobackup.engine.limits.turnstile import Turnstile
 from xobackup.engine.opening import open_all
 from xobackup.workers.errors import WorkersError
@@ -41,8 +42,9 @@ class VmTask:
 
     def do(self, order: Order, run_id: str, sink: Sink, cancel: CancelToken) -> VmReport:
         """One attempt. ``run_id``: what is made on the pool carries it."""
-        world = self._world_of(sink, cancel)
         job = self._job(order)
+        world = self._world_of(sink, cancel)
+        world = replace(world, throttle=job_throttle(job, world))
         if self._fingerprint(order.job) != order.fingerprint:
             told = f"job {order.job} is not the same in the worker's configuration; the worker's own was followed"
             sink.write(events.Warned(vm=order.vm, message=told))

@@ -17,6 +17,7 @@ from xobackup.engine.errors import UsageError
 from xobackup.engine.job import RemoteTarget
 from xobackup.engine.journal import read_journal
 from xobackup.engine.limits.bandwidth import MIB, Timetable
+from xobackup.engine.limits.links import Link, Links
 from xobackup.engine.limits.process import ProcessLimits
 from xobackup.engine.mirror.job import MirrorJob, plan_mirror, refuse_bad, run_mirror
 from xobackup.history.fold import fold
@@ -58,6 +59,14 @@ def test_the_rate_of_a_remote_holds_for_its_copies(three: Lab) -> None:
     began_s = three.clock.now_s()
     run_mirror(job("offsite"), replace(three.world(), limits=slow))
     assert three.clock.now_s() - began_s < 1, "it is of one remote"
+
+
+def test_the_rate_of_the_link_to_the_source_holds_for_its_copies(three: Lab) -> None:
+    line = Link(name="line", between=("paris", "lyon"), bandwidth=Timetable(rate_bytes_s=1.0 * MIB), transfers_max=1)
+    far = ProcessLimits(links=Links(here="paris", sites={"nas": ("lyon",)}, links=(line,)))
+    began_s = three.clock.now_s()
+    (vm,) = run_mirror(job("vault"), replace(three.world(), limits=far)).vms
+    assert vm.read_bytes >= 8 * MIB and three.clock.now_s() - began_s >= vm.read_bytes / MIB - 1
 
 
 def test_every_target_gets_everything_and_the_next_run_only_what_is_new(three: Lab) -> None:

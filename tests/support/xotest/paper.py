@@ -30,6 +30,7 @@ from xobackup.web.views import (
     TargetView,
     VmOnRemote,
 )
+from xobackup.web.worker_views import LimitView, MemberView, WaitingView, WorkersView, WorkerView, WorkingOn
 from xotest.journals import DATABASE, WEB
 
 POINT = "20260103T030000Z"
@@ -179,3 +180,31 @@ def paper_plans(name: str) -> list[DrView]:
             test_network="isolated", tests=(test,),
         )
     ]  # fmt: skip
+
+
+def paper_workers(now_s: float, name: str) -> WorkersView:
+    """One that works, one that drains with a wrong clock and an older version, one that is lost."""
+    works = WorkerView(
+        id="w1", site="paris", host=name, pid=7, version="1.0", release="", state="ready", slots=4, heard_s=2.0,
+        doing=(WorkingOn(vm=WEB, vm_name=name, job="nightly", since_s=90.0),), reach=("main", "nas", name),
+        up_s=86_400.0, skew_s=0.1,
+    )  # fmt: skip
+    drains = replace(
+        works, id="w2", site="lyon", version="0.9", release="older", state="draining", skew_s=-61.0, doing=()
+    )
+    return WorkersView(
+        there=True,
+        looked=Looked(at=now_s - 3),
+        workers=(works, drains, replace(drains, id="w3", site="oslo", state="lost", heard_s=3600.0)),
+        waiting=(
+            WaitingView(site="paris", count=2, oldest_s=60.0, reason="all 4 slots are taken", vms=(name, "db")),
+            WaitingView(site="oslo", count=12, oldest_s=900.0, reason="no worker of site oslo lives", vms=(name,)),
+            WaitingView(site="-", count=1, oldest_s=5.0, reason=name, vms=("mail",)),
+        ),
+        limits=(
+            LimitView(name="link paris-lyon", kind="rate", limit=50e6, used=48e6, holders=3),
+            LimitView(name="link paris-lyon transfers", kind="places", limit=2, used=2),
+            LimitView(name=name, kind="places", limit=None, used=1),
+        ),
+        members=(MemberView(site="paris", host=name, pid=8, version="1.0", heard_s=1.0, up_s=60.0),),
+    )

@@ -26,6 +26,7 @@ from xobackup.web.house import JobView, LiveView, Refused, RemoteView, ScheduleV
 from xobackup.web.sessions import Sessions
 from xobackup.web.tokens import read_tokens
 from xobackup.web.views import DrView, TargetView
+from xobackup.web.worker_views import WorkersView
 from xotest.paper import (
     PaperBackups,
     PaperWork,
@@ -34,6 +35,7 @@ from xotest.paper import (
     paper_operations,
     paper_plans,
     paper_replicas,
+    paper_workers,
 )
 
 PASSWORD = "correct horse"
@@ -53,6 +55,7 @@ class PaperHouse:
     parts: dict[str, str] = field(default_factory=lambda: {"history": ""})
     meters: tuple[Snapshot, ...] = ()
     odd: list[Oddity] = field(default_factory=list)
+    engine: WorkersView | None = None
     version: str = "1.0"
     keep_sums: bool = False
     sums: dict[float, list[Mapping[str, Any]]] = field(default_factory=dict)
@@ -126,6 +129,9 @@ class PaperHouse:
             RemoteView(name="gone", url="file:///gone", seen_at=self.now_s(), problem="it does not answer"),
             RemoteView(name="new", url="s3://bucket"),
         ]  # fmt: skip
+
+    def workers(self) -> WorkersView:
+        return self.engine or paper_workers(self.now_s(), self.backups.name)
 
     def live(self) -> list[LiveView]:
         if not self.meters:

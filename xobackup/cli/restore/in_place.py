@@ -52,8 +52,7 @@ def restore(
 ) -> None:
     """Give a VM the disks of a restore point; its own are kept beside it. Does nothing without --yes."""
     from xobackup.cli.jobs import pool_address
-    from xobackup.cli.limits import process_limits
-    from xobackup.cli.live import world_of
+    from xobackup.cli.shared_limits import limited_world
     from xobackup.engine.restore.differential import with_bases
     from xobackup.engine.restore.in_place import Wish, plan_in_place, refuse_now, restore_in_place
 
@@ -62,10 +61,11 @@ def restore(
     configuration = read_configuration(config)
     wish = Wish(disks=tuple(disk or ()), shutdown=shutdown, shutdown_wait_s=shutdown_wait, start=start)
     with (
-        world_of(output, configuration.state_directory, limits=process_limits(configuration)) as world,
+        limited_world(output, configuration, f"pool:{pool}") as outside,
         found(config, remote, vm, point, as_of=as_of) as (repository, restore_point, remote_name),
-        contextlib.closing(world.connect(pool_address(configuration, pool))) as session,
+        contextlib.closing(outside.connect(pool_address(configuration, pool))) as session,
     ):
+        world = replace(outside, throttle=outside.limits.across(outside.throttle, [remote_name], outside.clock))
         plan = plan_in_place(world, session, restore_point, wish, remote=remote_name)
         points = repository.points(restore_point.vm_uuid).points
         plan = replace(plan, restore=with_bases(session, repository, plan.restore, points, how))

@@ -80,8 +80,7 @@ def restore(
 ) -> None:
     """Restore a restore point as a new VM."""
     from xobackup.cli import repositories
-    from xobackup.cli.limits import process_limits
-    from xobackup.cli.live import world_of
+    from xobackup.cli.shared_limits import limited_world
     from xobackup.cli.verbs.restoring import Wanted, planned
     from xobackup.engine.restore.plan import VmRequest
     from xobackup.engine.restore.vm import restore_vm
@@ -101,7 +100,7 @@ def restore(
     (target,) = repositories.remote_targets(config, remote, as_of=as_of)
     wanted = Wanted(remote=target, vm=vm, point=point, pool=pool, request=request, how=how)
     with (
-        world_of(output, configuration.state_directory, limits=process_limits(configuration)) as world,
+        limited_world(output, configuration, target.name, f"pool:{pool}") as world,
         planned(world, configuration, wanted) as made,
     ):
         _show_plan(output, made, pool)

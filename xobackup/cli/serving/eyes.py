@@ -8,6 +8,7 @@ from xobackup.cli.serving.backups import ServiceBackups
 from xobackup.cli.serving.looks import Looks
 from xobackup.cli.serving.samples import Sampler
 from xobackup.cli.serving.survey import Surveyor
+from xobackup.cli.serving.workers import WorkersLook
 from xobackup.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -20,8 +21,9 @@ class Eyes:
 
     def __init__(self, works: Works) -> None:
         self.sampler, self.surveyor = Sampler(works), Surveyor(works)
+        self.workers = WorkersLook(works)
         self.backups = ServiceBackups(works, self.surveyor, Looks(SystemClock()))
 
     @property
     def duties(self) -> tuple[Duty, ...]:
-        return self.sampler.duty, self.surveyor.duty
+        return self.sampler.duty, self.surveyor.duty, self.workers.duty

@@ -21,6 +21,7 @@ from xobackup.history.store import Store, open_store
 from xobackup.service.shared import StoreAway
 from xobackup.web.house import JobView, LiveView, Refused, RemoteView, ScheduleView, StartView
 from xobackup.web.views import DrView, Looked, TargetView
+from xobackup.web.worker_views import WorkersView
 
 if TYPE_CHECKING:
     from xobackup.cli.serving.eyes import Eyes
@@ -247,9 +248,12 @@ class ServiceHouse:
             for one in self._works.doing()
         ]
 
+    def workers(self) -> WorkersView:
+        return self._eyes.workers.view()
+
     def problems(self) -> Sequence[str]:
         works = self._works
-        told = (works.not_followed, works.unwritten, works.own_backup, self._service.problem)
+        told = (works.not_followed, works.unwritten, works.own_backup, self._service.problem, self.workers().problem)
         return list(dict.fromkeys(one for one in (*told, *self.healthy().values()) if one))
 
     def oddities(self) -> Sequence[Oddity]:

@@ -84,18 +84,21 @@ class Performer:
     def _configuration(self) -> Configuration:
         return self._works.configuration
 
-    def _world(self, hand: Hand) -> World:
+    def _world(self, hand: Hand, *places: str) -> World:
+        """``places``: what is transferred comes from there, or goes there (:mod:`xobackup.engine.limits.links`)."""
         from xobackup.clock import SystemClock
         from xobackup.engine.world import real_world
 
-        return real_world(
+        limits = self._works.limits
+        world = real_world(
             self._configuration.state_directory,
             clock=SystemClock(),
             journal=Said(hand.say),
             cancel=hand.cancel,
             progress=hand.progress,
-            limits=self._works.limits,
+            limits=limits,
         )
+        return replace(world, throttle=limits.across(world.throttle, places, world.clock))
 
     # -- restore points
 
@@ -183,7 +186,7 @@ class Performer:
         from xobackup.cli.verbs.restoring import differences, plan_data, planned, restored_data
         from xobackup.engine.restore.vm import restore_vm
 
-        world = self._world(hand)
+        world = self._world(hand, wish.wanted.remote, f"pool:{wish.wanted.pool}")
         with planned(world, self._configuration, self._wanted(wish.wanted)) as made:
             plan = plan_data(made, wish.wanted.pool)
             if changed := differences(wish.agreed, plan):

@@ -90,13 +90,13 @@ class Works:
     def __init__(
         self, path: Path | None, configuration: Configuration, log: Lines, options: ServeOptions = AS_CONFIGURED
     ) -> None:
-        from xobackup.cli.limits import process_limits
+        from xobackup.cli.shared_limits import ServiceLimits
 
         self.path = path
         self._options = options
         self._configuration = options.on(configuration)
         self._log = log
-        self._limits: ProcessLimits = process_limits(configuration)
+        self._limits = ServiceLimits(self._configuration, lambda told: log("warning", told))
         self._doing: dict[str, Doing] = {}
         self._mutex = threading.Lock()
         self.when_ended: list[Callable[[], None]] = []
@@ -126,8 +126,12 @@ class Works:
 
     @property
     def limits(self) -> ProcessLimits:
-        """Shared by everything that the service does."""
-        return self._limits
+        """Shared by everything that the service does; asked for when something begins."""
+        return self._limits.join()
+
+    def close(self) -> None:
+        """The service ends: what it holds of shared limits is given back."""
+        self._limits.close()
 
     def run_ended(self) -> None:
         """A run besides the schedules has: into the history, and told."""
@@ -184,7 +188,7 @@ class Works:
             clock=clock,
             journal=sink,
             cancel=cancel,
-            limits=self._limits,
+            limits=self.limits,
             all_jobs=selecting_jobs(configuration),
             hand_out=held.enter_context(handing_out(configuration)),
             reason=order.reason,
@@ -213,7 +217,6 @@ class Works:
     def read_again(self, service: Service) -> None:
         """SIGHUP: follow the file as it is now; a broken one changes nothing."""
         from xobackup.cli.failures import explain
-        from xobackup.cli.limits import process_limits
         from xobackup.cli.scheduled import differences, plan_of
         from xobackup.config.errors import ConfigError
 
@@ -236,7 +239,8 @@ class Works:
             self._log("warning", "[engine] stays as it was until the service is started again")
             new = new.model_copy(update={"engine": self._configuration.engine})
         changes = differences(self._configuration, new)
-        self._configuration, self._limits, self.not_followed = new, process_limits(new), ""
+        self._configuration, self.not_followed = new, ""
+        self._limits.adopt(new)
         service.adopt(plan_of(new))
         self._log.form = new.log.format or TEXT
         self._log("info", f"configuration read again: {'; '.join(changes) or 'nothing changed'}")

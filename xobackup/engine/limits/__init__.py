@@ -7,6 +7,8 @@
     turnstile.py  what a job asks for: VMs, snapshots, transfers, deletions
     hosts.py      which host serves an SR's disks: pure
     bandwidth.py  which rate is in force at what time: pure
+    fairness.py   how several processes share a rate: pure
+    links.py      what crosses the line between two sites: pure
     told.py       the limits as sentences
 
 Deadlocks cannot happen, because everything is acquired in one order, and nobody acquires what comes earlier while

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from schedules.windows import span_text
 from xobackup.engine import events
 from xobackup.engine.limits.bandwidth import Limit, Timetable, limit_text, rate_text
+from xobackup.engine.limits.links import place_text
 from xobackup.engine.limits.settings import Limits
 from xobackup.engine.throttle import Throttle
 
 if TYPE_CHECKING:
     from xobackup.engine.job import Job
+    from xobackup.engine.limits.process import ProcessLimits
     from xobackup.engine.world import World
 
 
@@ -35,7 +38,8 @@ def job_throttle(job: Job, world: World) -> Throttle:
 
     table, above = timetable_of(job), world.limits.total(world.clock)
     scopes = [*([f"job {job.name}"] if table.limited else []), *(["all jobs"] if above is not None else [])]
-    return Throttle(table, world.clock, above=above, tell=tell if scopes else None)
+    share = world.limits.share(f"job {job.id}") if table.limited else None
+    return Throttle(table, world.clock, above=above, share=share, tell=tell if scopes else None)
 
 
 def limits_told(job: Job, world: World) -> tuple[str, ...]:
@@ -49,6 +53,9 @@ def limits_told(job: Job, world: World) -> tuple[str, ...]:
         _bandwidth(f"bandwidth to remote {remote.name}", process.remotes.get(remote.name, Timetable()), now_s)
         for remote in job.remotes
     ]
+    if world.hand_out is None:  # what is not reached from here is left to workers that are near
+        pools, targets = [f"pool:{pool.name}" for pool in job.pools], [target.name for target in job.targets]
+        told += links_told(process, [*pools, *(remote.name for remote in job.remotes), *targets], now_s)
     settings = job.settings
     if job.selects_vms:
         own = [
@@ -60,6 +67,20 @@ def limits_told(job: Job, world: World) -> tuple[str, ...]:
         if shared := _numbers(process.limits):
             told.append(f"at a time, all jobs: {', '.join(shared)}")
     return tuple(line for line in told if line)
+
+
+def links_told(process: ProcessLimits, places: Iterable[str], now_s: float) -> list[str]:
+    """The links that lead from here to these places, and what may cross them."""
+    told = []
+    for name, beyond in process.links.crossed(places).items():
+        link = process.links.named(name)
+        where = ", ".join(place_text(place) for place in beyond)
+        line = _bandwidth(f"through link {name} to {where}", link.bandwidth, now_s)
+        parts = [f"{line} shared"] if line else [f"through link {name} to {where}"]
+        if link.transfers_max is not None:
+            parts.append(f"{_count(link.transfers_max, 'transfer')} at a time")
+        told.append(", ".join(parts))
+    return told
 
 
 def _bandwidth(what: str, table: Timetable, now_s: float) -> str:

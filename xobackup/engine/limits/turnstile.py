@@ -72,6 +72,7 @@ class Turnstile:
             *self._at_pool(lambda limits: limits.transfers_per_pool, TRANSFERS),
             *self._at_hosts(known),
             *self._at_srs(known, lambda limits: limits.transfers_per_sr, TRANSFERS),
+            *self._process.link_gates(self._places()),
         ]
         with self._through(gates, cancel, meter=meter):
             yield
@@ -89,6 +90,11 @@ class Turnstile:
             yield
 
     # -- gates
+
+    def _places(self) -> list[str]:
+        """Where the transfers of the job go, as :mod:`xobackup.engine.limits.links` names it."""
+        context = self._context
+        return [f"pool:{context.pool}", *context.repositories, *context.sites]
 
     def _at_pool(self, of: LimitOf, what: str) -> list[Gate]:
         rooms = [(key, name, of(limits)) for key, name, limits in self._scopes]

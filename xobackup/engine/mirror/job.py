@@ -249,11 +249,14 @@ def _one(job: MirrorJob, world: World, source: Repository, targets: dict[str, Re
         meter = world.progress.meter(vm.name, stage=MIRROR)
         try:
             wish = job.wish(world.clock.now_s())
-            limited = world.limits.to_remote(name, world.clock)
+            limited = world.limits.copying(job.source.name, name, world.clock)
             copying = VmMirror(
                 source, target, vm.uuid, wish, clock=world.clock, cancel=world.cancel, throttle=limited
             )
-            done = copying.run(meter)
+            gates = world.limits.link_gates([job.source.name, name])
+            with world.limits.room.through(gates, world.cancel, told=meter.note):
+                meter.note("")
+                done = copying.run(meter)
             error = _note(world, vm, job.source.name, name, done)
         except Cancelled as stopped:
             error = str(stopped)

@@ -19,11 +19,25 @@ from xobackup.web.pages import (
     runs,
     schedules,
     vms,
+    workers,
 )
 from xobackup.web.pages.rendering import error_page
 
 router = APIRouter(include_in_schema=False)
-for one in (overview, vms, backups, restoring, runs, schedules, remotes, recovery, operations, problems, logins):
+for one in (
+    overview,
+    vms,
+    backups,
+    restoring,
+    runs,
+    schedules,
+    remotes,
+    recovery,
+    workers,
+    operations,
+    problems,
+    logins,
+):
     router.include_router(one.router)
 
 __all__ = ["error_page", "router"]
