@@ -224,7 +224,7 @@ def claimed(site: Site) -> list[str]:
     return [
         str(vm["name_label"])
         for vm in site.pool.model.records("VM").values()
-        if any(key.startswith(keys.CLAIM) for key in vm["other_config"])
+        if not vm["is_a_snapshot"] and any(key.startswith(keys.CLAIM) for key in vm["other_config"])
     ]
 
 
