@@ -32,6 +32,8 @@ class RunStarted(Event):
     pid: int
     limits: list[str] = field(default_factory=list)
     """What is in force, as sentences."""
+    schedule: str = ""
+    """Whose settings it has, by name; ``""``: the job's own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

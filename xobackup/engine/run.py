@@ -214,6 +214,7 @@ def _journalled(job: Job, world: World, run_id: str, verb: str) -> Iterator[Worl
                 host=socket.gethostname(),
                 pid=os.getpid(),
                 limits=list(limits_told(job, world)),
+                schedule=world.schedule,
             )
         )
         yield world

@@ -44,6 +44,8 @@ class World:
     """Of the configuration: what one of them selects has somebody who protects it. Empty: nobody says."""
     hand_out: HandOut | None = None
     """Workers elsewhere, where there are any."""
+    schedule: str = ""
+    """Whose settings a run has, for its journal; ``""``: the job's own."""
 
     @property
     def journal_directory(self) -> Path:

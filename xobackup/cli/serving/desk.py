@@ -35,6 +35,7 @@ class ServiceDesk:
             raise Refused(429, str(error), hint="cancel some, or wait") from error
 
     def retry(self, run_id: str, who: str) -> Operation:
+        from xobackup.engine.journal import schedule_of
         from xobackup.history import ask
 
         run = ask.run(self._store(), run_id)
@@ -47,7 +48,9 @@ class ServiceDesk:
         ]
         if not failed:
             raise Refused(409, "no VM failed in this run")
-        return self.order(requests.Retry(run=run_id, job=run["job"], vms=tuple(dict.fromkeys(failed))), who)
+        schedule = schedule_of(self._configuration().state_directory / "journal", run_id)
+        vms = tuple(dict.fromkeys(failed))
+        return self.order(requests.Retry(run=run_id, job=run["job"], vms=vms, schedule=schedule), who)
 
     def restore(self, plan_id: str, who: str) -> Operation:
         plan = self.get(plan_id)
