@@ -16,6 +16,7 @@ from xobackup.simpool import SimPool
 from xotest.served import Served, served
 from xotest.site import Site, wait_until
 from xotest.two_pools import TARGET_POOL
+from xotest.xo_rules import assert_nothing
 
 MORE = """
 [pools.second]
@@ -235,6 +236,16 @@ def test_cancelled_it_cleans_up(service: Served, site: Site) -> None:
     done = api.ended(made["id"])
     assert done["state"] == "cancelled" and "not now" in done["problem"], done
     assert done["result"]["exit_code"] == 143 and children(service) == [] and claimed(site) == []
+
+
+def test_it_cleans_up_when_the_service_stops(service: Served, site: Site) -> None:
+    made = slow_run(service)
+    service.process.terminate()
+    assert service.process.wait(60) == 0
+    kept = json.loads((site.state / "operations" / f"{made['id']}.json").read_text())
+    assert kept["state"] == "cancelled" and kept["result"]["exit_code"] == 143, kept
+    assert claimed(site) == []
+    assert_nothing(site.repository)
 
 
 def test_it_dies_with_the_service_and_the_next_start_says_so(service: Served, site: Site, tmp_path: Path) -> None:
