@@ -84,18 +84,32 @@ def test_a_value_stays_a_value(vm: str, point: str, networks: list[str], name: s
     assert (found["network"] or []) == networks and found["start"] is False and found["dry_run"] is False
 
 
-def smallest(command: Command, *, deed: bool = False) -> dict[str, Any]:
-    """What it must be given; and, for a ``deed``, the first thing that takes an admin."""
+def body_for(command: Command, *, deed: bool = False, all_of_it: bool = False) -> dict[str, Any]:
+    """What it must be given; for a ``deed`` what takes an admin too; or everything."""
     samples: dict[Kind, Any] = {
         Kind.TEXT: "x", Kind.REMOTE: "nas", Kind.INTEGER: 7, Kind.NUMBER: 7.5, Kind.SWITCH: True,
         Kind.FILE_READ: "file", Kind.FILE_WRITTEN: "file",
     }  # fmt: skip
-    body = {}
+    body: dict[str, Any] = {}
     for one in command.parameters:
-        if one.required or (deed and one.admin):
+        if one.required or all_of_it or (deed and one.admin):
             sample = one.choices[0] if one.choices else samples[one.kind]
             body[one.name] = [sample] if one.many else sample
     return body
+
+
+@pytest.mark.parametrize("command", catalogue().commands.values(), ids=lambda one: one.name)
+def test_the_command_line_takes_every_line(command: Command) -> None:
+    values = body_for(command, all_of_it=True)
+    words, line = command.name.split(), command.arguments(values)
+    found: Any = OWN
+    for word in words:
+        found = found.commands[word]
+    fixed = [one for one in command.fixed if one != "config"]
+    taken = found.make_context(words[-1], [*fixed, *line[len(words) :]]).params
+    left_out = {one.name for one in command.left_out}
+    given = [name for name, value in taken.items() if value and name not in left_out]
+    assert len(given) == len(values) + len(fixed), taken
 
 
 def log_in(client: TestClient, name: str) -> dict[str, str]:
@@ -109,7 +123,7 @@ def orders(client: TestClient, house: PaperHouse, head: dict[str, str], *, deed:
     """What is answered to each, by command; what was taken has ended."""
     found = {}
     for command in catalogue().commands.values():
-        body = smallest(command, deed=deed)
+        body = body_for(command, deed=deed)
         answer = client.post(f"/api/v1/commands/{command.path}", json=body, headers=head)
         found[command.name] = answer.status_code
         if answer.status_code == 202:
