@@ -200,8 +200,25 @@ def test_what_is_refused_at_once(service: Served, tmp_path: Path) -> None:
     refused = api("POST", "/commands/support-bundle", {"output": "bundle.tar.gz"})
     assert refused["status"] == 422 and "others may change it" in refused["detail"]
     (tmp_path / "exchange").chmod(0o750)
-    api.done("/commands/support-bundle", {"output": "bundle.tar.gz", "offline": True})
-    assert (tmp_path / "exchange" / "bundle.tar.gz").stat().st_size > 1000
+
+
+def test_a_file_that_a_command_wrote_is_had_by_an_admin(service: Served, tmp_path: Path) -> None:
+    api, exchange = service.api("admin"), tmp_path / "exchange"
+    (exchange / "key").write_text("secret")
+    made = api.done("/commands/support-bundle", {"output": "bundle.tar.gz", "offline": True})
+    path = f"/operations/{made['id']}/files/bundle.tar.gz"
+    whole = (exchange / "bundle.tar.gz").read_bytes()
+    assert len(whole) > 1000 and api.read(path) == whole
+    assert service.api("operator")("GET", path)["status"] == 403
+    for other in ("key", "..%2Fxobackup.toml", "%2e%2e", "bundle.tar.gz%00", "none"):
+        assert api("GET", f"/operations/{made['id']}/files/{other}")["status"] == 404, other
+    (exchange / "bundle.tar.gz").unlink()
+    assert api("GET", path)["status"] == 404
+    (exchange / "bundle.tar.gz").symlink_to(exchange / "key")
+    assert api("GET", path)["status"] == 404
+    audit = (service.site.state / "audit.jsonl").read_text()
+    assert '"download"' in audit and f"bundle.tar.gz of operation {made['id']}" in audit
+    assert api("GET", "/operations/none/files/key")["status"] == 404
 
 
 def children(service: Served) -> list[int]:
