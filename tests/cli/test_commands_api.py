@@ -16,6 +16,7 @@ from xobackup.simpool import SimPool
 from xotest.served import Served, served
 from xotest.site import Site, wait_until
 from xotest.two_pools import TARGET_POOL
+from xotest.xo_rules import assert_nothing
 
 MORE = """
 [pools.second]
@@ -199,8 +200,25 @@ def test_what_is_refused_at_once(service: Served, tmp_path: Path) -> None:
     refused = api("POST", "/commands/support-bundle", {"output": "bundle.tar.gz"})
     assert refused["status"] == 422 and "others may change it" in refused["detail"]
     (tmp_path / "exchange").chmod(0o750)
-    api.done("/commands/support-bundle", {"output": "bundle.tar.gz", "offline": True})
-    assert (tmp_path / "exchange" / "bundle.tar.gz").stat().st_size > 1000
+
+
+def test_a_file_that_a_command_wrote_is_had_by_an_admin(service: Served, tmp_path: Path) -> None:
+    api, exchange = service.api("admin"), tmp_path / "exchange"
+    (exchange / "key").write_text("secret")
+    made = api.done("/commands/support-bundle", {"output": "bundle.tar.gz", "offline": True})
+    path = f"/operations/{made['id']}/files/bundle.tar.gz"
+    whole = (exchange / "bundle.tar.gz").read_bytes()
+    assert len(whole) > 1000 and api.read(path) == whole
+    assert service.api("operator")("GET", path)["status"] == 403
+    for other in ("key", "..%2Fxobackup.toml", "%2e%2e", "bundle.tar.gz%00", "none"):
+        assert api("GET", f"/operations/{made['id']}/files/{other}")["status"] == 404, other
+    (exchange / "bundle.tar.gz").unlink()
+    assert api("GET", path)["status"] == 404
+    (exchange / "bundle.tar.gz").symlink_to(exchange / "key")
+    assert api("GET", path)["status"] == 404
+    audit = (service.site.state / "audit.jsonl").read_text()
+    assert '"download"' in audit and f"bundle.tar.gz of operation {made['id']}" in audit
+    assert api("GET", "/operations/none/files/key")["status"] == 404
 
 
 def children(service: Served) -> list[int]:
@@ -224,7 +242,7 @@ def claimed(site: Site) -> list[str]:
     return [
         str(vm["name_label"])
         for vm in site.pool.model.records("VM").values()
-        if any(key.startswith(keys.CLAIM) for key in vm["other_config"])
+        if not vm["is_a_snapshot"] and any(key.startswith(keys.CLAIM) for key in vm["other_config"])
     ]
 
 
@@ -235,6 +253,16 @@ def test_cancelled_it_cleans_up(service: Served, site: Site) -> None:
     done = api.ended(made["id"])
     assert done["state"] == "cancelled" and "not now" in done["problem"], done
     assert done["result"]["exit_code"] == 143 and children(service) == [] and claimed(site) == []
+
+
+def test_it_cleans_up_when_the_service_stops(service: Served, site: Site) -> None:
+    made = slow_run(service)
+    service.process.terminate()
+    assert service.process.wait(60) == 0
+    kept = json.loads((site.state / "operations" / f"{made['id']}.json").read_text())
+    assert kept["state"] == "cancelled" and kept["result"]["exit_code"] == 143, kept
+    assert claimed(site) == []
+    assert_nothing(site.repository)
 
 
 def test_it_dies_with_the_service_and_the_next_start_says_so(service: Served, site: Site, tmp_path: Path) -> None:

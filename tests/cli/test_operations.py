@@ -8,8 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from xobackup.cli.scheduled import jobs_again
 from xobackup.cli.serving.looks import AT_ONCE, BUSY, Looks
 from xobackup.clock import FakeClock
+from xobackup.config.load import load_configuration
+from xobackup.engine.job import Job
+from xobackup.engine.journal import schedule_of
 from xobackup.simpool import SimPool
 from xotest.served import Api, served
 from xotest.site import Site, wait_until
@@ -134,3 +138,32 @@ def test_a_place_that_hangs_costs_a_bounded_time_and_two_threads() -> None:
         return found.looked.problem == "it is gone" and found.value is True
 
     wait_until(failed)
+
+
+def test_what_failed_is_backed_up_again_as_its_schedule_does(site: Site, tmp_path: Path) -> None:
+    schedule = '[schedules.yearly]\njobs = ["nightly"]\ncron = "0 3 1 1 *"\nretention = 9\nfull = true\n'
+    site.config.write_text(site.config.read_text() + schedule + '[web]\nlisten = "127.0.0.1:0"\n')
+    site.xobackup("run")
+    with served(site, tmp_path / "log") as found:
+        api = found.api("operator")
+        site.pool.faults.fail_call("VM.snapshot*", FULL, ["", "There is insufficient space", ""], times=1)
+        api("POST", "/schedules/yearly/run")
+        wait_until(lambda: any(one["failed"] for one in api("GET", "/runs")["runs"]))
+        wait_until(lambda: api("GET", "/schedules")["schedules"][0]["state"] == "")
+        (failed,) = [one for one in api("GET", "/runs")["runs"] if one["failed"]]
+        again = api.done(f"/runs/{failed['run_id']}/retry")
+        assert again["asked"]["schedule"] == "yearly" and "of schedule yearly" in again["about"]
+        (run,) = again["result"]["runs"]
+        subjects = api("GET", f"/runs/{run['run_id']}")["subjects"]
+        disks = [disk["mode"] for one in subjects for disk in one["disks"]]
+        assert disks and set(disks) == {"full"}, "as the schedule reads them"
+    ids = {
+        json.loads(path.read_text())["scheduleId"]
+        for path in site.repository.glob("xo-vm-backups/*/*.json")
+    }  # fmt: skip
+    assert len(ids) == 2, "that of the schedule, whose retention is its own, and that of runs by hand"
+    path = next(one for one in (site.state / "journal").glob("*.jsonl") if run["run_id"] in one.name)
+    assert schedule_of(path.parent, run["run_id"]) == "yearly" and schedule_of(path.parent, "none") == ""
+    configuration = load_configuration(site.config)
+    (job,), by = jobs_again(configuration, "nightly", "gone", [site.uuid("web")])
+    assert by == "" and isinstance(job, Job) and job.settings.retention == 2

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from xobackup.cli.main import program
+from xobackup.cli.main import app, program
 from xobackup.cli.serving import catalogue as module
 from xobackup.cli.serving.catalogue import catalogue, undecided
 from xobackup.cli.serving.decisions import EXCUSED, RULES
@@ -59,6 +60,8 @@ def test_what_nobody_decided_about_is_left_out_and_told(monkeypatch: pytest.Monk
         module.catalogue.cache_clear()
 
 
+OWN: Any = typer.main.get_command(app)
+"""Of this test's own: what is parsed without the program around it would be remembered."""
 VALUES = st.text(st.characters(blacklist_categories=["Cc", "Cs"]), max_size=30) | st.sampled_from(
     ["-", "--", "--yes", "-h", "--help", "--json", "=", "", " ", "'", "@file", "$(id)", "*"]
 )
@@ -72,7 +75,7 @@ def test_a_value_stays_a_value(vm: str, point: str, networks: list[str], name: s
         "start": False,
     }  # fmt: skip
     words = catalogue().commands["restore vm"].arguments(values)
-    parsed: Any = program()
+    parsed: Any = OWN
     for word in ("restore", "vm"):
         parsed = parsed.commands[word]
         assert words.pop(0) == word
@@ -81,18 +84,32 @@ def test_a_value_stays_a_value(vm: str, point: str, networks: list[str], name: s
     assert (found["network"] or []) == networks and found["start"] is False and found["dry_run"] is False
 
 
-def smallest(command: Command, *, deed: bool = False) -> dict[str, Any]:
-    """What it must be given; and, for a ``deed``, the first thing that takes an admin."""
+def body_for(command: Command, *, deed: bool = False, all_of_it: bool = False) -> dict[str, Any]:
+    """What it must be given; for a ``deed`` what takes an admin too; or everything."""
     samples: dict[Kind, Any] = {
         Kind.TEXT: "x", Kind.REMOTE: "nas", Kind.INTEGER: 7, Kind.NUMBER: 7.5, Kind.SWITCH: True,
         Kind.FILE_READ: "file", Kind.FILE_WRITTEN: "file",
     }  # fmt: skip
-    body = {}
+    body: dict[str, Any] = {}
     for one in command.parameters:
-        if one.required or (deed and one.admin):
+        if one.required or all_of_it or (deed and one.admin):
             sample = one.choices[0] if one.choices else samples[one.kind]
             body[one.name] = [sample] if one.many else sample
     return body
+
+
+@pytest.mark.parametrize("command", catalogue().commands.values(), ids=lambda one: one.name)
+def test_the_command_line_takes_every_line(command: Command) -> None:
+    values = body_for(command, all_of_it=True)
+    words, line = command.name.split(), command.arguments(values)
+    found: Any = OWN
+    for word in words:
+        found = found.commands[word]
+    fixed = [one for one in command.fixed if one != "config"]
+    taken = found.make_context(words[-1], [*fixed, *line[len(words) :]]).params
+    left_out = {one.name for one in command.left_out}
+    given = [name for name, value in taken.items() if value and name not in left_out]
+    assert len(given) == len(values) + len(fixed), taken
 
 
 def log_in(client: TestClient, name: str) -> dict[str, str]:
@@ -102,13 +119,16 @@ def log_in(client: TestClient, name: str) -> dict[str, str]:
     return {"X-CSRF-Token": found[1]}
 
 
-def orders(client: TestClient, head: dict[str, str], *, deed: bool = False) -> dict[str, int]:
-    return {
-        command.name: client.post(
-            f"/api/v1/commands/{command.path}", json=smallest(command, deed=deed), headers=head
-        ).status_code
-        for command in catalogue().commands.values()
-    }
+def orders(client: TestClient, house: PaperHouse, head: dict[str, str], *, deed: bool = False) -> dict[str, int]:
+    """What is answered to each, by command; what was taken has ended."""
+    found = {}
+    for command in catalogue().commands.values():
+        body = body_for(command, deed=deed)
+        answer = client.post(f"/api/v1/commands/{command.path}", json=body, headers=head)
+        found[command.name] = answer.status_code
+        if answer.status_code == 202:
+            house.desk.wait(answer.json()["id"], 30)
+    return found
 
 
 ADMINS = {
@@ -125,18 +145,18 @@ DEEDS = {
 
 
 def test_who_may(client: TestClient, house: PaperHouse) -> None:
-    assert set(orders(client, {}).values()) == {401}
-    assert set(orders(client, log_in(client, "vera")).values()) == {403}
+    assert set(orders(client, house, {}).values()) == {401}
+    assert set(orders(client, house, log_in(client, "vera")).values()) == {403}
     assert client.get("/api/v1/commands").status_code == 200
     assert house.desk.newest(10) == []
     head = log_in(client, "oleg")
-    plain, deeds = orders(client, head), orders(client, head, deed=True)
+    plain, deeds = orders(client, house, head), orders(client, house, head, deed=True)
     assert {name for name, code in plain.items() if code == 403} == ADMINS
     assert {name for name, code in deeds.items() if code == 403} == ADMINS | set(DEEDS)
     for name, key in DEEDS.items():
         assert [one.name for one in catalogue().commands[name].parameters if one.admin] == [key]
     head = log_in(client, "anna")
-    for name, code in orders(client, head, deed=True).items():
+    for name, code in orders(client, house, head, deed=True).items():
         files = any(one.required and one.kind in FILES for one in catalogue().commands[name].parameters)
         assert code == (422 if files else 202), name
 

@@ -44,13 +44,16 @@ def jobs_for(
     configuration: Configuration, given: list[str] | None, *, vms: list[str] | None, full: bool
 ) -> list[engine.Job]:
     """The jobs ``given`` (all when none is), for this once narrowed to ``vms`` and to fulls."""
-    from xobackup.config.errors import ConfigError
-
     jobs = [job_of(configuration, name) for name in job_names(configuration, given)]
     if full:
         jobs = [replace(job, settings=replace(job.settings, full_interval=1)) for job in jobs]
-    if not vms:
-        return jobs
+    return of_vms(jobs, vms) if vms else jobs
+
+
+def of_vms(jobs: list[engine.Job], vms: list[str]) -> list[engine.Job]:
+    """Those of ``jobs`` that can select one of ``vms``, for this once narrowed to them."""
+    from xobackup.config.errors import ConfigError
+
     for vm in vms if jobs else ():
         if not any(narrowed(job.selector, [vm]).include for job in jobs):
             told = ", ".join(job.name for job in jobs)

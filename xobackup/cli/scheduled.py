@@ -73,6 +73,28 @@ def jobs_of_schedule(configuration: Configuration, name: str) -> list[engine.Job
     return jobs
 
 
+def jobs_again(
+    configuration: Configuration, job: str, schedule: str, vms: list[str]
+) -> tuple[list[engine.Job | MirrorJob], str]:
+    """A job of these VMs only, as the schedule runs it, and that schedule.
+
+    As when it is started by hand, and ``""``, when no schedule is named or it does not run the job (any more).
+    """
+    from xobackup.cli.jobs import jobs_for, of_vms
+    from xobackup.cli.mirror_jobs import mirror_jobs_for
+    from xobackup.engine.mirror.job import MirrorJob
+
+    section = configuration.schedules.get(schedule)
+    if section is None or job not in section.jobs:
+        return [
+            *jobs_for(configuration, [job], vms=vms, full=False), *mirror_jobs_for(configuration, [job], vms)
+        ], ""  # fmt: skip
+    found = [one for one in jobs_of_schedule(configuration, schedule) if one.name == job]
+    mirrors = [replace(one, vms=tuple(vms)) for one in found if isinstance(one, MirrorJob)]
+    backups = of_vms([one for one in found if not isinstance(one, MirrorJob)], vms)
+    return [*backups, *mirrors], schedule
+
+
 def differences(old: Configuration, new: Configuration) -> list[str]:
     """What another configuration changes, as lines, by table."""
     lines: list[str] = []

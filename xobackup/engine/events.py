@@ -34,6 +34,8 @@ class RunStarted(Event):
     """What is in force, as sentences."""
     reason: str = ""
     """Why it begins, when that is not obvious: which run of which node it follows."""
+    schedule: str = ""
+    """Whose settings it has, by name; ``""``: the job's own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,8 @@ from typing import Any, Protocol
 from xobackup.clock import Clock
 from xobackup.engine.events import Event, RunEnded, RunInterrupted, RunStarted, as_record
 
+FIRST_LINE_MAX = 1 << 20
+
 
 class Sink(Protocol):
     """Takes events, from several threads."""
@@ -104,6 +106,18 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
             if isinstance(record, dict):
                 records.append(record)
     return records
+
+
+def schedule_of(directory: Path, run_id: str) -> str:
+    """Whose settings a run had, as its journal begins; ``""``: the job's own, or nobody knows any more."""
+    for path in _journals(directory):
+        if path.stem.partition("-")[2] != run_id:
+            continue
+        with path.open("rb") as file, suppress(ValueError):
+            record = json.loads(file.readline(FIRST_LINE_MAX))
+            if isinstance(record, dict) and record.get("kind") == RunStarted.kind:
+                return str(record.get("schedule") or "")
+    return ""
 
 
 def close_interrupted(directory: Path, clock: Clock) -> list[str]:

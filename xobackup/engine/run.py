@@ -215,6 +215,7 @@ def _journalled(job: Job, world: World, run_id: str, verb: str) -> Iterator[Worl
                 pid=os.getpid(),
                 limits=list(limits_told(job, world)),
                 reason=world.reason,
+                schedule=world.schedule,
             )
         )
         yield world

@@ -46,6 +46,8 @@ class World:
     """Workers elsewhere, where there are any."""
     reason: str = ""
     """Why a run begins, when that is not obvious: for its journal."""
+    schedule: str = ""
+    """Whose settings a run has, for its journal; ``""``: the job's own."""
 
     @property
     def journal_directory(self) -> Path:

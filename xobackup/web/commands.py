@@ -119,6 +119,12 @@ class Command:
                 (options if one.option else rest).append(f"{one.option}={text}" if one.option else text)
         return [*self.name.split(), *options, *(["--", *rest] if rest else [])]
 
+    def written(self, values: Mapping[str, Any]) -> list[str]:
+        """Names of the files that it writes with these values."""
+        return [
+            str(value) for one in self.parameters if one.kind is Kind.FILE_WRITTEN for value in one.values(values)
+        ]
+
     def line(self, values: Mapping[str, Any]) -> str:
         """As one would type it."""
         return shlex.join(["xobackup", *self.arguments(values)])

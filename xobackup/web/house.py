@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from xobackup.engine.progress import Snapshot
 from xobackup.history.standing import Overview, Standing
@@ -136,6 +136,10 @@ class Desk(Protocol):
         ...
 
     def cancel(self, operation_id: str, reason: str) -> bool: ...
+
+    def written(self, operation_id: str, name: str) -> BinaryIO:
+        """The file of that name that a command wrote, to be read and closed. Raises ``Refused``."""
+        ...
 
 
 class Backups(Protocol):

@@ -122,12 +122,14 @@ class Retry:
     run: str
     job: str
     vms: tuple[str, ...]
+    schedule: str = ""
+    """Whose settings the run had; ``""``: the job's own."""
 
     @property
     def about(self) -> str:
-        return (
-            f"{len(self.vms)} VM{'' if len(self.vms) == 1 else 's'} of job {self.job} that failed in run {self.run}"
-        )
+        by = f" of schedule {self.schedule}" if self.schedule else ""
+        vms = f"{len(self.vms)} VM{'' if len(self.vms) == 1 else 's'}"
+        return f"{vms} of job {self.job} that failed in run {self.run}{by}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,6 +35,13 @@ class Api:
         except urllib.error.HTTPError as error:
             return json.loads(error.read())
 
+    def read(self, path: str) -> bytes:
+        """What is no JSON."""
+        request = urllib.request.Request(f"{self.url}/api/v1{path}")
+        request.add_header("Authorization", f"Bearer {self.token}")
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return bytes(answer.read())
+
     def done(self, path: str, body: object = None, *, state: str = "done") -> Any:
         """Order it, wait for it, give its result."""
         made = self("POST", path, body)

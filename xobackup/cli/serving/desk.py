@@ -11,6 +11,7 @@ from xobackup.web.house import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
+    from typing import BinaryIO
 
     from xobackup.config.model import Configuration
     from xobackup.engine.progress import Snapshot
@@ -35,6 +36,7 @@ class ServiceDesk:
             raise Refused(429, str(error), hint="cancel some, or wait") from error
 
     def retry(self, run_id: str, who: str) -> Operation:
+        from xobackup.engine.journal import schedule_of
         from xobackup.history import ask
 
         run = ask.run(self._store(), run_id)
@@ -47,7 +49,9 @@ class ServiceDesk:
         ]
         if not failed:
             raise Refused(409, "no VM failed in this run")
-        return self.order(requests.Retry(run=run_id, job=run["job"], vms=tuple(dict.fromkeys(failed))), who)
+        schedule = schedule_of(self._configuration().state_directory / "journal", run_id)
+        vms = tuple(dict.fromkeys(failed))
+        return self.order(requests.Retry(run=run_id, job=run["job"], vms=vms, schedule=schedule), who)
 
     def restore(self, plan_id: str, who: str) -> Operation:
         plan = self.get(plan_id)
@@ -85,6 +89,25 @@ class ServiceDesk:
     def cancel(self, operation_id: str, reason: str) -> bool:
         self.get(operation_id)
         return self._operations.cancel(operation_id, reason)
+
+    def written(self, operation_id: str, name: str) -> BinaryIO:
+        from xobackup.cli.serving.catalogue import catalogue
+        from xobackup.cli.serving.exchange import NotExchanged, open_file
+
+        one = self.get(operation_id)
+        command = catalogue().commands.get(str(one.asked.get("name")))
+        if (
+            one.kind != requests.CommandLine.kind
+            or command is None
+            or name not in command.written(one.asked["values"])
+        ):
+            raise Refused(404, "this operation writes no file of this name")
+        if one.state is not State.DONE:
+            raise Refused(409, f"the operation is {one.state}: its file is not whole")
+        try:
+            return open_file(self._configuration(), name)
+        except (NotExchanged, OSError) as error:
+            raise Refused(404, f"{error}", hint="it is there until somebody takes it away") from error
 
     def _refuse_unknown(self, wish: requests.Wish) -> None:
         """What can be told without asking anybody else."""

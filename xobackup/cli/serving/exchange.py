@@ -11,7 +11,7 @@ import os
 import re
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from xobackup.cli.errors import NotThere
 
@@ -42,6 +42,12 @@ def place(configuration: Configuration, name: str, *, to_read: bool) -> Path:
     if not stat.S_ISREG(found.st_mode):
         raise NotExchanged(f"{path}: expected a file, found a link or something else")
     return path
+
+
+def open_file(configuration: Configuration, name: str) -> BinaryIO:
+    """That file, to be read. Raises :class:`NotExchanged`, ``OSError``."""
+    path = place(configuration, name, to_read=True)
+    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")
 
 
 def _directory(configuration: Configuration) -> Path:

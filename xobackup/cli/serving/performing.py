@@ -198,15 +198,16 @@ class Performer:
     # -- jobs
 
     def _retry(self, wish: requests.Retry, hand: Hand) -> Result:
-        from xobackup.cli.jobs import jobs_for
-        from xobackup.cli.mirror_jobs import mirror_jobs_for
+        from xobackup.cli.scheduled import jobs_again
         from xobackup.cli.serving.works import GOOD
-        from xobackup.engine.mirror.job import run_mirror
+        from xobackup.engine.mirror.job import MirrorJob, run_mirror
         from xobackup.engine.run import run_job
 
-        world, vms = self._world(hand), list(wish.vms)
-        reports = [run_job(job, world) for job in jobs_for(self._configuration, [wish.job], vms=vms, full=False)]
-        reports += [run_mirror(job, world) for job in mirror_jobs_for(self._configuration, [wish.job], vms)]
+        jobs, schedule = jobs_again(self._configuration, wish.job, wish.schedule, list(wish.vms))
+        if schedule != wish.schedule:
+            hand.say(f"schedule {wish.schedule} does not run job {wish.job} any more: with the settings of the job")
+        world = replace(self._world(hand), schedule=schedule)
+        reports = [run_mirror(job, world) if isinstance(job, MirrorJob) else run_job(job, world) for job in jobs]
         self._works.run_ended()
         data = {"runs": [{"run_id": one.run_id, "outcome": str(one.outcome), "vms": len(one.vms)} for one in reports]}
         bad = [one for one in reports if str(one.outcome) not in GOOD]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from xobackup.cli.engine_store import handing_out
@@ -193,6 +193,7 @@ class Works:
             hand_out=held.enter_context(handing_out(configuration)),
             reason=order.reason,
         )
+        world = replace(world, schedule=order.schedule)
         doing = Doing(
             schedule=order.schedule, job=job.name, began_at=clock.now_s(), progress=world.progress, cancel=cancel
         )

@@ -162,7 +162,7 @@ def _journalled(job: MirrorJob, world: World, run_id: str) -> Iterator[World]:
         world = replace(world, journal=Tee(world.journal, file))
         started = events.RunStarted(
             run_id=run_id, verb=MIRROR, job=job.name, job_id=job.id, version=version(), host=socket.gethostname(),
-            pid=os.getpid(), reason=world.reason,
+            pid=os.getpid(), reason=world.reason, schedule=world.schedule,
         )  # fmt: skip
         world.journal.write(started)
         yield world

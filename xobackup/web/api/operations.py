@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import os
+from collections.abc import Iterator
+from typing import Annotated, Any, BinaryIO, Literal
 
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from xobackup.service.operations import Operation
@@ -13,9 +16,11 @@ from xobackup.web.access import Role
 from xobackup.web.api.answers import LOOKING, Limit, Name, change, house_of
 from xobackup.web.api.backups import Uuid
 from xobackup.web.api.schedules import Reason
+from xobackup.web.app import address_of, must
 from xobackup.web.house import Refused
 
 router = APIRouter()
+PIECE_BYTES = 1 << 20
 Text = Annotated[str, Field(max_length=500)]
 Given = Annotated[str, Field(min_length=1, max_length=500)]
 Choices = Annotated[dict[Given, Text | None], Field(max_length=256)]
@@ -83,6 +88,29 @@ def operation(request: Request, operation: Name) -> dict[str, Any]:
     """One of them, with what came out, or how far it is."""
     desk = house_of(request).desk
     return {**desk.get(operation).as_data(), "meters": list(desk.meters(operation))}
+
+
+@router.get(
+    "/operations/{operation}/files/{name}",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}},
+)
+def written(request: Request, operation: Name, name: Name) -> StreamingResponse:
+    """A file that a command wrote into the directory of exchange."""
+    who = must(request, Role.ADMIN)
+    request.app.state.door.audit.note(who.name, address_of(request), "download", f"{name} of operation {operation}")
+    file = house_of(request).desk.written(operation, name)
+    size_bytes = os.fstat(file.fileno()).st_size
+    headers = {"Content-Length": str(size_bytes), "Content-Disposition": f'attachment; filename="{name}"'}
+    return StreamingResponse(_read(file, size_bytes), media_type="application/octet-stream", headers=headers)
+
+
+def _read(file: BinaryIO, size_bytes: int) -> Iterator[bytes]:
+    """Not more than was promised, should it grow."""
+    with file:
+        while size_bytes > 0 and (piece := file.read(min(PIECE_BYTES, size_bytes))):
+            size_bytes -= len(piece)
+            yield piece
 
 
 @router.post("/operations/{operation}/cancel", status_code=202)
