@@ -109,3 +109,25 @@ def test_what_the_control_node_does_itself_takes_places_and_rates_that_all_share
 def asked(directory: Path, query: str) -> int:
     with closing(sqlite3.connect(directory / "engine.db", timeout=30)) as connection:
         return int(connection.execute(query).fetchone()[0])
+
+
+def test_a_consistent_group_is_done_by_one_worker_as_a_whole(site: Site, tmp_path: Path) -> None:
+    engine(site, PLACES.format(directory=tmp_path))
+    text = site.config.read_text()
+    site.config.write_text(text.replace("[jobs.nightly]", '[jobs.nightly]\nconsistent = { tag = "prod" }'))
+    worker = site.start("worker", "--site", "paris", "--slots", "1")
+    wait_until(lambda: len(alive(site)) == 1)
+    told = " ".join(site.xobackup("plan").out.split())
+    assert "workers: the consistent group of sim: site paris is nearest to sim, nas" in told
+    report = site.xobackup("run", "--json").of("report")[0]
+    group, vms = report["group"], {site.uuid("web"), site.uuid("db")}
+    assert report["outcome"] == "ok" and set(group["vms"]) == vms
+    assert {vm["group"] for vm in report["vms"]} == {group["id"]} and all(vm["points"]["nas"] for vm in report["vms"])
+    records = journal(site)
+    assert {one["vm"] for one in records if one["kind"] == "taken-by-worker"} == vms
+    assert [one["group"] for one in records if one["kind"] == "group-taken"] == [group["id"]]
+    assert sum(one["kind"] == "vm-ended" for one in records) == 2
+    assert asked(tmp_path, "SELECT count(*) FROM xobackup_tasks") == 0
+    site.xobackup("verify", "--remote", "nas")
+    worker.send_signal(signal.SIGTERM)
+    worker.communicate(timeout=TIMEOUT_S)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from xobackup.engine.limits.room import Room
     from xobackup.engine.world import World
     from xobackup.workers.vm_task import VmTask
-    from xobackup.workers.worker import WorkerProcess
+    from xobackup.workers.worker import Other, WorkerProcess
 
 SLOTS = 4
 
@@ -55,6 +55,7 @@ def worker(
     from xobackup.config.sites import checked_site
     from xobackup.engine.run import version
     from xobackup.engine.world import real_world
+    from xobackup.workers.kinds import GROUP, KINDS
     from xobackup.workers.records import Worker
     from xobackup.workers.shares import SharedRates
     from xobackup.workers.slots import SharedRoom
@@ -79,20 +80,24 @@ def worker(
             pid=os.getpid(),
             version=version(),
             slots=slots,
-            reach=reach_of(configuration, where),
+            reach={**reach_of(configuration, where), KINDS: [GROUP]},
         )
         rates = SharedRates(board, me.id, clock, goes_on=False)
+        of_vms = task_of(configuration, SharedRoom(board, me.id), rates)
         process = WorkerProcess(
             board,
             me,
-            task_of(configuration, SharedRoom(board, me.id), rates).do,
+            of_vms.do,
+            others=other_tasks(of_vms),
             clock=clock,
             new_id=new_id,
             log=lambda told: log("info", told),
         )
         signals = _Stops(process, lambda told: log("info", told))
         with signals.held():
-            reach = ", ".join(name for names in me.reach.values() for name in names) or "nothing"
+            reach = (
+                ", ".join(name for kind, names in me.reach.items() if kind != KINDS for name in names) or "nothing"
+            )
             who = f"worker {me.id}{f' of site {where}' if where else ''}"
             log("info", f"{who} does {count_text(slots, 'VM')} at a time; reaches {reach}")
             rates.start()
@@ -122,6 +127,20 @@ class _Stops(Signals):
             self._process.stop_all(f"stopped by {self.why}")
         else:
             self._log(f"{self.why}: draining, {count_text(self._process.going, 'VM')} under way")
+
+
+def other_tasks(of_vms: VmTask) -> dict[str, Other]:
+    """Tasks that are not one VM, by kind."""
+    from xobackup.workers.group_task import GroupTask
+    from xobackup.workers.group_wire import group_done_data, read_group_order
+    from xobackup.workers.kinds import GROUP
+
+    groups = GroupTask(of_vms)
+
+    def group(order: Mapping[str, Any], run_id: str, sink: Sink, cancel: CancelToken) -> Mapping[str, Any]:
+        return {"done": group_done_data(groups.do(read_group_order(order), run_id, sink, cancel))}
+
+    return {GROUP: group}
 
 
 def task_of(configuration: Configuration, room: Room, shares: Shares) -> VmTask:

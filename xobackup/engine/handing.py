@@ -6,12 +6,13 @@ takes one attempt for one VM; what happens there comes into the run's journal as
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from xobackup.engine.attempt import Turn
     from xobackup.engine.job import Job
-    from xobackup.engine.report import VmReport
+    from xobackup.engine.report import GroupReport, VmReport
     from xobackup.engine.view import VmView
     from xobackup.engine.world import World
 
@@ -22,6 +23,13 @@ class Handing(Protocol):
     def attempt(self, vm: VmView, turn: Turn) -> VmReport | None:
         """One attempt by a worker, to its end. ``None``: nobody else can, it is to be done here. Never raises for
         what happens to the VM."""
+        ...
+
+    def group(
+        self, vms: Sequence[VmView], turns: Mapping[str, Turn]
+    ) -> tuple[Sequence[VmReport], GroupReport | None] | None:
+        """A consistent group by one worker, to its end: every verdict, and the group if its snapshots were taken.
+        ``None``: nobody else can."""
         ...
 
     def close(self) -> None:

@@ -20,6 +20,7 @@ from xobackup.engine.attempt import Turn, attempt_vm
 from xobackup.engine.cancel import CancelToken
 from xobackup.engine.errors import Cancelled, EngineError, Outcome
 from xobackup.engine.group.conduct import GroupWork
+from xobackup.engine.group.handed import HandedGroup
 from xobackup.engine.group.plan import plan_group
 from xobackup.engine.handing import Handing
 from xobackup.engine.health.of_job import Eligible, checked_times, chosen, last_told, run_checks
@@ -266,11 +267,14 @@ def _give_turns(
     together = tuple(pair for pair in opened.vms if job.consistent.has(pair[1].tags))
     units = [*([together] if together else []), *((pair,) for pair in opened.vms if pair not in together)]
     group = GroupWork(job, world, job.consistent, [vm for _, vm in together])
+    here = partial(_placed, world, group.attempt)
+    members = {vm.uuid for _, vm in together}
+    handed = HandedGroup(group, handing, here=here, single=partial(_elsewhere, handing, here), members=members)
     try:
-        reports = Work(job, world, units, attempt=partial(_placed, world, group.attempt), refusal=refusal).run()
+        reports = Work(job, world, units, attempt=handed.attempt, refusal=refusal).run()
     finally:
         group.close()
-    return reports, group.report
+    return reports, handed.report
 
 
 def _elsewhere(

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from xobackup.engine import events
 from xobackup.engine.errors import Outcome
-from xobackup.engine.report import Tried, VmReport
+from xobackup.engine.report import GroupReport, Tried, VmReport
 from xobackup.engine.turns.retry import pause_s
 from xobackup.workers.errors import BoardUnavailable, WorkersError
+from xobackup.workers.group_wire import GroupOrder, group_tasks, names_text, read_group_done
+from xobackup.workers.kinds import GROUP, VM, queue_of
+from xobackup.workers.linked import put_linked
 from xobackup.workers.placing import Choice, Need, choose, reaches
 from xobackup.workers.records import BEAT_S, News, Task, Word
 from xobackup.workers.unplaced import forget_unplaced, note_unplaced
@@ -67,25 +71,31 @@ class BoardHandOut:
             targets={base_name(one.name): self._sites.get(base_name(one.name), ()) for one in job.targets},
         )
 
-    def choice(self, job: Job, pool: str) -> Choice:
-        """Who would do a VM of that pool now. Raises :class:`BoardUnavailable`."""
+    def choice(self, job: Job, pool: str, kind: str = VM) -> Choice:
+        """Who would do a VM of that pool, or a task of another kind, now. Raises :class:`BoardUnavailable`."""
+        need = self.need(job, pool)
         if self.board is None:
-            return choose(self.need(job, pool), [], here=self.here, loads={})
-        return choose(self.need(job, pool), self.board.workers(), here=self.here, loads=self.board.waiting())
+            return choose(need, [], here=self.here, loads={}, kind=kind)
+        return choose(need, self.board.workers(), here=self.here, loads=self.board.waiting(), kind=kind)
 
     def begin(self, job: Job, world: World, run_id: str) -> BoardHanding:
         return BoardHanding(self, job, world, run_id)
 
     def told(self, job: Job) -> tuple[str, ...]:
-        if job.consistent is not None and not job.consistent.tag:
-            return ("workers: a consistent group is backed up by this machine",)
+        kinds = {} if job.consistent is not None and not job.consistent.tag else {"VMs": VM}
+        if job.consistent is not None:
+            kinds["the consistent group"] = GROUP
         try:
-            choices = {pool.name: self.choice(job, pool.name) for pool in job.pools}
+            choices = {
+                f"{what} of {pool.name}": self.choice(job, pool.name, kind)
+                for what, kind in kinds.items()
+                for pool in job.pools
+            }
         except BoardUnavailable as error:
             return (f"workers: {error}",)
         if self.away:
             return (f"workers: {self.away}",)
-        return tuple(f"workers: VMs of {pool}: {_told(choice)}" for pool, choice in choices.items())
+        return tuple(f"workers: {what}: {_told(choice)}" for what, choice in choices.items())
 
 
 def base_name(name: str) -> str:
@@ -163,10 +173,43 @@ class BoardHanding:
                 forget_unplaced(self._board, self._run, vm.uuid)
                 self._unplaced.discard(vm.uuid)
 
+    def group(
+        self, vms: Sequence[VmView], turns: Mapping[str, Turn]
+    ) -> tuple[Sequence[VmReport], GroupReport | None] | None:
+        began_s, began_at = self._world.clock.monotonic_s(), self._world.clock.now_s()
+        first, names = vms[0], [vm.name or vm.uuid for vm in vms]
+        meter = self._world.progress.meter(names_text(names), stage="waiting")
+        try:
+            result = self._placed(first, partial(self._group_tasks, vms), meter.note, kind=GROUP)
+            if result is None:
+                return None
+            done = read_group_done(self._checked(result, "done"))
+            if sorted(one.uuid for one in done.reports) != sorted(vm.uuid for vm in vms):
+                raise WorkersError("the worker's word is not about all VMs of the group", hint=HINT)
+            return done.reports, done.group
+        except WorkersError as error:
+            spent_s, told = self._world.clock.monotonic_s() - began_s, str(error)
+            return [
+                self._failed(vm, turns[vm.uuid], told, error.hint, began_at=began_at, duration_s=spent_s)
+                for vm in vms
+            ], None
+        finally:
+            self._world.progress.drop(meter)
+            if first.uuid in self._unplaced:
+                self._note_waiting(first, None)
+
     def _attempt(self, vm: VmView, turn: Turn, note: Callable[[str], None]) -> VmReport | None:
+        result = self._placed(vm, lambda queue: [self._task(vm, turn, queue)], note)
+        return None if result is None else read_report(self._checked(result, "report"))
+
+    def _placed(
+        self, vm: VmView, tasks: Callable[[str], list[Task]], note: Callable[[str], None], *, kind: str = VM
+    ) -> Mapping[str, Any] | None:
+        """Given to whoever can, when there is somebody; what came of it. ``None``: to be done here. ``tasks``: for a
+        queue; the first one is brought, the others are its members."""
         until_s, told = self._world.clock.monotonic_s() + self._out.wait_s, ""
         while not self._world.cancel.cancelled:
-            choice = self._choice(vm)
+            choice = self._choice(vm, kind)
             if choice.waits:
                 if choice.reason != told:
                     told = choice.reason
@@ -182,28 +225,30 @@ class BoardHanding:
             if told:
                 told = ""
                 self._note_waiting(vm, None)
-            result = self._given(vm, turn, choice.queue, choice.reason, note)
+            result = self._given(vm, tasks, choice, note, kind)
             if result is not None:
-                return self._report(result)
+                return result
         return None  # the attempt here says that it was stopped
 
-    def _choice(self, vm: VmView) -> Choice:
+    def _choice(self, vm: VmView, kind: str) -> Choice:
         if not self._away:
-            return self._out.choice(self._job, vm.pool)
+            return self._out.choice(self._job, vm.pool, kind)
         need = self._out.need(self._job, vm.pool)
-        return choose(need, [], here=self._out.here, loads={})
+        return choose(need, [], here=self._out.here, loads={}, kind=kind)
 
     def _given(
-        self, vm: VmView, turn: Turn, queue: str, reason: str, note: Callable[[str], None]
+        self, vm: VmView, tasks: Callable[[str], list[Task]], choice: Choice, note: Callable[[str], None], kind: str
     ) -> Mapping[str, Any] | None:
         """Put it on the board and wait. ``None``: nobody began it, and nobody will."""
         assert self._board is not None
-        task = Task(
-            id=self._world.new_id(), run=self._run, key=vm.uuid, queue=queue, order=order_data(self._order(vm, turn))
-        )
+        queue, reason = choice.queue or "", choice.reason
+        task, *members = tasks(queue_of(queue, kind))
         waiter = self._waiters[task.id] = _Waiter(vm)
         try:
-            self._board.put([task])
+            if members:
+                put_linked(self._board, task, members)
+            else:
+                self._board.put([task])
             site = "" if queue == "*" else queue
             self._write(events.HandedOut(vm=vm.uuid, vm_name=vm.name, site=site, reason=reason))
             note(f"for a worker ({reason})")
@@ -214,12 +259,25 @@ class BoardHanding:
                 if not (self._world.cancel.cancelled or late):
                     continue
                 looked_s = now_s
-                elsewhere = self._world.cancel.cancelled or self._choice(vm).queue != queue
+                elsewhere = self._world.cancel.cancelled or self._choice(vm, kind).queue != queue
                 if elsewhere and task.id in self._board.withdraw(self._run, [task.id]):
                     return None
             return waiter.result
         finally:
             self._waiters.pop(task.id, None)
+
+    def _task(self, vm: VmView, turn: Turn, queue: str) -> Task:
+        order = order_data(self._order(vm, turn))
+        return Task(id=self._world.new_id(), run=self._run, key=vm.uuid, queue=queue, order=order)
+
+    def _group_tasks(self, vms: Sequence[VmView], queue: str) -> list[Task]:
+        named = {vm.uuid: vm.name or vm.uuid for vm in vms}
+        new_id, mark = self._world.new_id(), self._out.fingerprint(self._job.name)
+        interval = self._job.settings.full_interval
+        told = GroupOrder.of(
+            new_id, self._run, self._job.name, vms[0].pool, named, interval=interval, fingerprint=mark
+        )
+        return group_tasks(told, new_id, queue)
 
     def _order(self, vm: VmView, turn: Turn) -> Order:
         return Order(
@@ -235,9 +293,10 @@ class BoardHanding:
             before=turn.before,
         )
 
-    def _report(self, result: Mapping[str, Any]) -> VmReport:
-        if "report" in result:
-            return read_report(result["report"])
+    def _checked(self, result: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+        """What the worker answered under ``key``. Raises :class:`WorkersError`: it did not come to that."""
+        if isinstance(found := result.get(key), Mapping):
+            return found
         if "lost" in result:
             told = f"{result.get('deliveries')} workers were lost while they did it, the last one {result['lost']}"
             raise WorkersError(told, hint="their logs say more than this one knows")
