@@ -131,3 +131,40 @@ def test_a_consistent_group_is_done_by_one_worker_as_a_whole(site: Site, tmp_pat
     site.xobackup("verify", "--remote", "nas")
     worker.send_signal(signal.SIGTERM)
     worker.communicate(timeout=TIMEOUT_S)
+
+
+def test_health_checks_and_pools_databases_go_to_a_worker_where_only_it_reaches_them(
+    site: Site, tmp_path: Path
+) -> None:
+    engine(site, PLACES.format(directory=tmp_path) + 'site = "rome"\n')
+    text = site.config.read_text()
+    more = 'pool_metadata = true\nhealth_check = { sr = "Local storage", vms_max = 1, tools = true }'
+    site.config.write_text(text.replace("[jobs.nightly]", f"[jobs.nightly]\n{more}"))
+    worker = site.start("worker", "--site", "paris")
+    wait_until(lambda: len(alive(site)) == 1)
+    told = " ".join(site.xobackup("plan").out.split())
+    assert "workers: the database of sim: site paris" in told and "workers: health checks: site paris" in told
+    report = site.xobackup("run", "--json").of("report")[0]
+    assert report["outcome"] == "ok", report
+    (pool,) = report["pools"]
+    assert pool["outcome"] == "ok" and pool["points"]["nas"] and pool["size_bytes"]
+    (check,) = report["checks"]
+    assert check["ok"] and check["removed"] and check["remote"] == "nas"
+    kinds = [record["kind"] for record in journal(site)]
+    assert kinds.count("health-checked") == 1 and kinds.count("pool-ended") == 1
+    assert kinds.count("taken-by-worker") == 4
+    second = site.xobackup("run", "--json").of("report")[0]["checks"]
+    assert [one["vm_uuid"] for one in second] != [check["vm_uuid"]], "the control node remembers who was checked"
+    worker.send_signal(signal.SIGTERM)
+    worker.communicate(timeout=TIMEOUT_S)
+
+
+def test_a_database_that_nobody_can_save_is_a_failure_that_is_told(site: Site, tmp_path: Path) -> None:
+    engine(site, PLACES.format(directory=tmp_path) + 'site = "rome"\nwait = "1s"\n')
+    job = '[jobs.databases]\nmode = "metadata"\npools = ["sim"]\nremotes = ["nas"]\n'
+    site.config.write_text(site.config.read_text() + job)
+    report = site.xobackup("run", "databases", "--json", code=1).of("report")[0]
+    (pool,) = report["pools"]
+    assert pool["outcome"] == "failed" and "no worker came within 1 s" in pool["reason"]
+    assert [record["outcome"] for record in journal(site) if record["kind"] == "pool-ended"] == ["failed"]
+    assert asked(tmp_path, "SELECT count(*) FROM xobackup_unplaced") == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -55,7 +56,7 @@ def worker(
     from xobackup.config.sites import checked_site
     from xobackup.engine.run import version
     from xobackup.engine.world import real_world
-    from xobackup.workers.kinds import GROUP, KINDS
+    from xobackup.workers.kinds import KINDS, OTHERS
     from xobackup.workers.records import Worker
     from xobackup.workers.shares import SharedRates
     from xobackup.workers.slots import SharedRoom
@@ -80,7 +81,7 @@ def worker(
             pid=os.getpid(),
             version=version(),
             slots=slots,
-            reach={**reach_of(configuration, where), KINDS: [GROUP]},
+            reach={**reach_of(configuration, where), KINDS: list(OTHERS)},
         )
         rates = SharedRates(board, me.id, clock, goes_on=False)
         of_vms = task_of(configuration, SharedRoom(board, me.id), rates)
@@ -133,14 +134,24 @@ def other_tasks(of_vms: VmTask) -> dict[str, Other]:
     """Tasks that are not one VM, by kind."""
     from xobackup.workers.group_task import GroupTask
     from xobackup.workers.group_wire import group_done_data, read_group_order
-    from xobackup.workers.kinds import GROUP
+    from xobackup.workers.kinds import CHECKS, GROUP, POOL
+    from xobackup.workers.other_tasks import OtherTasks
+    from xobackup.workers.other_wire import ChecksOrder, PoolOrder
+    from xobackup.workers.wire import read_as
 
+    others = OtherTasks(of_vms)
     groups = GroupTask(of_vms)
 
     def group(order: Mapping[str, Any], run_id: str, sink: Sink, cancel: CancelToken) -> Mapping[str, Any]:
         return {"done": group_done_data(groups.do(read_group_order(order), run_id, sink, cancel))}
 
-    return {GROUP: group}
+    def pool(order: Mapping[str, Any], run_id: str, sink: Sink, cancel: CancelToken) -> Mapping[str, Any]:
+        return {"pool": asdict(others.pool(read_as(PoolOrder, order), run_id, sink, cancel))}
+
+    def checks(order: Mapping[str, Any], run_id: str, sink: Sink, cancel: CancelToken) -> Mapping[str, Any]:
+        return {"checks": asdict(others.checks(read_as(ChecksOrder, order), sink, cancel))}
+
+    return {GROUP: group, POOL: pool, CHECKS: checks}
 
 
 def task_of(configuration: Configuration, room: Room, shares: Shares) -> VmTask:
@@ -158,8 +169,8 @@ def task_of(configuration: Configuration, room: Room, shares: Shares) -> VmTask:
     limits.hold_over_all(room, shares)
 
     def job(name: str) -> Job:
-        if name not in configuration.jobs:
-            known = ", ".join(sorted(configuration.jobs)) or "none"
+        if name not in configuration.job_names:
+            known = ", ".join(sorted(configuration.job_names)) or "none"
             raise WorkersError(f"there is no job {name!r} in the worker's configuration (known: {known})")
         try:
             return job_of(configuration, name)

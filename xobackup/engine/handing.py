@@ -6,13 +6,16 @@ takes one attempt for one VM; what happens there comes into the run's journal as
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from xobackup.engine.attempt import Turn
+    from xobackup.engine.context import RunContext
+    from xobackup.engine.health.of_job import JobChecks
+    from xobackup.engine.health.request import CheckResult
     from xobackup.engine.job import Job
-    from xobackup.engine.report import GroupReport, VmReport
+    from xobackup.engine.report import GroupReport, PoolReport, VmReport
     from xobackup.engine.view import VmView
     from xobackup.engine.world import World
 
@@ -29,6 +32,15 @@ class Handing(Protocol):
         self, vms: Sequence[VmView], turns: Mapping[str, Turn]
     ) -> tuple[Sequence[VmReport], GroupReport | None] | None:
         """A consistent group by one worker, to its end: every verdict, and the group if its snapshots were taken.
+        ``None``: nobody else can."""
+        ...
+
+    def pool(self, context: RunContext) -> PoolReport | None:
+        """The database of a pool, with all attempts. ``None``: nobody else can."""
+        ...
+
+    def checks(self, checks: JobChecks, reports: Collection[VmReport]) -> tuple[list[CheckResult], list[str]] | None:
+        """Health checks of what was published, as :func:`~xobackup.engine.health.of_job.run_checks` does them.
         ``None``: nobody else can."""
         ...
 

@@ -9,7 +9,9 @@ from typing import Any
 
 from xobackup.workers.records import ANYWHERE
 
-VM, GROUP = "vm", "group"
+VM, GROUP, POOL, CHECKS = "vm", "group", "pool", "checks"
+OTHERS = (GROUP, POOL, CHECKS)
+"""What this version does besides VMs."""
 MEMBER = "member"
 """Not brought to anybody: one VM of a group, in the hands of whoever has the group."""
 KINDS = "kinds"

@@ -72,6 +72,10 @@ class VmTask:
             return ""
         return f"job {job} is not the same in the worker's configuration; the worker's own was followed"
 
+    def job(self, name: str) -> Job:
+        """Of the worker's own configuration. Raises :class:`WorkersError`."""
+        return self._job_of(name)
+
     def narrowed(self, name: str, pool: str, vms: Sequence[str], *, full_interval: int) -> Job:
         """The worker's own job, for these VMs of that pool and nothing else. Raises :class:`WorkersError`."""
         job = self._job_of(name)

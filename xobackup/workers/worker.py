@@ -136,7 +136,7 @@ class WorkerProcess:
             )
         run_id, about = self._new_id(), str(order.get("vm_name") or order.get("vm") or "")
         self._log(f"begins {kind} {about} of job {order.get('job', '')}")
-        named = zip(order.get("vms", ()), order.get("names", ()), strict=False)
+        named = list(zip(order.get("vms", ()), order.get("names", ()), strict=False)) or [("", about)]
         for vm, name in named:
             words.write(self._taken(delivery, run_id, vm=str(vm), vm_name=str(name)))
         result = dict(do(order, run_id, words, words.cancel))
