@@ -168,3 +168,23 @@ def test_a_database_that_nobody_can_save_is_a_failure_that_is_told(site: Site, t
     assert pool["outcome"] == "failed" and "no worker came within 1 s" in pool["reason"]
     assert [record["outcome"] for record in journal(site) if record["kind"] == "pool-ended"] == ["failed"]
     assert asked(tmp_path, "SELECT count(*) FROM xobackup_unplaced") == 0
+
+
+def test_unexpected_fulls_are_counted_over_all_vms_that_workers_do(site: Site, tmp_path: Path) -> None:
+    engine(site, PLACES.format(directory=tmp_path) + 'site = "rome"\n')
+    text = site.config.read_text()
+    site.config.write_text(text.replace("[jobs.nightly]", "[jobs.nightly]\nunexpected_fulls_max = 1"))
+    worker = site.start("worker", "--site", "paris")
+    wait_until(lambda: len(alive(site)) == 1)
+    site.xobackup("run")
+    for ref, vm in list(site.pool.model.records("VM").items()):
+        if vm["is_a_snapshot"]:
+            site.pool.call("VM.destroy", ref)
+    for ref, vdi in list(site.pool.model.records("VDI").items()):
+        if vdi["is_a_snapshot"]:
+            site.pool.call("VDI.destroy", ref)
+    report = site.xobackup("run", "--json", code=3).of("report")[0]
+    outcomes = {vm["outcome"]: vm["reason"] for vm in report["vms"]}
+    assert set(outcomes) == {"ok", "failed"} and "more than 1 VMs would unexpectedly" in outcomes["failed"]
+    worker.send_signal(signal.SIGTERM)
+    worker.communicate(timeout=TIMEOUT_S)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from xobackup.config.model import Configuration
     from xobackup.engine.cancel import CancelToken
+    from xobackup.engine.fulls import Counting
     from xobackup.engine.job import Job
     from xobackup.engine.journal import Sink
     from xobackup.engine.limits.process import Shares
@@ -56,6 +57,7 @@ def worker(
     from xobackup.config.sites import checked_site
     from xobackup.engine.run import version
     from xobackup.engine.world import real_world
+    from xobackup.workers.fulls import counting
     from xobackup.workers.kinds import KINDS, OTHERS
     from xobackup.workers.records import Worker
     from xobackup.workers.shares import SharedRates
@@ -84,7 +86,12 @@ def worker(
             reach={**reach_of(configuration, where), KINDS: list(OTHERS)},
         )
         rates = SharedRates(board, me.id, clock, goes_on=False)
-        of_vms = task_of(configuration, SharedRoom(board, me.id), rates)
+        of_vms = task_of(
+            configuration,
+            SharedRoom(board, me.id),
+            rates,
+            counting=lambda run: counting(board, run, goes_on=False),
+        )
         process = WorkerProcess(
             board,
             me,
@@ -154,8 +161,11 @@ def other_tasks(of_vms: VmTask) -> dict[str, Other]:
     return {GROUP: group, POOL: pool, CHECKS: checks}
 
 
-def task_of(configuration: Configuration, room: Room, shares: Shares) -> VmTask:
-    """How VMs are done by this configuration. ``room``, ``shares``: where its limits are waited for, and shared."""
+def task_of(
+    configuration: Configuration, room: Room, shares: Shares, *, counting: Callable[[str], Counting]
+) -> VmTask:
+    """How VMs are done by this configuration. ``room``, ``shares``: where its limits are waited for, and shared;
+    ``counting``: where VMs of a run are counted whose chains begin again unasked."""
     from xobackup.cli.engine_store import fingerprint_of
     from xobackup.cli.jobs import job_of
     from xobackup.cli.limits import process_limits
@@ -182,4 +192,4 @@ def task_of(configuration: Configuration, room: Room, shares: Shares) -> VmTask:
             configuration.state_directory, clock=SystemClock(), journal=sink, cancel=cancel, limits=limits
         )
 
-    return VmTask(job_of=job, fingerprint=fingerprint_of(configuration), world_of=world)
+    return VmTask(job_of=job, fingerprint=fingerprint_of(configuration), world_of=world, counting=counting)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from xobackup.engine.attempt import Turn
     from xobackup.engine.context import RunContext
+    from xobackup.engine.fulls import Counting
     from xobackup.engine.health.of_job import JobChecks
     from xobackup.engine.health.request import CheckResult
     from xobackup.engine.job import Job
@@ -58,6 +59,10 @@ class HandOut(Protocol):
 
     def begin(self, job: Job, world: World, run_id: str) -> Handing:
         """A run begins. ``world``: with its journal."""
+        ...
+
+    def counting(self, run_id: str) -> Counting | None:
+        """Where VMs of a run are counted whose chains begin again unasked."""
         ...
 
     def told(self, job: Job) -> tuple[str, ...]:

@@ -64,7 +64,8 @@ def open_all(job: Job, world: World, run_id: str, held: ExitStack, *, recover: b
     if job.destinations and not repositories and not sites and not far:
         return opened
     views: list[tuple[RunContext, VmView]] = []
-    fulls, given = FullsLimit(job.settings.unexpected_fulls_max), Given()
+    counted = world.count_full if world.hand_out is None else world.hand_out.counting(run_id)
+    fulls, given = FullsLimit(job.settings.unexpected_fulls_max, counted), Given()
     for pool in job.pools:
         try:
             session = world.connect(pool.address)

@@ -18,6 +18,7 @@ from xobackup.engine.storage import open_repository
 from xobackup.engine.throttle import Throttle
 
 if TYPE_CHECKING:
+    from xobackup.engine.fulls import Counting
     from xobackup.engine.handing import HandOut
     from xobackup.engine.job import Job, RemoteTarget
     from xobackup.repository.repository import Repository
@@ -44,6 +45,8 @@ class World:
     """Of the configuration: what one of them selects has somebody who protects it. Empty: nobody says."""
     hand_out: HandOut | None = None
     """Workers elsewhere, where there are any."""
+    count_full: Counting | None = None
+    """In a worker: where VMs of the run are counted whose chains begin again unasked."""
 
     @property
     def journal_directory(self) -> Path:

@@ -41,7 +41,7 @@ class GroupTask:
         job = self._of_vms.narrowed(order.job, order.pool, order.vms, full_interval=order.full_interval)
         together = replace(job.consistent or Consistent(), tag="")  # the control node has chosen who belongs to it
         job = replace(job, consistent=together)
-        world = self._of_vms.world(job, sink, cancel)
+        world = self._of_vms.world(job, order.run, sink, cancel)
         if told := self._of_vms.difference(order.job, order.fingerprint):
             sink.write(events.Warned(message=told))
         with ExitStack() as held:

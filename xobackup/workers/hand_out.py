@@ -15,6 +15,7 @@ from xobackup.engine.errors import Outcome
 from xobackup.engine.report import GroupReport, PoolReport, Tried, VmReport
 from xobackup.engine.turns.retry import pause_s
 from xobackup.workers.errors import BoardUnavailable, WorkersError
+from xobackup.workers.fulls import counting
 from xobackup.workers.group_wire import GroupOrder, group_tasks, names_text, read_group_done
 from xobackup.workers.hand_out_others import checks_need, hand_checks, hand_pool
 from xobackup.workers.kinds import CHECKS, GROUP, POOL, VM, kind_of, queue_of
@@ -27,6 +28,7 @@ from xobackup.workers.wire import Order, order_data, read_report
 if TYPE_CHECKING:
     from xobackup.engine.attempt import Turn
     from xobackup.engine.context import RunContext
+    from xobackup.engine.fulls import Counting
     from xobackup.engine.health.of_job import JobChecks
     from xobackup.engine.health.request import CheckResult
     from xobackup.engine.job import Job
@@ -88,6 +90,9 @@ class BoardHandOut:
         if self.board is None:
             return choose(need, [], here=self.here, loads={}, kind=kind)
         return choose(need, self.board.workers(), here=self.here, loads=self.board.waiting(), kind=kind)
+
+    def counting(self, run_id: str) -> Counting | None:
+        return None if self.board is None else counting(self.board, run_id, goes_on=True)
 
     def begin(self, job: Job, world: World, run_id: str) -> BoardHanding:
         return BoardHanding(self, job, world, run_id)

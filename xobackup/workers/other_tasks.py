@@ -33,7 +33,7 @@ class OtherTasks:
         """All attempts for one pool's database. Raises :class:`WorkersError`."""
         job = self._of_vms.narrowed(order.job, order.pool, [], full_interval=1)
         job = replace(job, settings=replace(job.settings, pool_metadata=True), checks=None, targets=())
-        world = self._of_vms.world(job, sink, cancel)
+        world = self._of_vms.world(job, order.run, sink, cancel)
         if told := self._of_vms.difference(order.job, order.fingerprint):
             sink.write(events.Warned(message=told))
         with ExitStack() as held:
@@ -48,7 +48,7 @@ class OtherTasks:
         job = self._of_vms.job(order.job)
         if job.checks is None:
             raise WorkersError(f"job {order.job} has no health_check in the worker's configuration")
-        world = self._of_vms.world(job, sink, cancel)
+        world = self._of_vms.world(job, order.run, sink, cancel)
         now_s = world.clock.now_s()
         reports = [
             VmReport(uuid=one.uuid, name=one.name, pool=one.pool, outcome=Outcome.OK, points=dict(one.points))

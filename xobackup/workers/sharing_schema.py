@@ -45,6 +45,13 @@ shares = sa.Table(
     sa.Column("until", Moment, nullable=False),
     sa.Column("gone", Moment, nullable=False),
 )
+fulls = sa.Table(
+    "xobackup_fulls",
+    metadata,
+    sa.Column("run", sa.String(64), primary_key=True),
+    sa.Column("vm", sa.String(64), primary_key=True),
+)
+"""VMs of runs that began their chains again unasked."""
 unplaced = sa.Table(
     "xobackup_unplaced",
     metadata,

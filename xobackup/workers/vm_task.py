@@ -18,6 +18,7 @@ from xobackup.workers.errors import WorkersError
 
 if TYPE_CHECKING:
     from xobackup.engine.cancel import CancelToken
+    from xobackup.engine.fulls import Counting
     from xobackup.engine.job import Job
     from xobackup.engine.journal import Sink
     from xobackup.engine.report import VmReport
@@ -34,8 +35,11 @@ class VmTask:
         job_of: Callable[[str], Job],
         fingerprint: Callable[[str], str],
         world_of: Callable[[Sink, CancelToken], World],
+        counting: Callable[[str], Counting] | None = None,
     ) -> None:
-        """``job_of``: a job of this worker's configuration, with its secrets, by name."""
+        """``job_of``: a job of this worker's configuration, with its secrets, by name; ``counting``: for the id of a
+        control node's run, :attr:`World.count_full`."""
+        self._counting = counting
         self._job_of = job_of
         self._fingerprint = fingerprint
         self._world_of = world_of
@@ -44,7 +48,7 @@ class VmTask:
         """One attempt. ``run_id``: what is made on the pool carries it."""
         job = self.narrowed(order.job, order.pool, [order.vm], full_interval=order.full_interval)
         job = replace(job, consistent=None)
-        world = self.world(job, sink, cancel)
+        world = self.world(job, order.run, sink, cancel)
         if told := self.difference(order.job, order.fingerprint):
             sink.write(events.Warned(vm=order.vm, message=told))
         with ExitStack() as held:
@@ -61,10 +65,11 @@ class VmTask:
 
     # -- what other kinds of tasks need as well
 
-    def world(self, job: Job, sink: Sink, cancel: CancelToken) -> World:
-        """For one task, within the limits of its job."""
+    def world(self, job: Job, run: str, sink: Sink, cancel: CancelToken) -> World:
+        """For one task of a control node's run, within the limits of its job."""
         world = self._world_of(sink, cancel)
-        return replace(world, throttle=job_throttle(job, world))
+        counted = None if self._counting is None else self._counting(run)
+        return replace(world, throttle=job_throttle(job, world), count_full=counted)
 
     def difference(self, job: str, fingerprint: str) -> str:
         """A sentence, when the control node means something else by the job."""
