@@ -138,6 +138,7 @@ def test_health_checks_and_pools_databases_go_to_a_worker_where_only_it_reaches_
 ) -> None:
     engine(site, PLACES.format(directory=tmp_path) + 'site = "rome"\n')
     text = site.config.read_text()
+    site.pool.call("VM.add_tags", site.pool.vm_named("scratch"), "xo:no-bak")
     more = 'pool_metadata = true\nhealth_check = { sr = "Local storage", vms_max = 1, tools = true }'
     site.config.write_text(text.replace("[jobs.nightly]", f"[jobs.nightly]\n{more}"))
     worker = site.start("worker", "--site", "paris")
@@ -153,6 +154,7 @@ def test_health_checks_and_pools_databases_go_to_a_worker_where_only_it_reaches_
     kinds = [record["kind"] for record in journal(site)]
     assert kinds.count("health-checked") == 1 and kinds.count("pool-ended") == 1
     assert kinds.count("taken-by-worker") == 4
+    assert "vm-skipped" not in kinds, "the database's task looks at no VM"
     second = site.xobackup("run", "--json").of("report")[0]["checks"]
     assert [one["vm_uuid"] for one in second] != [check["vm_uuid"]], "the control node remembers who was checked"
     worker.send_signal(signal.SIGTERM)

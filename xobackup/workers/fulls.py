@@ -1,5 +1,5 @@
-"""``unexpected_fulls_max`` over everybody who does VMs of a run: each VM whose chain is about to begin again unasked is
-counted on the board before anything of it is read."""
+"""``unexpected_fulls_max`` over everybody who does VMs of a run: each VM whose chain is about to begin again unasked
+is counted on the board before anything of it is read."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from xobackup.engine import events
 from xobackup.engine.errors import Outcome
 from xobackup.engine.health.of_job import run_checks
+from xobackup.engine.job import METADATA
 from xobackup.engine.opening import open_all
 from xobackup.engine.pools.run import save_pools
 from xobackup.engine.report import VmReport
@@ -32,7 +33,8 @@ class OtherTasks:
     def pool(self, order: PoolOrder, run_id: str, sink: Sink, cancel: CancelToken) -> PoolReport:
         """All attempts for one pool's database. Raises :class:`WorkersError`."""
         job = self._of_vms.narrowed(order.job, order.pool, [], full_interval=1)
-        job = replace(job, settings=replace(job.settings, pool_metadata=True), checks=None, targets=())
+        settings = replace(job.settings, mode=METADATA, pool_metadata=True, offline_backup=False)  # of no VM
+        job = replace(job, settings=settings, checks=None, targets=(), consistent=None)
         world = self._of_vms.world(job, order.run, sink, cancel)
         if told := self._of_vms.difference(order.job, order.fingerprint):
             sink.write(events.Warned(message=told))
