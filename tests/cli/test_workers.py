@@ -190,3 +190,17 @@ def test_unexpected_fulls_are_counted_over_all_vms_that_workers_do(site: Site, t
     assert set(outcomes) == {"ok", "failed"} and "more than 1 VMs would unexpectedly" in outcomes["failed"]
     worker.send_signal(signal.SIGTERM)
     worker.communicate(timeout=TIMEOUT_S)
+
+
+def test_vms_of_a_run_are_spread_over_remotes_by_what_all_workers_gave(site: Site, tmp_path: Path) -> None:
+    site.other.mkdir(exist_ok=True)
+    site.configure("distribute = true", "vms_max = 2", remotes='["nas", "other"]')
+    site.config.write_text(site.config.read_text() + PLACES.format(directory=tmp_path))
+    worker = site.start("worker", "--slots", "2")
+    wait_until(lambda: len(alive(site)) == 1)
+    report = site.xobackup("run", "--json").of("report")[0]
+    assert report["outcome"] == "ok"
+    assert sorted(remote for vm in report["vms"] for remote in vm["points"]) == ["nas", "other"]
+    assert asked(tmp_path, "SELECT count(DISTINCT remote) FROM xobackup_given WHERE active = 0") == 2
+    worker.send_signal(signal.SIGTERM)
+    worker.communicate(timeout=TIMEOUT_S)

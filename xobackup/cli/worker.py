@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from xobackup.engine.journal import Sink
     from xobackup.engine.limits.process import Shares
     from xobackup.engine.limits.room import Room
+    from xobackup.engine.placing.given import Elsewhere
     from xobackup.engine.world import World
     from xobackup.workers.vm_task import VmTask
     from xobackup.workers.worker import Other, WorkerProcess
@@ -58,6 +59,7 @@ def worker(
     from xobackup.engine.run import version
     from xobackup.engine.world import real_world
     from xobackup.workers.fulls import counting
+    from xobackup.workers.given import BoardGiven
     from xobackup.workers.kinds import KINDS, OTHERS
     from xobackup.workers.records import Worker
     from xobackup.workers.shares import SharedRates
@@ -86,11 +88,13 @@ def worker(
             reach={**reach_of(configuration, where), KINDS: list(OTHERS)},
         )
         rates = SharedRates(board, me.id, clock, goes_on=False)
+        room = SharedRoom(board, me.id)
         of_vms = task_of(
             configuration,
-            SharedRoom(board, me.id),
+            room,
             rates,
             counting=lambda run: counting(board, run, goes_on=False),
+            given=lambda run, cancel: BoardGiven(board, run, room, cancel),
         )
         process = WorkerProcess(
             board,
@@ -162,10 +166,15 @@ def other_tasks(of_vms: VmTask) -> dict[str, Other]:
 
 
 def task_of(
-    configuration: Configuration, room: Room, shares: Shares, *, counting: Callable[[str], Counting]
+    configuration: Configuration,
+    room: Room,
+    shares: Shares,
+    *,
+    counting: Callable[[str], Counting],
+    given: Callable[[str, CancelToken], Elsewhere],
 ) -> VmTask:
     """How VMs are done by this configuration. ``room``, ``shares``: where its limits are waited for, and shared;
-    ``counting``: where VMs of a run are counted whose chains begin again unasked."""
+    ``counting``, ``given``: VMs of a run whose chains begin again unasked, and what each VM was given."""
     from xobackup.cli.engine_store import fingerprint_of
     from xobackup.cli.jobs import job_of
     from xobackup.cli.limits import process_limits
@@ -192,4 +201,6 @@ def task_of(
             configuration.state_directory, clock=SystemClock(), journal=sink, cancel=cancel, limits=limits
         )
 
-    return VmTask(job_of=job, fingerprint=fingerprint_of(configuration), world_of=world, counting=counting)
+    return VmTask(
+        job_of=job, fingerprint=fingerprint_of(configuration), world_of=world, counting=counting, given=given
+    )

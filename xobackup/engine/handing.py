@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from xobackup.engine.health.of_job import JobChecks
     from xobackup.engine.health.request import CheckResult
     from xobackup.engine.job import Job
+    from xobackup.engine.placing.given import Elsewhere
     from xobackup.engine.report import GroupReport, PoolReport, VmReport
     from xobackup.engine.view import VmView
     from xobackup.engine.world import World
@@ -63,6 +64,10 @@ class HandOut(Protocol):
 
     def counting(self, run_id: str) -> Counting | None:
         """Where VMs of a run are counted whose chains begin again unasked."""
+        ...
+
+    def given(self, run_id: str, world: World) -> Elsewhere | None:
+        """What VMs of a run were given of several remotes."""
         ...
 
     def told(self, job: Job) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from xobackup.engine.fulls import Counting
     from xobackup.engine.handing import HandOut
     from xobackup.engine.job import Job, RemoteTarget
+    from xobackup.engine.placing.given import Elsewhere
     from xobackup.repository.repository import Repository
     from xobackup.xapi.address import PoolAddress
     from xobackup.xapi.session import Session
@@ -47,6 +48,8 @@ class World:
     """Workers elsewhere, where there are any."""
     count_full: Counting | None = None
     """In a worker: where VMs of the run are counted whose chains begin again unasked."""
+    given_elsewhere: Elsewhere | None = None
+    """In a worker: what VMs of the run were given that others do."""
 
     @property
     def journal_directory(self) -> Path:

@@ -16,6 +16,7 @@ from xobackup.engine.report import GroupReport, PoolReport, Tried, VmReport
 from xobackup.engine.turns.retry import pause_s
 from xobackup.workers.errors import BoardUnavailable, WorkersError
 from xobackup.workers.fulls import counting
+from xobackup.workers.given import BoardGiven
 from xobackup.workers.group_wire import GroupOrder, group_tasks, names_text, read_group_done
 from xobackup.workers.hand_out_others import checks_need, hand_checks, hand_pool
 from xobackup.workers.kinds import CHECKS, GROUP, POOL, VM, kind_of, queue_of
@@ -93,6 +94,9 @@ class BoardHandOut:
 
     def counting(self, run_id: str) -> Counting | None:
         return None if self.board is None else counting(self.board, run_id, goes_on=True)
+
+    def given(self, run_id: str, world: World) -> BoardGiven | None:
+        return None if self.board is None else BoardGiven(self.board, run_id, world.limits.room, world.cancel)
 
     def begin(self, job: Job, world: World, run_id: str) -> BoardHanding:
         return BoardHanding(self, job, world, run_id)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from xobackup.engine.fulls import Counting
     from xobackup.engine.job import Job
     from xobackup.engine.journal import Sink
+    from xobackup.engine.placing.given import Elsewhere
     from xobackup.engine.report import VmReport
     from xobackup.engine.world import World
     from xobackup.workers.wire import Order
@@ -36,10 +37,12 @@ class VmTask:
         fingerprint: Callable[[str], str],
         world_of: Callable[[Sink, CancelToken], World],
         counting: Callable[[str], Counting] | None = None,
+        given: Callable[[str, CancelToken], Elsewhere] | None = None,
     ) -> None:
         """``job_of``: a job of this worker's configuration, with its secrets, by name; ``counting``: for the id of a
-        control node's run, :attr:`World.count_full`."""
+        control node's run, :attr:`World.count_full`; ``given``: the same for :attr:`World.given_elsewhere`."""
         self._counting = counting
+        self._given = given
         self._job_of = job_of
         self._fingerprint = fingerprint
         self._world_of = world_of
@@ -69,7 +72,8 @@ class VmTask:
         """For one task of a control node's run, within the limits of its job."""
         world = self._world_of(sink, cancel)
         counted = None if self._counting is None else self._counting(run)
-        return replace(world, throttle=job_throttle(job, world), count_full=counted)
+        given = None if self._given is None else self._given(run, cancel)
+        return replace(world, throttle=job_throttle(job, world), count_full=counted, given_elsewhere=given)
 
     def difference(self, job: str, fingerprint: str) -> str:
         """A sentence, when the control node means something else by the job."""
