@@ -109,3 +109,98 @@ def test_what_the_control_node_does_itself_takes_places_and_rates_that_all_share
 def asked(directory: Path, query: str) -> int:
     with closing(sqlite3.connect(directory / "engine.db", timeout=30)) as connection:
         return int(connection.execute(query).fetchone()[0])
+
+
+def test_a_consistent_group_is_done_by_one_worker_as_a_whole(site: Site, tmp_path: Path) -> None:
+    engine(site, PLACES.format(directory=tmp_path))
+    text = site.config.read_text()
+    site.config.write_text(text.replace("[jobs.nightly]", '[jobs.nightly]\nconsistent = { tag = "prod" }'))
+    worker = site.start("worker", "--site", "paris", "--slots", "1")
+    wait_until(lambda: len(alive(site)) == 1)
+    told = " ".join(site.xobackup("plan").out.split())
+    assert "workers: the consistent group of sim: site paris is nearest to sim, nas" in told
+    report = site.xobackup("run", "--json").of("report")[0]
+    group, vms = report["group"], {site.uuid("web"), site.uuid("db")}
+    assert report["outcome"] == "ok" and set(group["vms"]) == vms
+    assert {vm["group"] for vm in report["vms"]} == {group["id"]} and all(vm["points"]["nas"] for vm in report["vms"])
+    records = journal(site)
+    assert {one["vm"] for one in records if one["kind"] == "taken-by-worker"} == vms
+    assert [one["group"] for one in records if one["kind"] == "group-taken"] == [group["id"]]
+    assert sum(one["kind"] == "vm-ended" for one in records) == 2
+    assert asked(tmp_path, "SELECT count(*) FROM xobackup_tasks") == 0
+    site.xobackup("verify", "--remote", "nas")
+    worker.send_signal(signal.SIGTERM)
+    worker.communicate(timeout=TIMEOUT_S)
+
+
+def test_health_checks_and_pools_databases_go_to_a_worker_where_only_it_reaches_them(
+    site: Site, tmp_path: Path
+) -> None:
+    engine(site, PLACES.format(directory=tmp_path) + 'site = "rome"\n')
+    text = site.config.read_text()
+    site.pool.call("VM.add_tags", site.pool.vm_named("scratch"), "xo:no-bak")
+    more = 'pool_metadata = true\nhealth_check = { sr = "Local storage", vms_max = 1, tools = true }'
+    site.config.write_text(text.replace("[jobs.nightly]", f"[jobs.nightly]\n{more}"))
+    worker = site.start("worker", "--site", "paris")
+    wait_until(lambda: len(alive(site)) == 1)
+    told = " ".join(site.xobackup("plan").out.split())
+    assert "workers: the database of sim: site paris" in told and "workers: health checks: site paris" in told
+    report = site.xobackup("run", "--json").of("report")[0]
+    assert report["outcome"] == "ok", report
+    (pool,) = report["pools"]
+    assert pool["outcome"] == "ok" and pool["points"]["nas"] and pool["size_bytes"]
+    (check,) = report["checks"]
+    assert check["ok"] and check["removed"] and check["remote"] == "nas"
+    kinds = [record["kind"] for record in journal(site)]
+    assert kinds.count("health-checked") == 1 and kinds.count("pool-ended") == 1
+    assert kinds.count("taken-by-worker") == 4
+    assert "vm-skipped" not in kinds, "the database's task looks at no VM"
+    second = site.xobackup("run", "--json").of("report")[0]["checks"]
+    assert [one["vm_uuid"] for one in second] != [check["vm_uuid"]], "the control node remembers who was checked"
+    worker.send_signal(signal.SIGTERM)
+    worker.communicate(timeout=TIMEOUT_S)
+
+
+def test_a_database_that_nobody_can_save_is_a_failure_that_is_told(site: Site, tmp_path: Path) -> None:
+    engine(site, PLACES.format(directory=tmp_path) + 'site = "rome"\nwait = "1s"\n')
+    job = '[jobs.databases]\nmode = "metadata"\npools = ["sim"]\nremotes = ["nas"]\n'
+    site.config.write_text(site.config.read_text() + job)
+    report = site.xobackup("run", "databases", "--json", code=1).of("report")[0]
+    (pool,) = report["pools"]
+    assert pool["outcome"] == "failed" and "no worker came within 1 s" in pool["reason"]
+    assert [record["outcome"] for record in journal(site) if record["kind"] == "pool-ended"] == ["failed"]
+    assert asked(tmp_path, "SELECT count(*) FROM xobackup_unplaced") == 0
+
+
+def test_unexpected_fulls_are_counted_over_all_vms_that_workers_do(site: Site, tmp_path: Path) -> None:
+    engine(site, PLACES.format(directory=tmp_path) + 'site = "rome"\n')
+    text = site.config.read_text()
+    site.config.write_text(text.replace("[jobs.nightly]", "[jobs.nightly]\nunexpected_fulls_max = 1"))
+    worker = site.start("worker", "--site", "paris")
+    wait_until(lambda: len(alive(site)) == 1)
+    site.xobackup("run")
+    for ref, vm in list(site.pool.model.records("VM").items()):
+        if vm["is_a_snapshot"]:
+            site.pool.call("VM.destroy", ref)
+    for ref, vdi in list(site.pool.model.records("VDI").items()):
+        if vdi["is_a_snapshot"]:
+            site.pool.call("VDI.destroy", ref)
+    report = site.xobackup("run", "--json", code=3).of("report")[0]
+    outcomes = {vm["outcome"]: vm["reason"] for vm in report["vms"]}
+    assert set(outcomes) == {"ok", "failed"} and "more than 1 VMs would unexpectedly" in outcomes["failed"]
+    worker.send_signal(signal.SIGTERM)
+    worker.communicate(timeout=TIMEOUT_S)
+
+
+def test_vms_of_a_run_are_spread_over_remotes_by_what_all_workers_gave(site: Site, tmp_path: Path) -> None:
+    site.other.mkdir(exist_ok=True)
+    site.configure("distribute = true", "vms_max = 2", remotes='["nas", "other"]')
+    site.config.write_text(site.config.read_text() + PLACES.format(directory=tmp_path))
+    worker = site.start("worker", "--slots", "2")
+    wait_until(lambda: len(alive(site)) == 1)
+    report = site.xobackup("run", "--json").of("report")[0]
+    assert report["outcome"] == "ok"
+    assert sorted(remote for vm in report["vms"] for remote in vm["points"]) == ["nas", "other"]
+    assert asked(tmp_path, "SELECT count(DISTINCT remote) FROM xobackup_given WHERE active = 0") == 2
+    worker.send_signal(signal.SIGTERM)
+    worker.communicate(timeout=TIMEOUT_S)

@@ -51,6 +51,18 @@ class Watchers:
         self.seen.append({name: found for name, found in claims.items() if found})
 
 
+def time_passes(board, site: Site, worker: str, pid: int) -> None:
+    """A minute, for the lease and the locks of the dead."""
+    with board.writing() as connection:
+        old = sa.update(schema.workers).where(schema.workers.c.id == worker)
+        connection.execute(old.values(seen=schema.workers.c.seen - 60))
+    for note in (site.repository / ".xobackup" / "locks").glob("*.json"):
+        lock = site.repository / "xo-vm-backups" / f"{note.stem}.lock"
+        if json.loads(note.read_text())["pid"] == pid and lock.exists():
+            past = lock.stat().st_mtime - 60
+            os.utime(lock, (past, past))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_worker_is_killed_in_the_middle_of_a_vm(site: Site, empty_postgres: str, seed: int) -> None:
@@ -73,23 +85,12 @@ def test_a_worker_is_killed_in_the_middle_of_a_vm(site: Site, empty_postgres: st
             threading.Thread(target=wake, args=(victim,)).start()
             return
         os.kill(victim.pid, signal.SIGKILL)
-        threading.Thread(target=pass_time, args=(victim.id, victim.pid)).start()
+        threading.Thread(target=time_passes, args=(board, site, victim.id, victim.pid)).start()
 
     def wake(victim) -> None:
         while any(one.doing for one in board.workers() if one.worker.id == victim.id):
             PAUSE.wait(0.2)
         os.kill(victim.pid, signal.SIGCONT)
-
-    def pass_time(worker: str, pid: int) -> None:
-        """A minute, for the lease and the locks of the dead."""
-        with board.writing() as connection:
-            old = sa.update(schema.workers).where(schema.workers.c.id == worker)
-            connection.execute(old.values(seen=schema.workers.c.seen - 60))
-        for note in (site.repository / ".xobackup" / "locks").glob("*.json"):
-            lock = site.repository / "xo-vm-backups" / f"{note.stem}.lock"
-            if json.loads(note.read_text())["pid"] == pid and lock.exists():
-                past = lock.stat().st_mtime - 60
-                os.utime(lock, (past, past))
 
     moment = rng.choice(MOMENTS)
     site.pool.faults.act_at(moment, kill, skip=rng.randrange(2))
@@ -113,6 +114,41 @@ def test_a_worker_is_killed_in_the_middle_of_a_vm(site: Site, empty_postgres: st
     for vm in ("web", "db"):
         points = site.xobackup("backups", "show", vm, "--remote", "nas", "--json").of("restore-point")
         assert len(points) in (1, 2), "at least once"
+    for process in workers:
+        process.terminate()
+        process.communicate()
+    board.close()
+
+
+@pytest.mark.slow
+def test_the_worker_of_a_consistent_group_is_killed_and_another_begins_the_group_anew(
+    site: Site, empty_postgres: str
+) -> None:
+    site.config.write_text(site.config.read_text().replace("[jobs.nightly]", "[jobs.nightly]\nconsistent = {}"))
+    board = open_board(empty_postgres)
+    workers = [site.start("worker", "--slots", "2", "--json") for _ in range(2)]
+    while sum(one.alive for one in board.workers()) < 2:
+        PAUSE.wait(0.05)
+    killed = []
+
+    def kill() -> None:
+        (victim,) = [one.worker for one in board.workers() if one.doing]
+        killed.append(victim.id)
+        os.kill(victim.pid, signal.SIGKILL)
+        threading.Thread(target=time_passes, args=(board, site, victim.id, victim.pid)).start()
+
+    site.pool.faults.act_at("*VM.snapshot", kill, skip=1)
+    done = finish(site.start("run", "--json"))
+    report = done.of("report")[0]
+    assert report["outcome"] == "ok" and killed, (report, done.err)
+    assert {vm["name"] for vm in report["vms"]} == {"web", "db"}
+    assert {vm["group"] for vm in report["vms"]} == {report["group"]["id"]}, "the second one's, whole"
+    for vm in ("web", "db"):
+        points = site.xobackup("backups", "show", vm, "--remote", "nas", "--json").of("restore-point")
+        assert [point["group"] for point in points] == [report["group"]["id"]]
+    with board.writing() as connection:
+        assert connection.execute(sa.select(sa.func.count()).select_from(schema.tasks)).scalar() == 0
+    site.xobackup("verify", "--remote", "nas")
     for process in workers:
         process.terminate()
         process.communicate()

@@ -89,6 +89,14 @@ def test_what_is_not_used_and_whoever_has_ended_is_given_back(board) -> None:
     assert rows(board) == []
 
 
+def test_a_database_whose_clock_went_back_forgets_what_lies_ahead(board) -> None:
+    a, b = Node(board, "a"), Node(board, "b")
+    a.word()
+    time_passes(board, -3600.0)
+    assert b.word() == pytest.approx(RATE), "whoever holds that will say his word again"
+    assert a.word() == 0.0
+
+
 def test_who_needs_little_leaves_the_rest_to_others(board) -> None:
     a, b = Node(board, "a"), Node(board, "b")
     for _ in range(6):
@@ -109,6 +117,11 @@ def test_a_database_that_is_away_costs_a_control_node_no_more_than_a_wait(board,
     for one in (node, worker):
         one.clock.advance(GONE_S + 1)
     assert node.may() == RATE and worker.may() == 0.0
+    other = node.rates.of("remote nas")
+    assert other.rate(RATE) == RATE, "what begins later need not wait for that again"
+    monkeypatch.undo()
+    assert node.word() == pytest.approx(RATE)
+    assert node.rates.of("remote nas").rate(RATE) == 0.0, "the database is back: it is asked first"
 
 
 def _away() -> None:

@@ -136,6 +136,11 @@ def _near(configuration: Configuration, name: str) -> bool:
     return not sites or configuration.engine.site in sites
 
 
+def _far_target(configuration: Configuration, name: str, with_secrets: bool) -> engine.RemoteTarget:
+    """Without its secrets where only workers reach it."""
+    return remote_target(configuration, name, with_secrets=with_secrets and _near(configuration, name))
+
+
 def _checks(configuration: Configuration, job: JobSection, with_secrets: bool) -> JobChecks | None:
     from xobackup.engine.health.of_job import JobChecks
     from xobackup.engine.health.request import CheckRequest, Probe
@@ -153,7 +158,7 @@ def _checks(configuration: Configuration, job: JobSection, with_secrets: bool) -
     probes += [Probe(command=tuple(shlex.split(text))) for text in section.commands]
     return JobChecks(
         pool=PoolTarget(name=pool, address=pool_address(configuration, pool, with_secret=with_secrets)),
-        remote=None if remote is None else remote_target(configuration, remote, with_secrets=with_secrets),
+        remote=None if remote is None else _far_target(configuration, remote, with_secrets),
         targets=targets,
         elsewhere=pool != job.pool and not targets,
         request=CheckRequest(
@@ -200,7 +205,10 @@ def _metadata_job(configuration: Configuration, name: str, *, with_secrets: bool
             engine.PoolTarget(name=pool, address=pool_address(configuration, pool, with_secret=with_secrets))
             for pool in section.pools
         ),
-        remotes=tuple(remote_target(configuration, remote, with_secrets=with_secrets) for remote in section.remotes),
+        remotes=tuple(
+            remote_target(configuration, remote, with_secrets=with_secrets and _near(configuration, remote))
+            for remote in section.remotes
+        ),
         settings=engine.Settings(
             mode=engine.METADATA,
             retention=section.retention,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,13 +20,15 @@ if TYPE_CHECKING:
 
     from xobackup.config.model import Configuration
     from xobackup.engine.cancel import CancelToken
+    from xobackup.engine.fulls import Counting
     from xobackup.engine.job import Job
     from xobackup.engine.journal import Sink
     from xobackup.engine.limits.process import Shares
     from xobackup.engine.limits.room import Room
+    from xobackup.engine.placing.given import Elsewhere
     from xobackup.engine.world import World
     from xobackup.workers.vm_task import VmTask
-    from xobackup.workers.worker import WorkerProcess
+    from xobackup.workers.worker import Other, WorkerProcess
 
 SLOTS = 4
 
@@ -55,6 +58,9 @@ def worker(
     from xobackup.config.sites import checked_site
     from xobackup.engine.run import version
     from xobackup.engine.world import real_world
+    from xobackup.workers.fulls import counting
+    from xobackup.workers.given import BoardGiven
+    from xobackup.workers.kinds import KINDS, OTHERS
     from xobackup.workers.records import Worker
     from xobackup.workers.shares import SharedRates
     from xobackup.workers.slots import SharedRoom
@@ -79,20 +85,31 @@ def worker(
             pid=os.getpid(),
             version=version(),
             slots=slots,
-            reach=reach_of(configuration, where),
+            reach={**reach_of(configuration, where), KINDS: list(OTHERS)},
         )
         rates = SharedRates(board, me.id, clock, goes_on=False)
+        room = SharedRoom(board, me.id)
+        of_vms = task_of(
+            configuration,
+            room,
+            rates,
+            counting=lambda run: counting(board, run, goes_on=False),
+            given=lambda run, cancel: BoardGiven(board, run, room, cancel),
+        )
         process = WorkerProcess(
             board,
             me,
-            task_of(configuration, SharedRoom(board, me.id), rates).do,
+            of_vms.do,
+            others=other_tasks(of_vms),
             clock=clock,
             new_id=new_id,
             log=lambda told: log("info", told),
         )
         signals = _Stops(process, lambda told: log("info", told))
         with signals.held():
-            reach = ", ".join(name for names in me.reach.values() for name in names) or "nothing"
+            reach = (
+                ", ".join(name for kind, names in me.reach.items() if kind != KINDS for name in names) or "nothing"
+            )
             who = f"worker {me.id}{f' of site {where}' if where else ''}"
             log("info", f"{who} does {count_text(slots, 'VM')} at a time; reaches {reach}")
             rates.start()
@@ -124,8 +141,40 @@ class _Stops(Signals):
             self._log(f"{self.why}: draining, {count_text(self._process.going, 'VM')} under way")
 
 
-def task_of(configuration: Configuration, room: Room, shares: Shares) -> VmTask:
-    """How VMs are done by this configuration. ``room``, ``shares``: where its limits are waited for, and shared."""
+def other_tasks(of_vms: VmTask) -> dict[str, Other]:
+    """Tasks that are not one VM, by kind."""
+    from xobackup.workers.group_task import GroupTask
+    from xobackup.workers.group_wire import group_done_data, read_group_order
+    from xobackup.workers.kinds import CHECKS, GROUP, POOL
+    from xobackup.workers.other_tasks import OtherTasks
+    from xobackup.workers.other_wire import ChecksOrder, PoolOrder
+    from xobackup.workers.wire import read_as
+
+    others = OtherTasks(of_vms)
+    groups = GroupTask(of_vms)
+
+    def group(order: Mapping[str, Any], run_id: str, sink: Sink, cancel: CancelToken) -> Mapping[str, Any]:
+        return {"done": group_done_data(groups.do(read_group_order(order), run_id, sink, cancel))}
+
+    def pool(order: Mapping[str, Any], run_id: str, sink: Sink, cancel: CancelToken) -> Mapping[str, Any]:
+        return {"pool": asdict(others.pool(read_as(PoolOrder, order), run_id, sink, cancel))}
+
+    def checks(order: Mapping[str, Any], run_id: str, sink: Sink, cancel: CancelToken) -> Mapping[str, Any]:
+        return {"checks": asdict(others.checks(read_as(ChecksOrder, order), sink, cancel))}
+
+    return {GROUP: group, POOL: pool, CHECKS: checks}
+
+
+def task_of(
+    configuration: Configuration,
+    room: Room,
+    shares: Shares,
+    *,
+    counting: Callable[[str], Counting],
+    given: Callable[[str, CancelToken], Elsewhere],
+) -> VmTask:
+    """How VMs are done by this configuration. ``room``, ``shares``: where its limits are waited for, and shared;
+    ``counting``, ``given``: VMs of a run whose chains begin again unasked, and what each VM was given."""
     from xobackup.cli.engine_store import fingerprint_of
     from xobackup.cli.jobs import job_of
     from xobackup.cli.limits import process_limits
@@ -139,8 +188,8 @@ def task_of(configuration: Configuration, room: Room, shares: Shares) -> VmTask:
     limits.hold_over_all(room, shares)
 
     def job(name: str) -> Job:
-        if name not in configuration.jobs:
-            known = ", ".join(sorted(configuration.jobs)) or "none"
+        if name not in configuration.job_names:
+            known = ", ".join(sorted(configuration.job_names)) or "none"
             raise WorkersError(f"there is no job {name!r} in the worker's configuration (known: {known})")
         try:
             return job_of(configuration, name)
@@ -152,4 +201,6 @@ def task_of(configuration: Configuration, room: Room, shares: Shares) -> VmTask:
             configuration.state_directory, clock=SystemClock(), journal=sink, cancel=cancel, limits=limits
         )
 
-    return VmTask(job_of=job, fingerprint=fingerprint_of(configuration), world_of=world)
+    return VmTask(
+        job_of=job, fingerprint=fingerprint_of(configuration), world_of=world, counting=counting, given=given
+    )

@@ -26,6 +26,7 @@ def register(app: typer.Typer) -> None:
 def workers(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """List workers: site, version, load, what they reach, their last sign of life, a clock that is wrong."""
     from xobackup.cli.engine_store import opened_board
+    from xobackup.workers.kinds import site_of
     from xobackup.workers.nodes import nodes_of
 
     output = Output(as_json=as_json)
@@ -41,9 +42,12 @@ def workers(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         output.table(count_text(len(found), "worker"), columns, [_row(one) for one in found])
     else:
         output.say("no worker was heard of; start one: xobackup worker --site NAME")
-    for queue, count in sorted(waiting.items()):
+    by_site: Counter[str] = Counter()
+    for queue, count in waiting.items():
+        by_site[site_of(queue)] += count
+    for site, count in sorted(by_site.items()):
         output.say(
-            f"{count_text(count, 'VM')} wait for {'any worker' if queue == '*' else f'a worker of site {queue}'}"
+            f"{count_text(count, 'task')} wait for {'any worker' if site == '*' else f'a worker of site {site}'}"
         )
     if nodes:
         columns = ["host", "version", "last heard of>!", "state", "runs"]
@@ -64,7 +68,7 @@ def _row(one: Seen) -> list[str]:
         f"{len(one.doing)}/{worker.slots}",
         f"{duration_text(max(0.0, one.age_s))} ago",
         _state(one),
-        ", ".join(name for names in worker.reach.values() for name in names),
+        ", ".join(name for kind, names in worker.reach.items() if kind != "kinds" for name in names),
         doing,
     ]
 

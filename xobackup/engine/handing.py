@@ -6,12 +6,18 @@ takes one attempt for one VM; what happens there comes into the run's journal as
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from xobackup.engine.attempt import Turn
+    from xobackup.engine.context import RunContext
+    from xobackup.engine.fulls import Counting
+    from xobackup.engine.health.of_job import JobChecks
+    from xobackup.engine.health.request import CheckResult
     from xobackup.engine.job import Job
-    from xobackup.engine.report import VmReport
+    from xobackup.engine.placing.given import Elsewhere
+    from xobackup.engine.report import GroupReport, PoolReport, VmReport
     from xobackup.engine.view import VmView
     from xobackup.engine.world import World
 
@@ -22,6 +28,22 @@ class Handing(Protocol):
     def attempt(self, vm: VmView, turn: Turn) -> VmReport | None:
         """One attempt by a worker, to its end. ``None``: nobody else can, it is to be done here. Never raises for
         what happens to the VM."""
+        ...
+
+    def group(
+        self, vms: Sequence[VmView], turns: Mapping[str, Turn]
+    ) -> tuple[Sequence[VmReport], GroupReport | None] | None:
+        """A consistent group by one worker, to its end: every verdict, and the group if its snapshots were taken.
+        ``None``: nobody else can."""
+        ...
+
+    def pool(self, context: RunContext) -> PoolReport | None:
+        """The database of a pool, with all attempts. ``None``: nobody else can."""
+        ...
+
+    def checks(self, checks: JobChecks, reports: Collection[VmReport]) -> tuple[list[CheckResult], list[str]] | None:
+        """Health checks of what was published, as :func:`~xobackup.engine.health.of_job.run_checks` does them.
+        ``None``: nobody else can."""
         ...
 
     def close(self) -> None:
@@ -38,6 +60,14 @@ class HandOut(Protocol):
 
     def begin(self, job: Job, world: World, run_id: str) -> Handing:
         """A run begins. ``world``: with its journal."""
+        ...
+
+    def counting(self, run_id: str) -> Counting | None:
+        """Where VMs of a run are counted whose chains begin again unasked."""
+        ...
+
+    def given(self, run_id: str, world: World) -> Elsewhere | None:
+        """What VMs of a run were given of several remotes."""
         ...
 
     def told(self, job: Job) -> tuple[str, ...]:

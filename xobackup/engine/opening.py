@@ -64,7 +64,10 @@ def open_all(job: Job, world: World, run_id: str, held: ExitStack, *, recover: b
     if job.destinations and not repositories and not sites and not far:
         return opened
     views: list[tuple[RunContext, VmView]] = []
-    fulls, given = FullsLimit(job.settings.unexpected_fulls_max), Given()
+    counted, elsewhere = world.count_full, world.given_elsewhere
+    if world.hand_out is not None:
+        counted, elsewhere = world.hand_out.counting(run_id), world.hand_out.given(run_id, world)
+    fulls, given = FullsLimit(job.settings.unexpected_fulls_max, counted), Given(elsewhere)
     for pool in job.pools:
         try:
             session = world.connect(pool.address)

@@ -20,9 +20,10 @@ from xobackup.engine.attempt import Turn, attempt_vm
 from xobackup.engine.cancel import CancelToken
 from xobackup.engine.errors import Cancelled, EngineError, Outcome
 from xobackup.engine.group.conduct import GroupWork
+from xobackup.engine.group.handed import HandedGroup
 from xobackup.engine.group.plan import plan_group
 from xobackup.engine.handing import Handing
-from xobackup.engine.health.of_job import Eligible, checked_times, chosen, last_told, run_checks
+from xobackup.engine.health.of_job import Eligible, JobChecks, checked_times, chosen, last_told, run_checks
 from xobackup.engine.health.request import CheckResult
 from xobackup.engine.hooks.freezing import thaw_interrupted
 from xobackup.engine.hooks.hook import hook_data
@@ -34,7 +35,7 @@ from xobackup.engine.limits.turnstile import Turnstile
 from xobackup.engine.opening import Opened, open_all
 from xobackup.engine.plan import RunPlan, VmPlan
 from xobackup.engine.plans import limit_told, plans_of, shortages
-from xobackup.engine.pools.run import plan_pools, save_pools
+from xobackup.engine.pools.run import left_to_workers, plan_pools, save_pools
 from xobackup.engine.report import GroupReport, PoolReport, RunReport, VmReport, outcome_of
 from xobackup.engine.select import Skipped, Why
 from xobackup.engine.throttle import Throttle
@@ -57,7 +58,7 @@ def run_job(job: Job, outside: World) -> RunReport:
             if hooks.before():
                 _do(job, world, run_id, did)
                 if job.checks is not None:
-                    did.checks, troubles = run_checks(job.checks, world, did.vms)
+                    did.checks, troubles = _check(job, job.checks, world, run_id, did.vms)
                     did.problems += troubles
         except BaseException as error:
             hooks.after(Outcome.FAILED, [str(error) or type(error).__name__])
@@ -116,8 +117,19 @@ def _do(job: Job, world: World, run_id: str, did: _Did) -> None:
         thaw_interrupted(job, world, opened.contexts)
         reports, did.group = _work_off(job, world, opened)
         did.vms += reports
-        did.pools += save_pools(job, world, opened.contexts)
+        with _handing(job, world, run_id, wanted=left_to_workers(job, world)) as handing:
+            did.pools += save_pools(job, world, opened.contexts, handing)
         did.storage.update(_tell_traffic(world, opened))
+
+
+def _check(
+    job: Job, checks: JobChecks, world: World, run_id: str, reports: list[VmReport]
+) -> tuple[list[CheckResult], list[str]]:
+    """By a worker that reaches where VMs are booted, and what from; else here."""
+    wanted = not world.cancel.cancelled and any(report.points for report in reports)
+    with _handing(job, world, run_id, wanted=wanted) as handing:
+        done = handing.checks(checks, reports) if handing is not None else None
+    return run_checks(checks, world, reports) if done is None else done
 
 
 def _tell_unprotected(world: World, opened: Opened) -> None:
@@ -241,17 +253,18 @@ def _work_off(job: Job, world: World, opened: Opened) -> tuple[list[VmReport], G
     def refusal(vm: VmView) -> EngineError | None:
         return EngineError(refused[vm.uuid]) if vm.uuid in refused else None
 
-    with _handing(job, world, opened) as handing:
+    run_id = opened.vms[0][0].run_id if opened.vms else ""
+    with _handing(job, world, run_id, wanted=bool(opened.vms)) as handing:
         return _give_turns(job, world, opened, refusal, handing)
 
 
 @contextmanager
-def _handing(job: Job, world: World, opened: Opened) -> Iterator[Handing | None]:
-    """Workers elsewhere, where there are any."""
-    if world.hand_out is None or not opened.vms:
+def _handing(job: Job, world: World, run_id: str, *, wanted: bool) -> Iterator[Handing | None]:
+    """Workers elsewhere, where there are any, and something for them to do."""
+    if world.hand_out is None or not wanted:
         yield None
         return
-    handing = world.hand_out.begin(job, world, opened.vms[0][0].run_id)
+    handing = world.hand_out.begin(job, world, run_id)
     try:
         yield handing
     finally:
@@ -268,11 +281,14 @@ def _give_turns(
     together = tuple(pair for pair in opened.vms if job.consistent.has(pair[1].tags))
     units = [*([together] if together else []), *((pair,) for pair in opened.vms if pair not in together)]
     group = GroupWork(job, world, job.consistent, [vm for _, vm in together])
+    here = partial(_placed, world, group.attempt)
+    members = {vm.uuid for _, vm in together}
+    handed = HandedGroup(group, handing, here=here, single=partial(_elsewhere, handing, here), members=members)
     try:
-        reports = Work(job, world, units, attempt=partial(_placed, world, group.attempt), refusal=refusal).run()
+        reports = Work(job, world, units, attempt=handed.attempt, refusal=refusal).run()
     finally:
         group.close()
-    return reports, group.report
+    return reports, handed.report
 
 
 def _elsewhere(

@@ -88,12 +88,12 @@ class Throttle:
 
     def _take(self, size_bytes: int, cancel: CancelToken) -> float:
         began_s = self._clock.monotonic_s()
-        if self._share is not None:
-            self._share.passes(size_bytes)
         with self._lock:
             self._advance()
             self._issued += size_bytes
             ticket = self._issued
+        if self._share is not None:
+            self._share.passes(size_bytes)
         while True:
             with self._lock:
                 rate = self._advance()

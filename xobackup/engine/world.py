@@ -18,8 +18,10 @@ from xobackup.engine.storage import open_repository
 from xobackup.engine.throttle import Throttle
 
 if TYPE_CHECKING:
+    from xobackup.engine.fulls import Counting
     from xobackup.engine.handing import HandOut
     from xobackup.engine.job import Job, RemoteTarget
+    from xobackup.engine.placing.given import Elsewhere
     from xobackup.repository.repository import Repository
     from xobackup.xapi.address import PoolAddress
     from xobackup.xapi.session import Session
@@ -48,6 +50,10 @@ class World:
     """Why a run begins, when that is not obvious: for its journal."""
     schedule: str = ""
     """Whose settings a run has, for its journal; ``""``: the job's own."""
+    count_full: Counting | None = None
+    """In a worker: where VMs of the run are counted whose chains begin again unasked."""
+    given_elsewhere: Elsewhere | None = None
+    """In a worker: what VMs of the run were given that others do."""
 
     @property
     def journal_directory(self) -> Path:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from xobackup.workers import schema
+from xobackup.workers import linked, schema
 from xobackup.workers.errors import BoardUnavailable, TaskLost, WorkersError
 from xobackup.workers.records import BEAT_S, DELIVERIES_MAX, LEASE_S, Delivery, News, Seen, Task, Word, Worker
 from xobackup.workers.schema import DOING, DONE, TODO, WITHDRAWN
@@ -167,7 +167,13 @@ class Board:
         try:
             with self.writing() as connection:
                 row = connection.execute(begin).one_or_none()
+                if row is not None and linked.is_member(row.order):
+                    linked.put_back(connection, row)
+                    return None
+                if row is not None and not linked.begun(self, connection, row):
+                    raise _KeyBusy
         except _KeyBusy:
+            linked.postpone(self, task)
             return None
         if row is None:
             return None
@@ -196,6 +202,7 @@ class Board:
             self._own(connection, delivery)
             done = sa.update(schema.tasks).where(schema.tasks.c.id == delivery.task.id)
             connection.execute(done.values(state=DONE, result=dict(result)))
+            linked.ended(connection, delivery.task.order)
             self._sweep(connection)
 
     def standing(self, delivery: Delivery) -> bool:
@@ -231,7 +238,7 @@ class Board:
                 age_s=row.now - row.seen,
                 up_s=row.now - row.since,
                 skew_s=row.skew,
-                doing=tuple(one.order for one in doing if one.worker == row.id),
+                doing=tuple(one.order for one in doing if one.worker == row.id and not linked.is_member(one.order)),
             )
             for row in rows
             if row.now - row.seen < GONE_S
@@ -281,11 +288,16 @@ class Board:
 
     def _again(self, connection: sa.Connection, row: Any) -> Task | None:
         """Let a task wait again whose worker lost it, unless it was lost too often or is not wanted; then it ends."""
+        if linked.is_member(row.order):  # its lead says what becomes of it
+            linked.put_back(connection, row)
+            return None
         this = sa.update(schema.tasks).where(schema.tasks.c.id == row.id)
         told = {"kind": "worker-lost", "worker": row.worker, "delivery": row.delivery}
         event = {"run": row.run, "task": row.id, "at": self._now, "event": told}
         connection.execute(sa.insert(schema.events).values(event))
-        if row.delivery >= DELIVERIES_MAX or row.due < 0:
+        over = row.delivery >= DELIVERIES_MAX or row.due < 0
+        linked.lost(connection, row, over=over)
+        if over:
             connection.execute(this.values(state=DONE, result={"lost": row.worker, "deliveries": row.delivery}))
             return None
         connection.execute(this.values(state=TODO, worker="", taken=self._now))

@@ -4,23 +4,34 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from xobackup.engine import events
 from xobackup.engine.errors import Outcome
-from xobackup.engine.report import Tried, VmReport
+from xobackup.engine.report import GroupReport, PoolReport, Tried, VmReport
 from xobackup.engine.turns.retry import pause_s
 from xobackup.workers.errors import BoardUnavailable, WorkersError
+from xobackup.workers.fulls import counting
+from xobackup.workers.given import BoardGiven
+from xobackup.workers.group_wire import GroupOrder, group_tasks, names_text, read_group_done
+from xobackup.workers.hand_out_others import checks_need, hand_checks, hand_pool
+from xobackup.workers.kinds import CHECKS, GROUP, POOL, VM, kind_of, queue_of
+from xobackup.workers.linked import put_linked
 from xobackup.workers.placing import Choice, Need, choose, reaches
-from xobackup.workers.records import BEAT_S, News, Task, Word
-from xobackup.workers.unplaced import forget_unplaced, note_unplaced
+from xobackup.workers.records import BEAT_S, About, News, Task, Word
+from xobackup.workers.unplaced import forget_unplaced, mark_of, note_unplaced
 from xobackup.workers.wire import Order, order_data, read_report
 
 if TYPE_CHECKING:
     from xobackup.engine.attempt import Turn
+    from xobackup.engine.context import RunContext
+    from xobackup.engine.fulls import Counting
+    from xobackup.engine.health.of_job import JobChecks
+    from xobackup.engine.health.request import CheckResult
     from xobackup.engine.job import Job
     from xobackup.engine.view import VmView
     from xobackup.engine.world import World
@@ -60,32 +71,56 @@ class BoardHandOut:
 
     def need(self, job: Job, pool: str) -> Need:
         """What a VM of that pool needs."""
+        return self.need_of(pool, (remote.name for remote in job.remotes), (one.name for one in job.targets))
+
+    def need_of(self, pool: str, remotes: Iterable[str], targets: Iterable[str] = ()) -> Need:
+        """What a task needs that works on these."""
         return Need(
             pool=pool,
             pool_sites=self._sites.get(f"pool:{pool}", ()),
-            remotes={remote.name: self._sites.get(remote.name, ()) for remote in job.remotes},
-            targets={base_name(one.name): self._sites.get(base_name(one.name), ()) for one in job.targets},
+            remotes={name: self._sites.get(name, ()) for name in remotes},
+            targets={base_name(name): self._sites.get(base_name(name), ()) for name in targets},
         )
 
-    def choice(self, job: Job, pool: str) -> Choice:
-        """Who would do a VM of that pool now. Raises :class:`BoardUnavailable`."""
+    def choice(self, job: Job, pool: str, kind: str = VM) -> Choice:
+        """Who would do a VM of that pool, or a task of another kind, now. Raises :class:`BoardUnavailable`."""
+        return self.choice_for(self.need(job, pool), kind)
+
+    def choice_for(self, need: Need, kind: str) -> Choice:
+        """The same for anything. Raises :class:`BoardUnavailable`."""
         if self.board is None:
-            return choose(self.need(job, pool), [], here=self.here, loads={})
-        return choose(self.need(job, pool), self.board.workers(), here=self.here, loads=self.board.waiting())
+            return choose(need, [], here=self.here, loads={}, kind=kind)
+        return choose(need, self.board.workers(), here=self.here, loads=self.board.waiting(), kind=kind)
+
+    def counting(self, run_id: str) -> Counting | None:
+        return None if self.board is None else counting(self.board, run_id, goes_on=True)
+
+    def given(self, run_id: str, world: World) -> BoardGiven | None:
+        return None if self.board is None else BoardGiven(self.board, run_id, world.limits.room, world.cancel)
 
     def begin(self, job: Job, world: World, run_id: str) -> BoardHanding:
         return BoardHanding(self, job, world, run_id)
 
     def told(self, job: Job) -> tuple[str, ...]:
-        if job.consistent is not None and not job.consistent.tag:
-            return ("workers: a consistent group is backed up by this machine",)
         try:
-            choices = {pool.name: self.choice(job, pool.name) for pool in job.pools}
+            choices = {what: self.choice_for(need, kind) for what, kind, need in self._tasks(job)}
         except BoardUnavailable as error:
             return (f"workers: {error}",)
         if self.away:
             return (f"workers: {self.away}",)
-        return tuple(f"workers: VMs of {pool}: {_told(choice)}" for pool, choice in choices.items())
+        return tuple(f"workers: {what}: {_told(choice)}" for what, choice in choices.items())
+
+    def _tasks(self, job: Job) -> Iterator[tuple[str, str, Need]]:
+        """What of the job workers may do: what it is, of which kind, and what it needs."""
+        for pool in job.pools:
+            if job.selects_vms and (job.consistent is None or job.consistent.tag):
+                yield f"VMs of {pool.name}", VM, self.need(job, pool.name)
+            if job.selects_vms and job.consistent is not None:
+                yield f"the consistent group of {pool.name}", GROUP, self.need(job, pool.name)
+            if job.saves_pools and any(not self.reached(remote.name) for remote in job.remotes):
+                yield f"the database of {pool.name}", POOL, self.need_of(pool.name, (one.name for one in job.remotes))
+        if job.checks is not None:
+            yield "health checks", CHECKS, checks_need(self, job.checks)
 
 
 def base_name(name: str) -> str:
@@ -100,7 +135,7 @@ def _told(choice: Choice) -> str:
 class _Waiter:
     """An attempt that waits for its end."""
 
-    def __init__(self, vm: VmView) -> None:
+    def __init__(self, vm: VmView | About) -> None:
         self.vm = vm
         self.over = threading.Event()
         self.taken = False
@@ -113,9 +148,10 @@ class BoardHanding:
     def __init__(self, hand_out: BoardHandOut, job: Job, world: World, run_id: str) -> None:
         self._out = hand_out
         self._board = hand_out.board
-        self._job = job
-        self._world = world
-        self._run = run_id
+        self._job = self.job = job
+        self._world = self.world = world
+        self._run = self.run = run_id
+        self.out = hand_out
         self._waiters: dict[str, _Waiter] = {}
         self._unplaced: set[str] = set()
         self._stop = threading.Event()
@@ -150,23 +186,86 @@ class BoardHanding:
             return self._failed(vm, turn, str(error), error.hint, began_at=began_at, duration_s=spent_s)
         finally:
             self._world.progress.drop(meter)
-            if vm.uuid in self._unplaced:
-                self._note_waiting(vm, None)
+            self._waits_no_more(vm)
 
-    def _note_waiting(self, vm: VmView, choice: Choice | None) -> None:
+    def pool(self, context: RunContext) -> PoolReport | None:
+        return hand_pool(self, context)
+
+    def checks(self, checks: JobChecks, reports: Collection[VmReport]) -> tuple[list[CheckResult], list[str]] | None:
+        return hand_checks(self, checks, reports)
+
+    def other(self, about: About, order: Mapping[str, Any], *, key: str, need: Need, answer: str) -> Any:
+        """A task that is no VM: what its worker answered under ``answer``; ``None``: to be done here. Raises
+        :class:`WorkersError`."""
+        meter = self.world.progress.meter(about.name, stage="waiting")
+
+        def tasks(queue: str) -> list[Task]:
+            return [Task(id=self.world.new_id(), run=self.run, key=key, queue=queue, order=order)]
+
+        try:
+            result = self._placed(about, tasks, meter.note, kind=kind_of(order), need=need)
+            return None if result is None else self._checked(result, answer)
+        finally:
+            self.world.progress.drop(meter)
+            self._waits_no_more(about)
+
+    def _waits_no_more(self, vm: VmView | About) -> None:
+        if mark_of(vm) in self._unplaced:
+            self._note_waiting(vm, None)
+
+    def _note_waiting(self, vm: VmView | About, choice: Choice | None) -> None:
         """For whoever looks at the board: it waits for a worker to come; ``None``: no longer."""
         with suppress(BoardUnavailable):
             if self._board is not None and choice is not None:
-                self._unplaced.add(vm.uuid)
+                self._unplaced.add(mark_of(vm))
                 note_unplaced(self._board, self._run, self._job.name, vm, choice)
             elif self._board is not None:
-                forget_unplaced(self._board, self._run, vm.uuid)
-                self._unplaced.discard(vm.uuid)
+                forget_unplaced(self._board, self._run, mark_of(vm))
+                self._unplaced.discard(mark_of(vm))
+
+    def group(
+        self, vms: Sequence[VmView], turns: Mapping[str, Turn]
+    ) -> tuple[Sequence[VmReport], GroupReport | None] | None:
+        began_s, began_at = self._world.clock.monotonic_s(), self._world.clock.now_s()
+        first, names = vms[0], [vm.name or vm.uuid for vm in vms]
+        meter = self._world.progress.meter(names_text(names), stage="waiting")
+        try:
+            result = self._placed(first, partial(self._group_tasks, vms), meter.note, kind=GROUP)
+            if result is None:
+                return None
+            done = read_group_done(self._checked(result, "done"))
+            if sorted(one.uuid for one in done.reports) != sorted(vm.uuid for vm in vms):
+                raise WorkersError("the worker's word is not about all VMs of the group", hint=HINT)
+            return done.reports, done.group
+        except WorkersError as error:
+            spent_s, told = self._world.clock.monotonic_s() - began_s, str(error)
+            return [
+                self._failed(vm, turns[vm.uuid], told, error.hint, began_at=began_at, duration_s=spent_s)
+                for vm in vms
+            ], None
+        finally:
+            self._world.progress.drop(meter)
+            self._waits_no_more(first)
 
     def _attempt(self, vm: VmView, turn: Turn, note: Callable[[str], None]) -> VmReport | None:
+        result = self._placed(vm, lambda queue: [self._task(vm, turn, queue)], note)
+        return None if result is None else read_report(self._checked(result, "report"))
+
+    def _placed(
+        self,
+        vm: VmView | About,
+        tasks: Callable[[str], list[Task]],
+        note: Callable[[str], None],
+        *,
+        kind: str = VM,
+        need: Need | None = None,
+    ) -> Mapping[str, Any] | None:
+        """Given to whoever can, when there is somebody; what came of it. ``None``: to be done here. ``tasks``: for a
+        queue; the first one is brought, the others are its members."""
+        need = need or self._out.need(self._job, vm.pool)
         until_s, told = self._world.clock.monotonic_s() + self._out.wait_s, ""
         while not self._world.cancel.cancelled:
-            choice = self._choice(vm)
+            choice = self._choice(need, kind)
             if choice.waits:
                 if choice.reason != told:
                     told = choice.reason
@@ -182,28 +281,35 @@ class BoardHanding:
             if told:
                 told = ""
                 self._note_waiting(vm, None)
-            result = self._given(vm, turn, choice.queue, choice.reason, note)
+            again = partial(self._choice, need, kind)
+            result = self._given(vm, tasks(queue_of(choice.queue, kind)), choice, note, again)
             if result is not None:
-                return self._report(result)
+                return result
         return None  # the attempt here says that it was stopped
 
-    def _choice(self, vm: VmView) -> Choice:
+    def _choice(self, need: Need, kind: str) -> Choice:
         if not self._away:
-            return self._out.choice(self._job, vm.pool)
-        need = self._out.need(self._job, vm.pool)
-        return choose(need, [], here=self._out.here, loads={})
+            return self._out.choice_for(need, kind)
+        return choose(need, [], here=self._out.here, loads={}, kind=kind)
 
     def _given(
-        self, vm: VmView, turn: Turn, queue: str, reason: str, note: Callable[[str], None]
+        self,
+        vm: VmView | About,
+        tasks: list[Task],
+        choice: Choice,
+        note: Callable[[str], None],
+        again: Callable[[], Choice],
     ) -> Mapping[str, Any] | None:
-        """Put it on the board and wait. ``None``: nobody began it, and nobody will."""
+        """Put it on the board and wait. ``again``: who would do it now. ``None``: nobody began it, nor will."""
         assert self._board is not None
-        task = Task(
-            id=self._world.new_id(), run=self._run, key=vm.uuid, queue=queue, order=order_data(self._order(vm, turn))
-        )
+        queue, reason = choice.queue or "", choice.reason
+        task, *members = tasks
         waiter = self._waiters[task.id] = _Waiter(vm)
         try:
-            self._board.put([task])
+            if members:
+                put_linked(self._board, task, members)
+            else:
+                self._board.put([task])
             site = "" if queue == "*" else queue
             self._write(events.HandedOut(vm=vm.uuid, vm_name=vm.name, site=site, reason=reason))
             note(f"for a worker ({reason})")
@@ -214,12 +320,25 @@ class BoardHanding:
                 if not (self._world.cancel.cancelled or late):
                     continue
                 looked_s = now_s
-                elsewhere = self._world.cancel.cancelled or self._choice(vm).queue != queue
+                elsewhere = self._world.cancel.cancelled or again().queue != queue
                 if elsewhere and task.id in self._board.withdraw(self._run, [task.id]):
                     return None
             return waiter.result
         finally:
             self._waiters.pop(task.id, None)
+
+    def _task(self, vm: VmView, turn: Turn, queue: str) -> Task:
+        order = order_data(self._order(vm, turn))
+        return Task(id=self._world.new_id(), run=self._run, key=vm.uuid, queue=queue, order=order)
+
+    def _group_tasks(self, vms: Sequence[VmView], queue: str) -> list[Task]:
+        named = {vm.uuid: vm.name or vm.uuid for vm in vms}
+        new_id, mark = self._world.new_id(), self._out.fingerprint(self._job.name)
+        interval = self._job.settings.full_interval
+        told = GroupOrder.of(
+            new_id, self._run, self._job.name, vms[0].pool, named, interval=interval, fingerprint=mark
+        )
+        return group_tasks(told, new_id, queue)
 
     def _order(self, vm: VmView, turn: Turn) -> Order:
         return Order(
@@ -235,9 +354,10 @@ class BoardHanding:
             before=turn.before,
         )
 
-    def _report(self, result: Mapping[str, Any]) -> VmReport:
-        if "report" in result:
-            return read_report(result["report"])
+    def _checked(self, result: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+        """What the worker answered under ``key``. Raises :class:`WorkersError`: it did not come to that."""
+        if isinstance(found := result.get(key), Mapping):
+            return found
         if "lost" in result:
             told = f"{result.get('deliveries')} workers were lost while they did it, the last one {result['lost']}"
             raise WorkersError(told, hint="their logs say more than this one knows")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from xobackup.workers.kinds import VM, knows
 from xobackup.workers.records import ANYWHERE, Seen
 
 
@@ -42,12 +43,14 @@ def reaches(site: str, places: Sequence[tuple[str, tuple[str, ...]]]) -> list[st
     return [name for name, sites in places if sites and site not in sites]
 
 
-def choose(need: Need, workers: Sequence[Seen], *, here: str, loads: Mapping[str, int]) -> Choice:
-    """``here``: the control node's own site; ``loads``: tasks that wait, by queue."""
+def choose(need: Need, workers: Sequence[Seen], *, here: str, loads: Mapping[str, int], kind: str = VM) -> Choice:
+    """``here``: the control node's own site; ``loads``: tasks that wait, by queue; ``kind``: of the task
+    (:mod:`xobackup.workers.kinds`): who does not know it does not count."""
     places = need.places
     able: dict[str, list[Seen]] = {}
     for one in workers:
-        if one.alive and not one.worker.draining and not reaches(one.worker.site, places) and _knows(one, need):
+        able_here = not reaches(one.worker.site, places) and _knows(one, need) and knows(one.worker.reach, kind)
+        if one.alive and not one.worker.draining and able_here:
             able.setdefault(one.worker.site, []).append(one)
     if able:
         best = min(able, key=lambda site: (-_near(site, places), _load(able[site], loads.get(site, 0)), site))

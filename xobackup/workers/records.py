@@ -18,6 +18,15 @@ ANYWHERE = "*"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class About:
+    """What a task is about, where it is no VM: ``uuid`` is empty then."""
+
+    name: str
+    pool: str
+    uuid: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """One VM's part of a run. ``order`` says what to do, as JSON, without secrets."""
 

@@ -51,7 +51,6 @@ class BoardShare:
         self._passed = 0
         self._waited = False
         self._used_s = -IDLE_S
-        self._asked_s: float | None = None
         self._measured_s = rates.now_s()
         self._demands: deque[float] = deque(maxlen=REMEMBERED)
 
@@ -59,10 +58,13 @@ class BoardShare:
         now_s = self._rates.now_s()
         with self._guard:
             self._limit = limit_bytes_s
-            if self._asked_s is None:
-                self._asked_s = now_s
-            asked_s, goes_on = self._asked_s, self._rates.goes_on
-            return allowed(self._claim, limit=limit_bytes_s, now_s=now_s, asked_s=asked_s, goes_on=goes_on)
+            return allowed(
+                self._claim,
+                limit=limit_bytes_s,
+                now_s=now_s,
+                unheard_s=self._rates.unheard_s(now_s),
+                goes_on=self._rates.goes_on,
+            )
 
     def passes(self, size_bytes: int) -> None:
         with self._guard:
@@ -86,7 +88,8 @@ class BoardShare:
             if now_s - self._used_s >= IDLE_S or self._limit <= 0:
                 return None
             used = self._passed / max(RENEW_S / 2, now_s - self._measured_s)
-            self._demands.append(self._limit if self._waited else min(self._limit, used * HEADROOM))
+            all_of_it = self._waited or self._claim is None  # who has nothing yet cannot say how much he needs
+            self._demands.append(self._limit if all_of_it else min(self._limit, used * HEADROOM))
             self._passed, self._waited, self._measured_s = 0, False, now_s
             return Wish(share=self, limit=self._limit, demand=max(self._demands), used=used)
 
@@ -94,8 +97,6 @@ class BoardShare:
         """It is about to be written; ``None``: that nothing is held any more."""
         with self._guard:
             self._claim = None if coming is None else lowered(self._claim, coming)
-            if coming is None:
-                self._asked_s = None
 
     def settle(self, claim: Claim, began_s: float) -> None:
         """It is written, in a transaction that began then by our own counter."""
@@ -138,6 +139,13 @@ class SharedRates:
         self._hurry = threading.Event()
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
+        self._unheard_s: float | None = None
+        """When the first word was begun that the database has not taken; ``None``: it took the last one."""
+
+    def unheard_s(self, now_s: float) -> float:
+        """Since when the database takes no word of ours; now, when it does."""
+        since_s = self._unheard_s
+        return now_s if since_s is None else since_s
 
     def now_s(self) -> float:
         return self._clock.monotonic_s()
@@ -180,10 +188,14 @@ class SharedRates:
                 share.expect(None)
                 over.append(share.holder)
         if not wishes and not over:
+            self._unheard_s = None
             return
         began_s = self.now_s()
+        if self._unheard_s is None:
+            self._unheard_s = began_s
         with self._board.writing() as connection:
             made = self._made(connection, wishes, over)
+        self._unheard_s = None
         for wish, claim in made:
             wish.share.settle(claim, began_s)
         with self._guard:
@@ -197,7 +209,8 @@ class SharedRates:
         if not self._board.is_sqlite:
             connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({SHARING})"))
         now_s = connection.execute(sa.select(self._board.now)).scalar_one()
-        connection.execute(sa.delete(table).where(sa.or_(table.c.gone <= now_s, table.c.holder.in_(over))))
+        gone = sa.or_(table.c.gone <= now_s, table.c.gone > now_s + 2 * GONE_S)  # or the database's clock went back
+        connection.execute(sa.delete(table).where(sa.or_(gone, table.c.holder.in_(over))))
         known: dict[str, dict[str, Claim]] = {wish.share.name: {} for wish in wishes}
         for row in connection.execute(sa.select(table).where(table.c.name.in_(list(known)))):
             known[row.name][row.holder] = Claim(

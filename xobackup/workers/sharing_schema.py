@@ -45,6 +45,24 @@ shares = sa.Table(
     sa.Column("until", Moment, nullable=False),
     sa.Column("gone", Moment, nullable=False),
 )
+fulls = sa.Table(
+    "xobackup_fulls",
+    metadata,
+    sa.Column("run", sa.String(64), primary_key=True),
+    sa.Column("vm", sa.String(64), primary_key=True),
+)
+"""VMs of runs that began their chains again unasked."""
+given = sa.Table(
+    "xobackup_given",
+    metadata,
+    sa.Column("run", sa.String(64), primary_key=True),
+    sa.Column("vm", sa.String(64), primary_key=True),
+    sa.Column("remote", sa.String(64), nullable=False),
+    sa.Column("storage", sa.String(1000), nullable=False),
+    sa.Column("size_bytes", sa.BigInteger, nullable=False),
+    sa.Column("active", sa.Boolean, nullable=False),
+)
+"""Which of several remotes VMs of runs write to, how much at most; ``active``: their attempt goes on."""
 unplaced = sa.Table(
     "xobackup_unplaced",
     metadata,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from xobackup.workers import schema
+from xobackup.workers.kinds import MEMBER, kind_of, site_of
 from xobackup.workers.members import living_members
 from xobackup.workers.records import LEASE_S, Seen
 from xobackup.workers.sharing_schema import member_slots, members, shares, unplaced
@@ -83,7 +85,9 @@ class BoardStanding:
 
 def standing_of(board: Board) -> BoardStanding:
     """Raises ``BoardUnavailable``."""
-    workers, queued = board.workers(), board.waiting()
+    workers, queued = board.workers(), Counter[str]()
+    for queue, count in board.waiting().items():
+        queued[site_of(queue)] += count
     with board.reading() as connection:
         return BoardStanding(
             workers=tuple(workers),
@@ -105,8 +109,8 @@ def _waiting(board: Board, connection: sa.Connection) -> list[Waiting]:
     found = found.where(table.c.state == schema.TODO).order_by(table.c.put).limit(TASKS_MAX)
     return [
         Waiting(
-            queue=row[0],
-            vm=row[1],
+            queue=site_of(row[0]),
+            vm=str(row[2].get("vm") or row[1]),
             vm_name=str(row[2].get("vm_name", "")),
             job=str(row[2].get("job", "")),
             age_s=row[3],
@@ -129,7 +133,11 @@ def _doing(board: Board, connection: sa.Connection) -> list[Doing]:
     table = schema.tasks
     found = sa.select(table.c.worker, table.c.order, (board.now - table.c.taken).label("age"))
     found = found.where(table.c.state == schema.DOING).order_by(table.c.taken).limit(TASKS_MAX)
-    return [Doing(worker=row[0], order=row[1], age_s=row[2]) for row in connection.execute(found)]
+    return [
+        Doing(worker=row[0], order=row[1], age_s=row[2])
+        for row in connection.execute(found)
+        if kind_of(row[1]) != MEMBER
+    ]
 
 
 def _members(board: Board, connection: sa.Connection) -> list[MemberSeen]:

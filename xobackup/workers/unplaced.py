@@ -18,22 +18,28 @@ if TYPE_CHECKING:
     from xobackup.engine.view import VmView
     from xobackup.workers.board import Board
     from xobackup.workers.placing import Choice
+    from xobackup.workers.records import About
 
 
-def note_unplaced(board: Board, run: str, job: str, vm: VmView, choice: Choice) -> None:
+def note_unplaced(board: Board, run: str, job: str, vm: VmView | About, choice: Choice) -> None:
     """It waits, for this reason, since when it was first noted. Raises ``BoardUnavailable``."""
-    this = sa.and_(table.c.run == run, table.c.vm == vm.uuid)
+    this = sa.and_(table.c.run == run, table.c.vm == mark_of(vm))
     told = {"site": choice.queue or NOWHERE, "reason": choice.reason[:1000]}
     names = {"vm_name": vm.name[:300], "job": job[:200]}
     with board.writing() as connection:
         if not connection.execute(sa.update(table).where(this).values(told)).rowcount:
-            row = {"run": run, "vm": vm.uuid, "since": board.now, **names, **told}
+            row = {"run": run, "vm": mark_of(vm), "since": board.now, **names, **told}
             connection.execute(sa.insert(table).values(row))
 
 
+def mark_of(vm: VmView | About) -> str:
+    """What tells it from others of its run."""
+    return vm.uuid or vm.name[:64]
+
+
 def forget_unplaced(board: Board, run: str, vm: str) -> None:
-    """It has its worker, or waits no longer. What runs without a control node left is removed on the way. Raises
-    ``BoardUnavailable``."""
+    """It has its worker, or waits no longer; ``vm``: its :func:`mark_of`. What runs without a control node left is
+    removed on the way. Raises ``BoardUnavailable``."""
     living = sa.select(schema.runs.c.id).where(schema.runs.c.seen >= board.now - 2 * LEASE_S)
     with board.writing() as connection:
         this = sa.and_(table.c.run == run, table.c.vm == vm)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -18,8 +18,10 @@ from xobackup.workers.errors import WorkersError
 
 if TYPE_CHECKING:
     from xobackup.engine.cancel import CancelToken
+    from xobackup.engine.fulls import Counting
     from xobackup.engine.job import Job
     from xobackup.engine.journal import Sink
+    from xobackup.engine.placing.given import Elsewhere
     from xobackup.engine.report import VmReport
     from xobackup.engine.world import World
     from xobackup.workers.wire import Order
@@ -34,19 +36,23 @@ class VmTask:
         job_of: Callable[[str], Job],
         fingerprint: Callable[[str], str],
         world_of: Callable[[Sink, CancelToken], World],
+        counting: Callable[[str], Counting] | None = None,
+        given: Callable[[str, CancelToken], Elsewhere] | None = None,
     ) -> None:
-        """``job_of``: a job of this worker's configuration, with its secrets, by name."""
+        """``job_of``: a job of this worker's configuration, with its secrets, by name; ``counting``: for the id of a
+        control node's run, :attr:`World.count_full`; ``given``: the same for :attr:`World.given_elsewhere`."""
+        self._counting = counting
+        self._given = given
         self._job_of = job_of
         self._fingerprint = fingerprint
         self._world_of = world_of
 
     def do(self, order: Order, run_id: str, sink: Sink, cancel: CancelToken) -> VmReport:
         """One attempt. ``run_id``: what is made on the pool carries it."""
-        job = self._job(order)
-        world = self._world_of(sink, cancel)
-        world = replace(world, throttle=job_throttle(job, world))
-        if self._fingerprint(order.job) != order.fingerprint:
-            told = f"job {order.job} is not the same in the worker's configuration; the worker's own was followed"
+        job = self.narrowed(order.job, order.pool, [order.vm], full_interval=order.full_interval)
+        job = replace(job, consistent=None)
+        world = self.world(job, order.run, sink, cancel)
+        if told := self.difference(order.job, order.fingerprint):
             sink.write(events.Warned(vm=order.vm, message=told))
         with ExitStack() as held:
             opened = open_all(job, world, run_id, held, recover=True)
@@ -60,11 +66,31 @@ class VmTask:
                     place.enter_context(Turnstile(context, vm=vm.uuid, name=vm.name).vms(1, cancel))
                 return attempt_vm(context, vm, order.turn)
 
-    def _job(self, order: Order) -> Job:
-        job = self._job_of(order.job)
-        pools = tuple(pool for pool in job.pools if pool.name == order.pool)
+    # -- what other kinds of tasks need as well
+
+    def world(self, job: Job, run: str, sink: Sink, cancel: CancelToken) -> World:
+        """For one task of a control node's run, within the limits of its job."""
+        world = self._world_of(sink, cancel)
+        counted = None if self._counting is None else self._counting(run)
+        given = None if self._given is None else self._given(run, cancel)
+        return replace(world, throttle=job_throttle(job, world), count_full=counted, given_elsewhere=given)
+
+    def difference(self, job: str, fingerprint: str) -> str:
+        """A sentence, when the control node means something else by the job."""
+        if self._fingerprint(job) == fingerprint:
+            return ""
+        return f"job {job} is not the same in the worker's configuration; the worker's own was followed"
+
+    def job(self, name: str) -> Job:
+        """Of the worker's own configuration. Raises :class:`WorkersError`."""
+        return self._job_of(name)
+
+    def narrowed(self, name: str, pool: str, vms: Sequence[str], *, full_interval: int) -> Job:
+        """The worker's own job, for these VMs of that pool and nothing else. Raises :class:`WorkersError`."""
+        job = self._job_of(name)
+        pools = tuple(one for one in job.pools if one.name == pool)
         if not pools:
-            raise WorkersError(f"job {order.job} has no pool {order.pool!r} in the worker's configuration")
-        settings = replace(job.settings, full_interval=order.full_interval, pool_metadata=False)
-        selector = Selector(include=(VmRule(uuid=order.vm),))  # the control node has chosen
-        return replace(job, pools=pools, selector=selector, narrowed=True, settings=settings, consistent=None)
+            raise WorkersError(f"job {name} has no pool {pool!r} in the worker's configuration")
+        settings = replace(job.settings, full_interval=full_interval, pool_metadata=False)
+        selector = Selector(include=tuple(VmRule(uuid=vm) for vm in vms))  # the control node has chosen
+        return replace(job, pools=pools, selector=selector, narrowed=True, settings=settings)

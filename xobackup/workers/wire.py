@@ -56,6 +56,11 @@ def read_report(data: Mapping[str, Any]) -> VmReport:
     return _read(VmReport, data)
 
 
+def read_as(kind: type[T], data: Mapping[str, Any]) -> T:
+    """Data as a dataclass. Raises :class:`WorkersError` for what this version does not understand."""
+    return _read(kind, data)
+
+
 def _read(kind: type[T], data: Mapping[str, Any]) -> T:
     try:
         return _made(kind, data)  # type: ignore[no-any-return]

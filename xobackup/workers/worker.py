@@ -7,7 +7,7 @@ by its own monotonic counter, also after it was stopped: at its next word it sto
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from xobackup.engine import events
 from xobackup.engine.cancel import CancelToken
 from xobackup.workers.errors import BoardUnavailable, TaskLost, WorkersError
-from xobackup.workers.records import ANYWHERE, BEAT_S, LEASE_S, Delivery, Worker
+from xobackup.workers.kinds import VM, kind_of, queues_of
+from xobackup.workers.linked import member_ids
+from xobackup.workers.records import BEAT_S, LEASE_S, Delivery, Worker
 from xobackup.workers.wire import Order, read_order, report_data
 
 if TYPE_CHECKING:
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from xobackup.engine.report import VmReport
     from xobackup.workers.board import Board
 
+Other = Callable[["Mapping[str, Any]", str, "Sink", CancelToken], "Mapping[str, Any]"]
+"""Does a task of another kind: its order, an id for what is made on the pool, where its events go, the switch.
+Returns the result, as JSON; raises ``WorkersError`` for what is wrong with us."""
 WORDS_MAX = 10_000
 """What a worker keeps to say while its database is away."""
 LOST = "the database did not hear of this worker for too long: its tasks were given to others"
@@ -47,10 +52,13 @@ class WorkerProcess:
         clock: Clock,
         new_id: Callable[[], str],
         log: Callable[[str], None] = lambda _told: None,
+        others: Mapping[str, Other] | None = None,
     ) -> None:
+        """``do``: VMs; ``others``: tasks of other kinds, by kind."""
         self._board = board
         self._me = me
         self._do = do
+        self._others = dict(others or {})
         self._clock = clock
         self._new_id = new_id
         self._log = log
@@ -66,7 +74,7 @@ class WorkerProcess:
         self._beat(stopping())
         beating = threading.Thread(target=self._beat_on, args=(stopping,), name="beat", daemon=True)
         beating.start()
-        queues = [ANYWHERE, *([self._me.site] if self._me.site else [])]
+        queues = queues_of(self._me.site, list(self._others))
         try:
             self._board.dispatch.serve(self._me.id, queues, self._me.slots, self._work, stopping)
         finally:
@@ -103,29 +111,50 @@ class WorkerProcess:
                 self._going.pop(delivery.task.id, None)
 
     def _result(self, delivery: Delivery, words: _Words) -> dict[str, Any]:
+        kind = kind_of(delivery.task.order)
         try:
+            if kind != VM:
+                return self._other(kind, delivery, words)
             order = read_order(delivery.task.order)
             run_id = self._new_id()
             self._log(f"begins vm {order.vm_name or order.vm} of job {order.job}")
-            words.write(
-                events.TakenByWorker(
-                    vm=order.vm,
-                    vm_name=order.vm_name,
-                    worker=self._me.id,
-                    site=self._me.site,
-                    host=self._me.host,
-                    pid=self._me.pid,
-                    version=self._me.version,
-                    delivery=delivery.number,
-                    run_id=run_id,
-                )
-            )
+            words.write(self._taken(delivery, run_id, vm=order.vm, vm_name=order.vm_name))
             report = self._do(order, run_id, words, words.cancel)
         except WorkersError as error:
             return {"error": f"worker on {self._me.host}: {error}"}
         why = f": {report.reason}" if report.reason else ""
         self._log(f"ended vm {order.vm_name or order.vm}: {report.outcome}{why}")
         return {"report": report_data(report)}
+
+    def _other(self, kind: str, delivery: Delivery, words: _Words) -> dict[str, Any]:
+        """A task that is not one VM. Raises :class:`WorkersError`."""
+        order = delivery.task.order
+        do = self._others.get(kind)
+        if do is None:
+            raise WorkersError(
+                f"it knows no task of the kind {kind!r}", hint="install the version of the control node"
+            )
+        run_id, about = self._new_id(), str(order.get("vm_name") or order.get("vm") or "")
+        self._log(f"begins {kind} {about} of job {order.get('job', '')}")
+        named = list(zip(order.get("vms", ()), order.get("names", ()), strict=False)) or [("", about)]
+        for vm, name in named:
+            words.write(self._taken(delivery, run_id, vm=str(vm), vm_name=str(name)))
+        result = dict(do(order, run_id, words, words.cancel))
+        self._log(f"ended {kind} {about}")
+        return result
+
+    def _taken(self, delivery: Delivery, run_id: str, *, vm: str, vm_name: str) -> events.TakenByWorker:
+        return events.TakenByWorker(
+            vm=vm,
+            vm_name=vm_name,
+            worker=self._me.id,
+            site=self._me.site,
+            host=self._me.host,
+            pid=self._me.pid,
+            version=self._me.version,
+            delivery=delivery.number,
+            run_id=run_id,
+        )
 
     def _end(self, delivery: Delivery, words: _Words, result: dict[str, Any]) -> None:
         """Say how it ended; while the database is away, again and again until the task is somebody else's anyway."""
@@ -158,7 +187,8 @@ class WorkerProcess:
         try:
             me = replace(self._me, draining=draining)
             up_s = now_s - self._began_s
-            doing = [words.delivery.task.id for words in self._words()]
+            mine = [words.delivery.task for words in self._words()]
+            doing = [one for task in mine for one in (task.id, *member_ids(task.order))]
             self._board.beat(me, now_s=self._clock.now_s(), up_s=up_s, doing=doing)
             self._heard_s = now_s
             for words in self._words():

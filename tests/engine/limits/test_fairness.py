@@ -78,7 +78,9 @@ class Sharing(RuleBasedStateMachine):
 
     @invariant()
     def never_more_than_the_rate(self) -> None:
-        rates = [allowed(one, limit=RATE, now_s=self.now_s, asked_s=0.0, goes_on=False) for one in self.mine.values()]
+        rates = [
+            allowed(one, limit=RATE, now_s=self.now_s, unheard_s=0.0, goes_on=False) for one in self.mine.values()
+        ]
         assert sum(rates) <= RATE * (1 + 1e-9), (rates, self.kept)
 
 
@@ -99,7 +101,7 @@ def test_who_cannot_renew_falls_back_to_his_part_and_then_it_is_the_others() -> 
     cut = Claim(demand=RATE, share=80.0, floor=50.0, until_s=SHARE_S, gone_s=GONE_S, holders=2)
 
     def may(now_s: float, *, goes_on: bool = False) -> float:
-        return allowed(cut, limit=RATE, now_s=now_s, asked_s=0.0, goes_on=goes_on)
+        return allowed(cut, limit=RATE, now_s=now_s, unheard_s=0.0, goes_on=goes_on)
 
     assert (may(1.0), may(SHARE_S + 1), may(GONE_S + 1)) == (80.0, 50.0, 0.0)
     assert may(GONE_S + 1, goes_on=True) == RATE / 2, "a control node goes on with what it can do itself"
@@ -110,13 +112,13 @@ def test_who_cannot_renew_falls_back_to_his_part_and_then_it_is_the_others() -> 
 
 def test_a_rate_that_falls_is_kept_as_soon_as_it_is_known() -> None:
     high = Claim(demand=RATE, share=RATE, floor=RATE, until_s=SHARE_S, gone_s=GONE_S)
-    assert allowed(high, limit=10.0, now_s=1.0, asked_s=0.0, goes_on=False) == 10.0
+    assert allowed(high, limit=10.0, now_s=1.0, unheard_s=0.0, goes_on=False) == 10.0
     assert renewed({"a": high}, "b", demand=10.0, limit=10.0, now_s=1.0).share == 0.0
 
 
 def test_nothing_passes_before_the_first_share_unless_nobody_is_left_to_ask() -> None:
     def may(now_s: float, *, goes_on: bool) -> float:
-        return allowed(None, limit=RATE, now_s=now_s, asked_s=0.0, goes_on=goes_on)
+        return allowed(None, limit=RATE, now_s=now_s, unheard_s=0.0, goes_on=goes_on)
 
     assert may(1.0, goes_on=True) == may(GONE_S, goes_on=False) == 0.0
     assert may(GONE_S, goes_on=True) == RATE

@@ -133,7 +133,7 @@ def _worker(one: Seen, doing: tuple[WorkingOn, ...], ours: str) -> WorkerView:
         state="lost" if not one.alive else "draining" if worker.draining else "ready",
         slots=worker.slots,
         doing=doing,
-        reach=tuple(dict.fromkeys(name for names in worker.reach.values() for name in names)),
+        reach=tuple(dict.fromkeys(name for kind, names in worker.reach.items() if kind != "kinds" for name in names)),
         heard_s=max(0.0, one.age_s),
         up_s=max(0.0, one.up_s),
         skew_s=one.skew_s,

@@ -97,12 +97,18 @@ def last_told(checked_s: float | None, now_s: float) -> str:
     return f"last checked {(now_s - checked_s) / 86_400:.1f} days ago"
 
 
-def run_checks(checks: JobChecks, world: World, reports: Collection[VmReport]) -> tuple[list[CheckResult], list[str]]:
-    """Check what these reports say was published. The sentences tell which failed, and what kept others from it."""
+def run_checks(
+    checks: JobChecks, world: World, reports: Collection[VmReport], *, checked_s: Mapping[str, float] | None = None
+) -> tuple[list[CheckResult], list[str]]:
+    """Check what these reports say was published. The sentences tell which failed, and what kept others from it.
+
+    ``checked_s``: when each VM was checked last (Unix time), where another machine remembers it.
+    """
     fresh = {report.uuid: report for report in reports if report.outcome is Outcome.OK and report.points}
     if not fresh or world.cancel.cancelled:
         return [], []
-    work = _Work(checks=checks, world=world)
+    known = checked_times(world) if checked_s is None else checked_s
+    work = _Work(checks=checks, world=world, checked_s=known)
     try:
         if checks.remote is not None:
             work.restore_points(checks.remote, fresh)
@@ -124,6 +130,7 @@ class _Work:
 
     checks: JobChecks
     world: World
+    checked_s: Mapping[str, float]
     results: list[CheckResult] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
@@ -187,7 +194,7 @@ class _Work:
     def _each(self, vms: Sequence[Eligible], check: Callable[[str], CheckResult]) -> None:
         """Those whose turn it is; raises :class:`Cancelled`."""
         names = {vm.uuid: vm.name or vm.uuid for vm in vms}
-        wanted, _ = chosen(self.checks, vms, checked_times(self.world), now_s=self.world.clock.now_s())
+        wanted, _ = chosen(self.checks, vms, self.checked_s, now_s=self.world.clock.now_s())
         for uuid in wanted:
             self.world.cancel.check()
             try:

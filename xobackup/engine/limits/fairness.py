@@ -80,10 +80,10 @@ def lowered(mine: Claim | None, coming: Claim) -> Claim | None:
     return replace(mine, share=min(mine.share, coming.share), floor=min(mine.floor, coming.floor))
 
 
-def allowed(mine: Claim | None, *, limit: float, now_s: float, asked_s: float, goes_on: bool) -> float:
-    """What I may transfer per second. ``asked_s``: when I first wanted to; ``goes_on``: also when nobody hears me."""
+def allowed(mine: Claim | None, *, limit: float, now_s: float, unheard_s: float, goes_on: bool) -> float:
+    """What I may transfer per second. ``unheard_s``: since when nobody hears me; ``goes_on``: also then."""
     if mine is None:
-        return limit if goes_on and now_s - asked_s >= GONE_S else 0.0
+        return limit if goes_on and now_s - unheard_s >= GONE_S else 0.0
     if now_s >= mine.gone_s:
         return limit / max(1, mine.holders) if goes_on else 0.0
     return min(limit, mine.held(now_s))

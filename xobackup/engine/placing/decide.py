@@ -46,7 +46,7 @@ def decide(context: RunContext, vm: VmView, seen: Seen) -> Decided:
     job = context.job
     plans = {name: plan_on(context, vm, seen.tips, name) for name in seen.newest_ms if name not in seen.problems}
     usages = usages_of(context.repositories, plans)
-    with context.given.lock:
+    with context.given.deciding():
         members = [
             _member(context, vm, plans[one.name], usages[one.name], newest_ms=seen.newest_ms[one.name])
             if one.name in plans

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Protocol
 
 from remotes.errors import NoSpace, RemoteError
 from xobackup.engine.errors import AllSinksFailed, NoRoom
@@ -19,10 +20,29 @@ if TYPE_CHECKING:
     from xobackup.repository.repository import Repository
 
 
-class Given:
-    """See the module's head. Hold :attr:`lock` from asking what is left until something is given."""
+class Elsewhere(Protocol):
+    """Where it is known what VMs of the run were given that others do. ``None`` as an answer: it is not known now."""
 
-    def __init__(self) -> None:
+    def deciding(self) -> AbstractContextManager[None]:
+        """One at a time, anywhere."""
+        ...
+
+    def give(self, vm: str, remote: str, storage: str, size_bytes: int) -> None: ...
+
+    def release(self, vm: str) -> None: ...
+
+    def promised(self, vm: str, storage: str) -> int | None:
+        """Bytes to all others."""
+        ...
+
+    def count(self, remote: str) -> int | None: ...
+
+
+class Given:
+    """See the module's head. Be :meth:`deciding` from asking what is left until something is given."""
+
+    def __init__(self, elsewhere: Elsewhere | None = None) -> None:
+        self._elsewhere = elsewhere
         self.lock = threading.RLock()
         self._promised: dict[str, tuple[str, int]] = {}
         """By VM: the storage it writes to, and how much at most."""
@@ -35,25 +55,39 @@ class Given:
         with self.lock:
             self._promised[vm] = (_storage(remote, usage), size_bytes)
             self._counts[remote] += 1
+        if self._elsewhere is not None:
+            self._elsewhere.give(vm, remote, _storage(remote, usage), size_bytes)
 
     def release(self, vm: str) -> None:
         """Its attempt is over."""
         with self.lock:
-            self._promised.pop(vm, None)
+            had = self._promised.pop(vm, None)
+        if self._elsewhere is not None and had is not None:
+            self._elsewhere.release(vm)
 
     def left(self, vm: str, remote: str, usage: Usage | None) -> int | None:
         """Free bytes there once all others have theirs."""
         if usage is None:
             return None
         storage = _storage(remote, usage)
+        told = None if self._elsewhere is None else self._elsewhere.promised(vm, storage)
+        if told is not None:
+            return max(0, usage.free_bytes - told)
         with self.lock:
             promised = sum(size for other, (on, size) in self._promised.items() if on == storage and other != vm)
         return max(0, usage.free_bytes - promised)
 
     def count(self, remote: str) -> int:
         """VMs that got there in this run."""
+        told = None if self._elsewhere is None else self._elsewhere.count(remote)
         with self.lock:
-            return self._counts[remote]
+            return self._counts[remote] if told is None else told
+
+    @contextmanager
+    def deciding(self) -> Iterator[None]:
+        """Nobody else of the run decides meanwhile."""
+        with self._elsewhere.deciding() if self._elsewhere is not None else nullcontext(), self.lock:
+            yield
 
     def vms_on(self, remote: str, repository: Repository) -> int:
         """VMs there when the run first asked, and those it got since."""

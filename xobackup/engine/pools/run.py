@@ -20,6 +20,7 @@ from xobackup.repository.pools.dump import BadDump
 from xobackup.xapi.errors import HostTrouble, TransferCancelled, TransferError, XapiError
 
 if TYPE_CHECKING:
+    from xobackup.engine.handing import Handing
     from xobackup.engine.job import Job
     from xobackup.engine.world import World
 
@@ -27,9 +28,24 @@ POOL_ERRORS = (XapiError, EngineError, RepositoryError, *SINK_ERRORS)
 """What ends the backup of one pool and leaves the others alone."""
 
 
-def save_pools(job: Job, world: World, contexts: Sequence[RunContext]) -> list[PoolReport]:
-    """Back up the database of every pool of the job, one after the other, if the job asks for it."""
-    return [_save(context) for context in contexts] if job.saves_pools else []
+def save_pools(
+    job: Job, world: World, contexts: Sequence[RunContext], handing: Handing | None = None
+) -> list[PoolReport]:
+    """Back up the database of every pool of the job, one after the other, if the job asks for it. ``handing``: who
+    reaches remotes that are not reached from here."""
+    if not job.saves_pools:
+        return []
+    reports = []
+    for context in contexts:
+        done = handing.pool(context) if handing is not None and left_to_workers(job, world) else None
+        reports.append(done or _save(context))
+    return reports
+
+
+def left_to_workers(job: Job, world: World) -> bool:
+    """Whether databases of its pools have to go where this machine reaches nothing."""
+    out = world.hand_out
+    return job.saves_pools and out is not None and any(not out.reached(remote.name) for remote in job.remotes)
 
 
 def plan_pools(job: Job, contexts: Sequence[RunContext]) -> list[PoolPlan]:
