@@ -6,7 +6,9 @@ takes one attempt for one VM; what happens there comes into the run's journal as
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from xobackup.engine.attempt import Turn
@@ -38,6 +40,11 @@ class HandOut(Protocol):
 
     def begin(self, job: Job, world: World, run_id: str) -> Handing:
         """A run begins. ``world``: with its journal."""
+        ...
+
+    def last_words(self, run_id: str) -> AbstractContextManager[Sequence[Mapping[str, Any]]]:
+        """What workers said of a run after whoever conducted it had died: events as records. It is forgotten when the
+        block ends well."""
         ...
 
     def told(self, job: Job) -> tuple[str, ...]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from xobackup.engine.report import Tried, VmReport
 from xobackup.engine.turns.retry import pause_s
 from xobackup.workers.errors import BoardUnavailable, WorkersError
 from xobackup.workers.placing import Choice, Need, choose, reaches
-from xobackup.workers.records import BEAT_S, News, Task, Word
+from xobackup.workers.records import BEAT_S, LEASE_S, News, Task, Word
 from xobackup.workers.wire import Order, order_data, read_report
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 NEWS_S = 0.05
 """Between two looks at what workers said."""
+AWAY_S = 2 * LEASE_S
+"""How long a database that does not answer decides nothing; the board lets the run's tasks wait as long."""
 LOOK_S = 0.5
 """How late a waiting attempt may notice that it shall stop."""
 HINT = "see `xobackup workers`: who lives, and what it reaches"
@@ -75,6 +77,17 @@ class BoardHandOut:
     def begin(self, job: Job, world: World, run_id: str) -> BoardHanding:
         return BoardHanding(self, job, world, run_id)
 
+    @contextmanager
+    def last_words(self, run_id: str) -> Iterator[list[Mapping[str, Any]]]:
+        news = News()
+        if self.board is not None:
+            with suppress(BoardUnavailable):
+                news = self.board.news(run_id)
+        yield [word.event for word in news.words]
+        if self.board is not None:
+            with suppress(BoardUnavailable):  # then it keeps them for an hour, and nobody asks
+                self.board.heard(run_id, news)
+
     def told(self, job: Job) -> tuple[str, ...]:
         if job.consistent is not None and not job.consistent.tag:
             return ("workers: a consistent group is backed up by this machine",)
@@ -116,6 +129,12 @@ class BoardHanding:
         self._world = world
         self._run = run_id
         self._waiters: dict[str, _Waiter] = {}
+        self._owed: News = News()
+        """What is in the journal and not acknowledged yet."""
+        self._ghosts: list[str] = []
+        """Tasks of which nobody knows whether they came on the board."""
+        self._heard_s = world.clock.monotonic_s()
+        """When the database last answered."""
         self._stop = threading.Event()
         self._away = hand_out.away
         """Why the database cannot be used."""
@@ -134,7 +153,7 @@ class BoardHanding:
         self._thread.join()
         with suppress(BoardUnavailable):
             if self._board is not None:
-                self._take_in(self._board.news(self._run))
+                self._take_in(self._board)
                 self._board.end_run(self._run)
 
     def attempt(self, vm: VmView, turn: Turn) -> VmReport | None:
@@ -170,10 +189,16 @@ class BoardHanding:
         return None  # the attempt here says that it was stopped
 
     def _choice(self, vm: VmView) -> Choice:
-        if not self._away:
+        alone = choose(self._out.need(self._job, vm.pool), [], here=self._out.here, loads={})
+        if self._away:
+            return alone
+        try:
             return self._out.choice(self._job, vm.pool)
-        need = self._out.need(self._job, vm.pool)
-        return choose(need, [], here=self._out.here, loads={})
+        except BoardUnavailable as error:
+            away_s = self._world.clock.monotonic_s() - self._heard_s
+            if away_s > AWAY_S and not alone.waits:
+                return Choice(queue=None, reason=f"{error}: done here")
+            return Choice(queue=None, waits=True, reason=str(error))
 
     def _given(
         self, vm: VmView, turn: Turn, queue: str, reason: str, note: Callable[[str], None]
@@ -185,23 +210,53 @@ class BoardHanding:
         )
         waiter = self._waiters[task.id] = _Waiter(vm)
         try:
-            self._board.put([task])
+            if not self._put(task):
+                return None
             site = "" if queue == "*" else queue
             self._write(events.HandedOut(vm=vm.uuid, vm_name=vm.name, site=site, reason=reason))
             note(f"for a worker ({reason})")
             looked_s = self._world.clock.monotonic_s()
             while not waiter.over.wait(LOOK_S):
                 now_s = self._world.clock.monotonic_s()
-                late = not waiter.taken and now_s - looked_s > BEAT_S
+                late = now_s - looked_s > (AWAY_S if waiter.taken else BEAT_S)
                 if not (self._world.cancel.cancelled or late):
                     continue
                 looked_s = now_s
-                elsewhere = self._world.cancel.cancelled or self._choice(vm).queue != queue
-                if elsewhere and task.id in self._board.withdraw(self._run, [task.id]):
+                if self._is_given_up(task, waiter, queue):
                     return None
             return waiter.result
         finally:
             self._waiters.pop(task.id, None)
+
+    def _put(self, task: Task) -> bool:
+        """Whether it is on the board. When nobody knows, it is withdrawn before another one is put there."""
+        assert self._board is not None
+        try:
+            if self._ghosts:
+                self._board.withdraw(self._run, self._ghosts)
+                self._ghosts.clear()
+            self._board.put([task])
+        except BoardUnavailable:
+            self._ghosts.append(task.id)
+            self._pause()
+            return False
+        return True
+
+    def _is_given_up(self, task: Task, waiter: _Waiter, queue: str) -> bool:
+        """Whether the task is to be placed anew. A database that is away decides nothing, but not for ever."""
+        assert self._board is not None
+        stopping = self._world.cancel.cancelled
+        try:
+            if stopping or not (waiter.taken or self._choice(waiter.vm).queue == queue):
+                return task.id in self._board.withdraw(self._run, [task.id])
+            return not self._board.knows(task.id) and not waiter.over.is_set()
+        except BoardUnavailable as error:
+            if stopping and not waiter.taken:
+                return True  # it is withdrawn with the run
+            patience_s = AWAY_S if stopping else max(self._out.wait_s, AWAY_S)
+            if self._world.clock.monotonic_s() - self._heard_s > patience_s:
+                raise WorkersError(f"what its worker does is not known: {error}", hint=error.hint) from error
+            return False
 
     def _order(self, vm: VmView, turn: Turn) -> Order:
         return Order(
@@ -285,12 +340,18 @@ class BoardHanding:
             with suppress(BoardUnavailable):  # it will be back, or the waiting attempts find out
                 now_s = self._world.clock.monotonic_s()
                 if now_s - beat_s >= BEAT_S:
-                    self._board.beat_run(self._run)
+                    if not self._board.beat_run(self._run):
+                        self._board.begin_run(self._run, job=self._job.name, host=socket.gethostname())
                     self._board.reap(missing=True)
                     beat_s = now_s
-                self._take_in(self._board.news(self._run))
+                self._take_in(self._board)
+                self._heard_s = self._world.clock.monotonic_s()
 
-    def _take_in(self, news: News) -> None:
+    def _take_in(self, board: Board) -> None:
+        """Into the journal first, then off the board: who dies in between leaves it there."""
+        board.heard(self._run, self._owed)
+        self._owed = News()
+        news = board.news(self._run)
         for word in news.words:
             self._hear(word)
         for task, result in news.ended:
@@ -298,6 +359,9 @@ class BoardHanding:
             if waiter is not None:
                 waiter.result = result
                 waiter.over.set()
+        self._owed = news
+        board.heard(self._run, news)
+        self._owed = News()
 
     def _hear(self, word: Word) -> None:
         waiter = self._waiters.get(word.task)

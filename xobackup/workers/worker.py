@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from xobackup.engine import events
 from xobackup.engine.cancel import CancelToken
+from xobackup.engine.errors import Outcome
 from xobackup.workers.errors import BoardUnavailable, TaskLost, WorkersError
 from xobackup.workers.records import ANYWHERE, BEAT_S, LEASE_S, Delivery, Worker
 from xobackup.workers.wire import Order, read_order, report_data
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 WORDS_MAX = 10_000
 """What a worker keeps to say while its database is away."""
+TELL_S = 900.0
+"""How long a worker tries to say how a task ended while its database is away."""
+GOOD = (Outcome.OK, Outcome.SKIPPED)
 LOST = "the database did not hear of this worker for too long: its tasks were given to others"
 
 
@@ -57,12 +61,14 @@ class WorkerProcess:
         self._began_s = clock.monotonic_s()
         self._heard_s = clock.monotonic_s()
         """When the board last took our word."""
+        self._stopping: Callable[[], bool] = lambda: False
         self._going: dict[str, _Words] = {}
         self._guard = threading.Lock()
         self._ended = threading.Event()
 
     def serve(self, stopping: Callable[[], bool]) -> None:
         """Take tasks until ``stopping``; then end those that were begun."""
+        self._stopping = stopping
         self._beat(stopping())
         beating = threading.Thread(target=self._beat_on, args=(stopping,), name="beat", daemon=True)
         beating.start()
@@ -102,7 +108,8 @@ class WorkerProcess:
             with self._guard:
                 self._going.pop(delivery.task.id, None)
 
-    def _result(self, delivery: Delivery, words: _Words) -> dict[str, Any]:
+    def _result(self, delivery: Delivery, words: _Words) -> dict[str, Any] | None:
+        """``None``: it was stopped because we were not heard of, which says nothing of the VM."""
         try:
             order = read_order(delivery.task.order)
             run_id = self._new_id()
@@ -125,17 +132,23 @@ class WorkerProcess:
             return {"error": f"worker on {self._me.host}: {error}"}
         why = f": {report.reason}" if report.reason else ""
         self._log(f"ended vm {order.vm_name or order.vm}: {report.outcome}{why}")
+        if words.is_lost and report.outcome not in GOOD:
+            return None
         return {"report": report_data(report)}
 
-    def _end(self, delivery: Delivery, words: _Words, result: dict[str, Any]) -> None:
-        """Say how it ended; while the database is away, again and again until the task is somebody else's anyway."""
+    def _end(self, delivery: Delivery, words: _Words, result: dict[str, Any] | None) -> None:
+        """Say how it ended; while the database is away, again and again: until somebody else does the task, for
+        :data:`TELL_S`, or for two leases when this worker drains."""
         while True:
             self._alive(words.cancel)
             try:
-                words.flush()
-                self._board.end(delivery, result)
+                if result is None:
+                    self._board.give_back(delivery)
+                else:
+                    words.flush()
+                    self._board.end(delivery, result)
             except BoardUnavailable as error:
-                if self._clock.monotonic_s() - self._heard_s > 2 * LEASE_S:
+                if self._clock.monotonic_s() - self._heard_s > (2 * LEASE_S if self._stopping() else TELL_S):
                     self._log(f"what came of a task is lost: {error}")
                     return
                 self._clock.sleep(1.0)
@@ -185,12 +198,17 @@ class _Words:
         with self._guard:
             if len(self._kept) < WORDS_MAX:
                 self._kept.append(events.as_record(event, 0.0))
-        if event.durable:
+        if event.durable and not self.is_lost:  # then it is decided at the end what is said
             with suppress(BoardUnavailable, TaskLost):
                 self.flush()
 
     def close(self) -> None:
         """Nothing is open."""
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it was stopped because the database did not hear of this worker."""
+        return self.cancel.reason == LOST
 
     def flush(self) -> None:
         """Say what was kept. Raises :class:`TaskLost`, after having stopped the task."""
@@ -208,7 +226,8 @@ class _Words:
     def look(self) -> None:
         """Is it still ours, and wanted?"""
         with suppress(TaskLost):
-            self.flush()
+            if not self.is_lost:
+                self.flush()
             try:
                 wanted = self._board.standing(self.delivery)
             except TaskLost as error:
