@@ -55,6 +55,8 @@ def journals(site: Site) -> list[list[dict[str, object]]]:
 def test_no_word_is_lost_or_doubled_when_its_reader_dies(site: Site, moment: str, kind: str) -> None:
     """``news``: it has them and has not written them down; ``heard``: it has, and the board does not know."""
     worker = site.start("worker", "--slots", "2")
+    board = open_board(f"sqlite:///{site.directory}/engine.db")
+    wait_until(lambda: any(one.alive for one in board.workers()))
     dying = subprocess.Popen(
         [sys.executable, "-c", DIES.format(moment=moment, kind=kind), "run", "--config", str(site.config)],
         env=environment(),
@@ -64,10 +66,10 @@ def test_no_word_is_lost_or_doubled_when_its_reader_dies(site: Site, moment: str
     )
     STARTED.append(dying)
     assert dying.wait(60) == -signal.SIGKILL
-    board = open_board(f"sqlite:///{site.directory}/engine.db")
     wait_until(lambda: not any(one.doing for one in board.workers()))
     board.close()
-    assert finish(site.start("run", "--json")).of("report")[0]["outcome"] == "ok"
+    report = finish(site.start("run", "--json")).of("report")[0]
+    assert report["outcome"] == "ok", report
     first, second = journals(site)
     assert first[-1]["kind"] == "run-interrupted" and second[-1]["kind"] == "run-ended"
     told = Counter((record["kind"], record.get("vm")) for record in first if record["kind"] != "handed-out")

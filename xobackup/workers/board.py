@@ -162,8 +162,10 @@ class Board:
             tasks = schema.tasks
             its = [tasks.c.state == DOING, tasks.c.worker == worker.id, tasks.c.id.not_in(doing)]
             dropped = sa.select(tasks).where(*its, tasks.c.taken < self._now - DROPPED_S)
-            for one in connection.execute(dropped).all():
-                self._again(connection, one)
+            rows = connection.execute(dropped).all()
+            self.dispatch.free(connection, [one.id for one in rows])
+            again = [self._again(connection, one) for one in rows]
+            self.dispatch.send(connection, [one for one in again if one is not None])
 
     def leave(self, worker: str) -> None:
         """It is gone, in good order."""
@@ -223,6 +225,7 @@ class Board:
             self._own(connection, delivery)
             done = sa.update(schema.tasks).where(schema.tasks.c.id == delivery.task.id)
             connection.execute(done.values(state=DONE, result=dict(result)))
+            self.dispatch.free(connection, [delivery.task.id])
             self._sweep(connection)
 
     def give_back(self, delivery: Delivery) -> None:
@@ -341,6 +344,7 @@ class Board:
         waiting = {row.id: _task_of(row) for row in connection.execute(long)}
         if waiting:
             lost = self.dispatch.missing(connection, list(waiting))
+            self.dispatch.free(connection, lost)
             self.dispatch.send(connection, [waiting[task] for task in lost])
 
     def _sweep(self, connection: sa.Connection) -> None:

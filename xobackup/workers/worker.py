@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 WORDS_MAX = 10_000
 """What a worker keeps to say while its database is away."""
+LOOK_S = 1.0
+"""Between two looks at our own lease."""
 TELL_S = 900.0
 """How long a worker tries to say how a task ended while its database is away."""
 GOOD = (Outcome.OK, Outcome.SKIPPED)
@@ -71,13 +73,16 @@ class WorkerProcess:
         self._stopping = stopping
         self._beat(stopping())
         beating = threading.Thread(target=self._beat_on, args=(stopping,), name="beat", daemon=True)
+        guarding = threading.Thread(target=self._guard_lease, name="lease", daemon=True)
         beating.start()
+        guarding.start()
         queues = [ANYWHERE, *([self._me.site] if self._me.site else [])]
         try:
             self._board.dispatch.serve(self._me.id, queues, self._me.slots, self._work, stopping)
         finally:
             self._ended.set()
             beating.join()
+            guarding.join()
             with suppress(BoardUnavailable):
                 self._board.leave(self._me.id)
 
@@ -159,6 +164,12 @@ class WorkerProcess:
         """Stop what is not ours any more."""
         if self._clock.monotonic_s() - self._heard_s > LEASE_S:
             cancel.cancel(LOST)
+
+    def _guard_lease(self) -> None:
+        """A beat may hang in the database; this does not."""
+        while not self._ended.wait(LOOK_S):
+            for words in self._words():
+                self._alive(words.cancel)
 
     def _beat_on(self, stopping: Callable[[], bool]) -> None:
         while not self._ended.wait(BEAT_S):
