@@ -13,7 +13,7 @@ from xobackup.clock import SystemClock
 from xobackup.workers import schema
 from xobackup.workers.errors import TaskLost, WorkersError
 from xobackup.workers.opening import open_board
-from xobackup.workers.records import ANYWHERE, DELIVERIES_MAX, Task, Worker
+from xobackup.workers.records import ANYWHERE, DELIVERIES_MAX, RUN_KEPT_S, Task, Worker
 
 LOOKS_MAX = 250
 PAUSE = threading.Event()
@@ -49,6 +49,7 @@ def gather(board, run: str, count: int) -> tuple[dict, list]:
             break
         PAUSE.wait(0.02)
         news = board.news(run)
+        board.heard(run, news)
         words += news.words
         for task, result in news.ended:
             assert task not in ended, "an end is told once"
@@ -207,9 +208,87 @@ def test_a_run_whose_control_node_is_gone_is_over(board) -> None:
     assert board.waiting() == {}
     board.tell(going, [{"kind": "going on"}])
     board.end(going, {})
+    news = board.news("r")
+    assert [word.event["kind"] for word in news.words] == ["going on"] and news.ended == (("r-000", {}),)
+    assert board.beat_run("r"), "it may come back, and finds what was said"
+    age(board, schema.runs, 2 * RUN_KEPT_S)
+    board.reap()
+    assert not board.beat_run("r")
     with board.writing() as connection:
         for table in (schema.tasks, schema.events, schema.runs):
             assert connection.execute(sa.select(sa.func.count()).select_from(table)).scalar() == 0
+
+
+def test_what_was_said_stays_until_it_was_acknowledged(board) -> None:
+    board.begin_run("r", job="nightly", host="h")
+    beat(board, "a")
+    board.put(tasks("r", 2, keys=2))
+    first, second = board.take("r-000", "a"), board.take("r-001", "a")
+    board.tell(first, [{"kind": "one"}, {"kind": "two"}])
+    board.end(first, {"well": True})
+    news = board.news("r")
+    assert [word.event["kind"] for word in news.words] == ["one", "two"] and news.ended == (
+        ("r-000", {"well": True}),
+    )
+    assert board.news("r") == news and board.knows("r-000"), "its reader may have died before he wrote it down"
+    board.tell(second, [{"kind": "three"}])
+    board.heard("r", news)
+    assert [word.event["kind"] for word in board.news("r").words] == ["three"] and not board.news("r").ended
+    assert not board.knows("r-000") and board.knows("r-001")
+    board.heard("r", news)
+    assert len(board.news("r").words) == 1
+
+
+def test_a_task_that_its_worker_gives_back_waits_again(board) -> None:
+    board.begin_run("r", job="nightly", host="h")
+    board.put(tasks("r", 1, keys=1))
+    stop, numbers = threading.Event(), []
+
+    def do(delivery) -> None:
+        numbers.append(delivery.number)
+        if len(numbers) < 2:
+            board.give_back(delivery)
+            with pytest.raises(TaskLost):
+                board.give_back(delivery)
+            return
+        board.end(delivery, {"by": delivery.worker})
+        stop.set()
+
+    beat(board, "a")
+    board.dispatch.serve("a", [ANYWHERE], 1, do, stop.is_set)
+    ended, words = gather(board, "r", 1)
+    assert numbers == [1, 2] and ended == {"r-000": {"by": "a"}}
+    assert [word.event["kind"] for word in words] == ["worker-lost"]
+
+
+def test_the_task_of_a_new_run_waits_for_what_is_done_for_a_dead_one(board) -> None:
+    board.begin_run("dead", job="nightly", host="h")
+    beat(board, "a", "b")
+    board.put(tasks("dead", 1, keys=1))
+    going, stop, done = threading.Event(), threading.Event(), []
+    leave = threading.Event()
+
+    def do(delivery) -> None:
+        if delivery.task.run == "dead":
+            going.set()
+            assert leave.wait(20)
+        done.append(delivery.task.run)
+        board.end(delivery, {})
+        if delivery.task.run == "new":
+            stop.set()
+
+    with ThreadPoolExecutor(2) as threads:
+        serving = [threads.submit(board.dispatch.serve, name, [ANYWHERE], 2, do, stop.is_set) for name in ("a", "b")]
+        assert going.wait(20)
+        age(board, schema.runs)
+        board.reap()
+        board.begin_run("new", job="nightly", host="other")
+        board.put(tasks("new", 1, keys=1))
+        assert board.take("new-000", "b") is None, "the same VM"
+        leave.set()
+        for one in serving:
+            one.result()
+    assert done == ["dead", "new"]
 
 
 def test_who_lives_with_which_clock(board) -> None:

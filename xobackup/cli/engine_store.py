@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -103,18 +103,17 @@ def handing_out(configuration: Configuration) -> Iterator[BoardHandOut | None]:
         board = open_board(url)
     except WorkersError as error:
         away = str(error)
-    try:
-        yield BoardHandOut(
-            board,
-            away=away,
-            sites=sites_of(configuration),
-            here=section.site or "",
-            wait_s=section.wait_s,
-            fingerprint=fingerprint_of(configuration),
-        )
-    finally:
-        if board is not None:
-            board.close()
+    hand_out = BoardHandOut(
+        board,
+        away=away,
+        sites=sites_of(configuration),
+        here=section.site or "",
+        wait_s=section.wait_s,
+        fingerprint=fingerprint_of(configuration),
+        reopen=lambda: open_board(url),
+    )
+    with closing(hand_out):
+        yield hand_out
 
 
 def sites_of(configuration: Configuration) -> dict[str, tuple[str, ...]]:

@@ -111,11 +111,14 @@ def _with_schedules(configuration: Configuration) -> Configuration:
 
 def _reconcile(configuration: Configuration, log: Lines) -> None:
     """Say which runs an earlier process did not end, before anything begins again."""
+    from xobackup.cli.engine_store import handing_out
     from xobackup.clock import SystemClock
     from xobackup.engine.journal import close_interrupted
 
     try:
-        closed = close_interrupted(configuration.state_directory / "journal", SystemClock())
+        with handing_out(configuration) as hand_out:
+            last_words = None if hand_out is None else hand_out.last_words
+            closed = close_interrupted(configuration.state_directory / "journal", SystemClock(), last_words)
     except OSError as error:
         log("warning", f"journals of earlier runs could not be looked at: {error}")
         return

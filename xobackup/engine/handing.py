@@ -7,7 +7,8 @@ takes one attempt for one VM; what happens there comes into the run's journal as
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from xobackup.engine.attempt import Turn
@@ -68,6 +69,11 @@ class HandOut(Protocol):
 
     def given(self, run_id: str, world: World) -> Elsewhere | None:
         """What VMs of a run were given of several remotes."""
+        ...
+
+    def last_words(self, run_id: str) -> AbstractContextManager[Sequence[Mapping[str, Any]]]:
+        """What workers said of a run after whoever conducted it had died: events as records. It is forgotten when the
+        block ends well."""
         ...
 
     def told(self, job: Job) -> tuple[str, ...]:

@@ -12,13 +12,14 @@ import fcntl
 import json
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 from xobackup.clock import Clock
-from xobackup.engine.events import Event, RunEnded, RunInterrupted, RunStarted, as_record
+from xobackup.engine.events import Event, RunEnded, RunInterrupted, RunStarted, as_record, from_record
 
 FIRST_LINE_MAX = 1 << 20
 
@@ -120,10 +121,15 @@ def schedule_of(directory: Path, run_id: str) -> str:
     return ""
 
 
-def close_interrupted(directory: Path, clock: Clock) -> list[str]:
+LastWords = Callable[[str], AbstractContextManager[Sequence[Mapping[str, Any]]]]
+""":meth:`xobackup.engine.handing.HandOut.last_words`."""
+
+
+def close_interrupted(directory: Path, clock: Clock, last: LastWords | None = None) -> list[str]:
     """Write *interrupted* into every journal whose run is over without having said so; return their run ids.
 
-    A journal that somebody still holds belongs to a living run and is left alone.
+    A journal that somebody still holds belongs to a living run and is left alone. ``last``: what else is known of a
+    run; it is in the journal when its block ends.
     """
     closed: list[str] = []
     for path in _journals(directory):
@@ -139,9 +145,36 @@ def close_interrupted(directory: Path, clock: Clock) -> list[str]:
                 (str(r["run_id"]) for r in records if r.get("kind") == RunStarted.kind and "run_id" in r), ""
             )
             event = RunInterrupted(run_id=run_id, reason="the process ended without closing its journal")
-            _append_whole_line(file.fileno(), json.dumps(as_record(event, clock.now_s())).encode())
+            with (last or _nothing)(run_id) as words:
+                said = [*_unwritten(words, records), event]
+                lines = [json.dumps(as_record(one, clock.now_s())).encode() for one in said]
+                _append_whole_line(file.fileno(), b"\n".join(lines))
             closed.append(run_id)
     return closed
+
+
+@contextmanager
+def _nothing(_run_id: str) -> Iterator[Sequence[Mapping[str, Any]]]:
+    yield ()
+
+
+def _unwritten(words: Sequence[Mapping[str, Any]], records: Sequence[Mapping[str, Any]]) -> Iterator[Event]:
+    """Those that are not in the journal: whoever died may have written the first of them."""
+    known = Counter(_told(record) for record in records)
+    for word in words:
+        event = from_record(word)
+        if event is None:
+            continue
+        told = _told(as_record(event, 0.0))
+        if known[told]:
+            known[told] -= 1
+        else:
+            yield event
+
+
+def _told(record: Mapping[str, Any]) -> str:
+    """What a record says, but for when."""
+    return json.dumps({name: value for name, value in record.items() if name != "at_s"}, sort_keys=True)
 
 
 def _append_whole_line(fd: int, line: bytes) -> None:

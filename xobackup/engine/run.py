@@ -207,7 +207,8 @@ def _unmatched(job: Job, opened: Opened) -> tuple[str, ...]:
 @contextmanager
 def _journalled(job: Job, world: World, run_id: str, verb: str) -> Iterator[World]:
     """The world with this run's journal file added to its sinks, and its first event written."""
-    close_interrupted(world.journal_directory, world.clock)
+    last_words = None if world.hand_out is None else world.hand_out.last_words
+    close_interrupted(world.journal_directory, world.clock, last_words)
     file = JsonLinesJournal(journal_path(world.journal_directory, run_id, world.clock), world.clock)
     try:
         world = replace(

@@ -89,8 +89,8 @@ class Service:
         self._complained = ""
         self._unmet = True
         self._stopped = False
-        self._owed: list[tuple[Order, str]] = []
-        """Ends that could not be written down."""
+        self._owed: list[tuple[Order, str, bool]] = []
+        """Ends to be written down: of what, how it ended, and whether another one of it followed at once."""
         self._given_up: dict[int, Order] = {}
         """Runs (by ``id``) that were stopped because others may have begun them again."""
         self._told = ""
@@ -183,7 +183,7 @@ class Service:
         for one in [one for one in self._given_up.values() if not any(one is order for order in known)]:
             self._given_up.pop(id(one), None)
         here = {one.schedule for one in known}
-        owed = {order.schedule for order, _ in self._owed}
+        owed = {order.schedule for order, _, _ in self._owed}
         closed = {one.schedule for one in self._closed}
         for order in known:
             running = look.state.running.get(order.schedule)
@@ -262,7 +262,7 @@ class Service:
         with self._mutex:
             if self._stopped and outcome != OK:
                 return  # the next start begins it again
-            self._owed.append((order, outcome))
+            self._owed.append((order, outcome, self._goes_on(order)))
             try:
                 self._pay()
             except (OSError, EngineError) as error:
@@ -272,9 +272,9 @@ class Service:
     def _pay(self) -> None:
         """Write down how runs ended, and order what follows them."""
         while self._owed:
-            order, outcome = self._owed[0]
+            order, outcome, went_on = self._owed[0]
             after = self._after(order, outcome)
-            goes_on = self._goes_on(order)
+            goes_on = went_on or self._goes_on(order)
             begun = self.store.end(order.schedule, goes_on=goes_on, then=after, nominal=order.nominal)
             self._owed.pop(0)
             if not goes_on and order.schedule not in begun:
@@ -332,6 +332,7 @@ class Service:
                 raise EngineError(f"there is no schedule {name!r}")
             if self._unmet:
                 self._meet()
+            self._pay()
             nominal = self._settled.get(name, self._now())
             joined = self._order(name, nominal, reason="asked for")
             assert joined is not None, "only who says since when may be late"

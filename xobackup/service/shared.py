@@ -40,6 +40,8 @@ LEASE_S = 120.0
 BEATS = 6
 """So many in a lease, and at least one in :data:`BEAT_MOST_S`."""
 BEAT_MOST_S = 5.0
+LOOK_S = 1.0
+"""Between two looks at our own lease."""
 KNOWN_EVERY_S = 3600.0
 FORMER_MAX = 8
 
@@ -85,7 +87,7 @@ class SharedStore:
         self._paused: Mapping[str, str] | None = None
         self._former = self._remembered()
         self._ended = threading.Event()
-        self._beating: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
         self.beat_s = min(BEAT_MOST_S, me.lease_s / BEATS)
         self.problem = ""
 
@@ -96,13 +98,18 @@ class SharedStore:
 
         def beat_on() -> None:
             while not self._ended.wait(self.beat_s):
-                if self.lost():
-                    when_lost()
                 with suppress(StoreAway):  # the rounds tell it
                     self.beat()
 
-        self._beating = threading.Thread(target=beat_on, name="node", daemon=True)
-        self._beating.start()
+        def guard() -> None:  # a beat may hang in the database, this does not
+            while not self._ended.wait(min(LOOK_S, self.beat_s)):
+                if self.lost():
+                    when_lost()
+
+        for name, act in (("node", beat_on), ("lease", guard)):
+            thread = threading.Thread(target=act, name=name, daemon=True)
+            self._threads.append(thread)
+            thread.start()
 
     def lost(self) -> str:
         if self._clock.monotonic_s() - self._heard.at_s <= self._me.lease_s - self.beat_s:
@@ -171,8 +178,8 @@ class SharedStore:
 
     def close(self, *, in_order: bool = True) -> None:
         self._ended.set()
-        if self._beating is not None:
-            self._beating.join()
+        for thread in self._threads:
+            thread.join()
         board, self._board = self._board, None
         if board is not None:
             with suppress(WorkersError):

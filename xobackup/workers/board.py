@@ -5,7 +5,8 @@
   counts any more, nothing is written and :class:`TaskLost` is raised.
 * A worker that was not seen for :data:`LEASE_S` has lost its tasks: they are delivered again, up to
   :data:`DELIVERIES_MAX` times, then they end as failed.
-* A run whose control node was not seen for that long is over: what waits of it is withdrawn.
+* A run whose control node was not seen for twice that long begins nothing any more: what waits of it is withdrawn.
+  What was said of it waits for :data:`RUN_KEPT_S`, and every word until its reader says that it is in the journal.
 
 Times are by the database's clock, so nobody's own clock matters.
 """
@@ -21,7 +22,18 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from xobackup.workers import linked, schema
 from xobackup.workers.errors import BoardUnavailable, TaskLost, WorkersError
-from xobackup.workers.records import BEAT_S, DELIVERIES_MAX, LEASE_S, Delivery, News, Seen, Task, Word, Worker
+from xobackup.workers.records import (
+    BEAT_S,
+    DELIVERIES_MAX,
+    LEASE_S,
+    RUN_KEPT_S,
+    Delivery,
+    News,
+    Seen,
+    Task,
+    Word,
+    Worker,
+)
 from xobackup.workers.schema import DOING, DONE, TODO, WITHDRAWN
 
 if TYPE_CHECKING:
@@ -69,10 +81,11 @@ class Board:
             row = {"id": run, "job": job, "host": host, "seen": self._now}
             connection.execute(sa.insert(schema.runs).values(row))
 
-    def beat_run(self, run: str) -> None:
-        """The control node lives."""
+    def beat_run(self, run: str) -> bool:
+        """The control node lives. Whether the run is still known."""
         with self.writing() as connection:
-            connection.execute(sa.update(schema.runs).where(schema.runs.c.id == run).values(seen=self._now))
+            lives = sa.update(schema.runs).where(schema.runs.c.id == run).values(seen=self._now)
+            return bool(connection.execute(lives).rowcount)
 
     def end_run(self, run: str) -> None:
         """Nobody waits for it any more. What is being done of it may end; its word goes nowhere."""
@@ -106,19 +119,33 @@ class Board:
             return gone
 
     def news(self, run: str) -> News:
-        """What is new; it is given once. For one reader per run."""
+        """What was said and has not been acknowledged. For one reader per run."""
         table, told = schema.tasks, schema.events
+        over = sa.select(table.c.id, table.c.result).where(table.c.run == run, table.c.state == DONE)
         with self._reading() as connection:  # most looks find nothing, and writers must not wait for them
-            word = connection.execute(sa.select(told.c.id).where(told.c.run == run).limit(1)).first()
-            over = sa.select(table.c.id).where(table.c.run == run, table.c.state == DONE).limit(1)
-            if word is None and connection.execute(over).first() is None:
-                return News()
+            ended = [(row.id, row.result) for row in connection.execute(over)]  # first: its words are there by then
+            words = connection.execute(sa.select(told).where(told.c.run == run).order_by(told.c.id)).all()
+        return News(words=tuple(Word(id=row.id, task=row.task, event=row.event) for row in words), ended=tuple(ended))
+
+    def heard(self, run: str, news: News) -> None:
+        """These are where they belong: the board may forget them."""
+        table, told = schema.tasks, schema.events
+        if not news.words and not news.ended:
+            return
         with self.writing() as connection:
-            taken = sa.delete(told).where(told.c.run == run).returning(told.c.id, told.c.task, told.c.event)
-            words = sorted(connection.execute(taken), key=lambda row: row.id)
-            gone = sa.delete(table).where(table.c.run == run, table.c.state == DONE)
-            ended = [(row.id, row.result) for row in connection.execute(gone.returning(table.c.id, table.c.result))]
-        return News(words=tuple(Word(task=row.task, event=row.event) for row in words), ended=tuple(ended))
+            ids = [word.id for word in news.words]
+            connection.execute(sa.delete(told).where(told.c.run == run, told.c.id.in_(ids)))
+            over = [task for task, _ in news.ended]
+            connection.execute(
+                sa.delete(table).where(table.c.run == run, table.c.id.in_(over), table.c.state == DONE)
+            )
+
+    def knows(self, task: str) -> bool:
+        """Whether it waits, is being done, or has an end that nobody acknowledged."""
+        table = schema.tasks
+        one = sa.select(table.c.id).where(table.c.id == task, table.c.state.in_((TODO, DOING, DONE)))
+        with self._reading() as connection:
+            return connection.execute(one).first() is not None
 
     # -- a worker's
 
@@ -135,8 +162,10 @@ class Board:
             tasks = schema.tasks
             its = [tasks.c.state == DOING, tasks.c.worker == worker.id, tasks.c.id.not_in(doing)]
             dropped = sa.select(tasks).where(*its, tasks.c.taken < self._now - DROPPED_S)
-            for one in connection.execute(dropped).all():
-                self._again(connection, one)
+            rows = connection.execute(dropped).all()
+            self.dispatch.free(connection, [one.id for one in rows])
+            again = [self._again(connection, one) for one in rows]
+            self.dispatch.send(connection, [one for one in again if one is not None])
 
     def leave(self, worker: str) -> None:
         """It is gone, in good order."""
@@ -203,7 +232,20 @@ class Board:
             done = sa.update(schema.tasks).where(schema.tasks.c.id == delivery.task.id)
             connection.execute(done.values(state=DONE, result=dict(result)))
             linked.ended(connection, delivery.task.order)
+            self.dispatch.free(connection, [delivery.task.id])
             self._sweep(connection)
+
+    def give_back(self, delivery: Delivery) -> None:
+        """It was stopped because we were not heard of, and nobody else has it yet: it waits again, or ends as one
+        that was lost too often. Raises :class:`TaskLost`."""
+        table = schema.tasks
+        with self.writing() as connection:
+            row = connection.execute(sa.select(table).where(*self._of(delivery)).with_for_update()).one_or_none()
+            if row is None:
+                raise TaskLost(delivery.task.id)
+            self.dispatch.free(connection, [row.id])
+            again = self._again(connection, row)
+            self.dispatch.send(connection, [again] if again is not None else [])
 
     def standing(self, delivery: Delivery) -> bool:
         """Whether it shall go on; False: somebody asked to stop. Raises :class:`TaskLost`."""
@@ -263,7 +305,9 @@ class Board:
         table = schema.tasks
         stale = [table.c.state == DOING, table.c.worker.not_in(self.alive())]
         with self.writing() as connection:
-            dead = sa.select(schema.runs.c.id).where(schema.runs.c.seen < self._now - 2 * LEASE_S)
+            silent = sa.select(schema.runs.c.id).where(schema.runs.c.seen < self._now - 2 * LEASE_S)
+            self._forget_tasks(connection, silent, table.c.state.in_([TODO, linked.LINKED]))
+            dead = sa.select(schema.runs.c.id).where(schema.runs.c.seen < self._now - RUN_KEPT_S)
             self._forget_runs(connection, dead)
             rows = connection.execute(sa.select(table).where(*stale).with_for_update(skip_locked=True)).all()
             again = [(task, row.worker) for row in rows if (task := self._again(connection, row)) is not None]
@@ -280,11 +324,14 @@ class Board:
     # -- inside
 
     def _forget_runs(self, connection: sa.Connection, runs: Any) -> None:
-        table = schema.tasks
-        over = sa.delete(table).where(table.c.run.in_(runs), table.c.state != DOING).returning(table.c.id)
-        self.dispatch.free(connection, [row.id for row in connection.execute(over)])
+        self._forget_tasks(connection, runs, schema.tasks.c.state != DOING)
         connection.execute(sa.delete(schema.events).where(schema.events.c.run.in_(runs)))
         connection.execute(sa.delete(schema.runs).where(schema.runs.c.id.in_(runs)))
+
+    def _forget_tasks(self, connection: sa.Connection, runs: Any, which: sa.ColumnElement[bool]) -> None:
+        table = schema.tasks
+        over = sa.delete(table).where(table.c.run.in_(runs), which).returning(table.c.id)
+        self.dispatch.free(connection, [row.id for row in connection.execute(over)])
 
     def _again(self, connection: sa.Connection, row: Any) -> Task | None:
         """Let a task wait again whose worker lost it, unless it was lost too often or is not wanted; then it ends."""
@@ -309,6 +356,7 @@ class Board:
         waiting = {row.id: _task_of(row) for row in connection.execute(long)}
         if waiting:
             lost = self.dispatch.missing(connection, list(waiting))
+            self.dispatch.free(connection, lost)
             self.dispatch.send(connection, [waiting[task] for task in lost])
 
     def _sweep(self, connection: sa.Connection) -> None:

@@ -1,11 +1,9 @@
-"""The control node's side: VMs of a run are put on the board, and what workers say comes into the run's journal."""
+"""The control node's side: what of a run is given to workers, to whom, and what is made of their answers."""
 
 from __future__ import annotations
 
-import socket
-import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,16 +12,15 @@ from xobackup.engine import events
 from xobackup.engine.errors import Outcome
 from xobackup.engine.report import GroupReport, PoolReport, Tried, VmReport
 from xobackup.engine.turns.retry import pause_s
+from xobackup.workers.errands import HINT, Errands, answered
 from xobackup.workers.errors import BoardUnavailable, WorkersError
 from xobackup.workers.fulls import counting
 from xobackup.workers.given import BoardGiven
 from xobackup.workers.group_wire import GroupOrder, group_tasks, names_text, read_group_done
 from xobackup.workers.hand_out_others import checks_need, hand_checks, hand_pool
 from xobackup.workers.kinds import CHECKS, GROUP, POOL, VM, kind_of, queue_of
-from xobackup.workers.linked import put_linked
 from xobackup.workers.placing import Choice, Need, choose, reaches
-from xobackup.workers.records import BEAT_S, About, News, Task, Word
-from xobackup.workers.unplaced import forget_unplaced, mark_of, note_unplaced
+from xobackup.workers.records import About, News, Task
 from xobackup.workers.wire import Order, order_data, read_report
 
 if TYPE_CHECKING:
@@ -36,12 +33,6 @@ if TYPE_CHECKING:
     from xobackup.engine.view import VmView
     from xobackup.engine.world import World
     from xobackup.workers.board import Board
-
-NEWS_S = 0.05
-"""Between two looks at what workers said."""
-LOOK_S = 0.5
-"""How late a waiting attempt may notice that it shall stop."""
-HINT = "see `xobackup workers`: who lives, and what it reaches"
 
 
 class BoardHandOut:
@@ -56,15 +47,30 @@ class BoardHandOut:
         here: str,
         wait_s: float,
         fingerprint: Callable[[str], str],
+        reopen: Callable[[], Board] | None = None,
     ) -> None:
-        """``board``: ``None`` when its database is ``away``, and why. ``sites``: of every pool (``pool:NAME``),
-        remote and target; ``here``: this machine's own; ``fingerprint``: of a job in this machine's configuration."""
+        """``board``: ``None`` when its database is ``away``, and why; ``reopen``: tries again. ``sites``: of every
+        pool (``pool:NAME``), remote and target; ``here``: this machine's own; ``fingerprint``: of a job in this
+        machine's configuration. To be closed."""
         self.board = board
         self.away = away
+        self._reopen = reopen
         self.here = here
         self.wait_s = wait_s
         self.fingerprint = fingerprint
         self._sites = sites
+
+    def try_again(self) -> None:
+        """Open a database that was away, if it can be by now."""
+        if self.board is None and self._reopen is not None:
+            try:
+                self.board, self.away = self._reopen(), ""
+            except WorkersError as error:
+                self.away = str(error)
+
+    def close(self) -> None:
+        if self.board is not None:
+            self.board.close()
 
     def reached(self, name: str) -> bool:
         return not reaches(self.here, [(name, self._sites.get(base_name(name), ()))])
@@ -101,6 +107,17 @@ class BoardHandOut:
     def begin(self, job: Job, world: World, run_id: str) -> BoardHanding:
         return BoardHanding(self, job, world, run_id)
 
+    @contextmanager
+    def last_words(self, run_id: str) -> Iterator[list[Mapping[str, Any]]]:
+        news = News()
+        if self.board is not None:
+            with suppress(BoardUnavailable):
+                news = self.board.news(run_id)
+        yield [word.event for word in news.words]
+        if self.board is not None:
+            with suppress(BoardUnavailable):  # then it keeps them for an hour, and nobody asks
+                self.board.heard(run_id, news)
+
     def told(self, job: Job) -> tuple[str, ...]:
         try:
             choices = {what: self.choice_for(need, kind) for what, kind, need in self._tasks(job)}
@@ -132,61 +149,30 @@ def _told(choice: Choice) -> str:
     return f"they would wait: {choice.reason}" if choice.waits else choice.reason
 
 
-class _Waiter:
-    """An attempt that waits for its end."""
-
-    def __init__(self, vm: VmView | About) -> None:
-        self.vm = vm
-        self.over = threading.Event()
-        self.taken = False
-        self.result: Mapping[str, Any] = {}
-
-
 class BoardHanding:
     """One run's; see :class:`xobackup.engine.handing.Handing`."""
 
     def __init__(self, hand_out: BoardHandOut, job: Job, world: World, run_id: str) -> None:
-        self._out = hand_out
-        self._board = hand_out.board
-        self._job = self.job = job
-        self._world = self.world = world
-        self._run = self.run = run_id
         self.out = hand_out
-        self._waiters: dict[str, _Waiter] = {}
-        self._unplaced: set[str] = set()
-        self._stop = threading.Event()
-        self._away = hand_out.away
-        """Why the database cannot be used."""
-        try:
-            if self._board is not None:
-                self._board.begin_run(run_id, job=job.name, host=socket.gethostname())
-        except BoardUnavailable as error:
-            self._away = str(error)
-        if self._away:
-            self._write(events.Warned(message=f"no VM can be given to workers: {self._away}"))
-        self._thread = threading.Thread(target=self._listen, name="workers", daemon=True)
-        self._thread.start()
+        self.job = job
+        self.world = world
+        self.run = run_id
+        self._errands = Errands(hand_out, world, run=run_id, job=job.name)
 
     def close(self) -> None:
-        self._stop.set()
-        self._thread.join()
-        with suppress(BoardUnavailable):
-            if self._board is not None:
-                self._take_in(self._board.news(self._run))
-                self._board.end_run(self._run)
+        self._errands.close()
 
     def attempt(self, vm: VmView, turn: Turn) -> VmReport | None:
-        began_s = self._world.clock.monotonic_s()
-        began_at = self._world.clock.now_s()
-        meter = self._world.progress.meter(vm.name or vm.uuid, stage="waiting")
+        began_s, began_at = self.world.clock.monotonic_s(), self.world.clock.now_s()
+        meter = self.world.progress.meter(vm.name or vm.uuid, stage="waiting")
         try:
-            return self._attempt(vm, turn, meter.note)
+            result = self._done(vm, lambda queue: [self._task(vm, turn, queue)], meter.note)
+            return None if result is None else read_report(answered(result, "report"))
         except WorkersError as error:
-            spent_s = self._world.clock.monotonic_s() - began_s
+            spent_s = self.world.clock.monotonic_s() - began_s
             return self._failed(vm, turn, str(error), error.hint, began_at=began_at, duration_s=spent_s)
         finally:
-            self._world.progress.drop(meter)
-            self._waits_no_more(vm)
+            self.world.progress.drop(meter)
 
     def pool(self, context: RunContext) -> PoolReport | None:
         return hand_pool(self, context)
@@ -203,165 +189,78 @@ class BoardHanding:
             return [Task(id=self.world.new_id(), run=self.run, key=key, queue=queue, order=order)]
 
         try:
-            result = self._placed(about, tasks, meter.note, kind=kind_of(order), need=need)
-            return None if result is None else self._checked(result, answer)
+            result = self._done(about, tasks, meter.note, kind=kind_of(order), need=need)
+            return None if result is None else answered(result, answer)
         finally:
             self.world.progress.drop(meter)
-            self._waits_no_more(about)
-
-    def _waits_no_more(self, vm: VmView | About) -> None:
-        if mark_of(vm) in self._unplaced:
-            self._note_waiting(vm, None)
-
-    def _note_waiting(self, vm: VmView | About, choice: Choice | None) -> None:
-        """For whoever looks at the board: it waits for a worker to come; ``None``: no longer."""
-        with suppress(BoardUnavailable):
-            if self._board is not None and choice is not None:
-                self._unplaced.add(mark_of(vm))
-                note_unplaced(self._board, self._run, self._job.name, vm, choice)
-            elif self._board is not None:
-                forget_unplaced(self._board, self._run, mark_of(vm))
-                self._unplaced.discard(mark_of(vm))
 
     def group(
         self, vms: Sequence[VmView], turns: Mapping[str, Turn]
     ) -> tuple[Sequence[VmReport], GroupReport | None] | None:
-        began_s, began_at = self._world.clock.monotonic_s(), self._world.clock.now_s()
+        began_s, began_at = self.world.clock.monotonic_s(), self.world.clock.now_s()
         first, names = vms[0], [vm.name or vm.uuid for vm in vms]
-        meter = self._world.progress.meter(names_text(names), stage="waiting")
+        meter = self.world.progress.meter(names_text(names), stage="waiting")
         try:
-            result = self._placed(first, partial(self._group_tasks, vms), meter.note, kind=GROUP)
+            result = self._done(first, partial(self._group_tasks, vms), meter.note, kind=GROUP)
             if result is None:
                 return None
-            done = read_group_done(self._checked(result, "done"))
+            done = read_group_done(answered(result, "done"))
             if sorted(one.uuid for one in done.reports) != sorted(vm.uuid for vm in vms):
                 raise WorkersError("the worker's word is not about all VMs of the group", hint=HINT)
             return done.reports, done.group
         except WorkersError as error:
-            spent_s, told = self._world.clock.monotonic_s() - began_s, str(error)
+            spent_s, told = self.world.clock.monotonic_s() - began_s, str(error)
             return [
                 self._failed(vm, turns[vm.uuid], told, error.hint, began_at=began_at, duration_s=spent_s)
                 for vm in vms
             ], None
         finally:
-            self._world.progress.drop(meter)
-            self._waits_no_more(first)
+            self.world.progress.drop(meter)
 
-    def _attempt(self, vm: VmView, turn: Turn, note: Callable[[str], None]) -> VmReport | None:
-        result = self._placed(vm, lambda queue: [self._task(vm, turn, queue)], note)
-        return None if result is None else read_report(self._checked(result, "report"))
-
-    def _placed(
+    def _done(
         self,
-        vm: VmView | About,
+        about: VmView | About,
         tasks: Callable[[str], list[Task]],
         note: Callable[[str], None],
         *,
         kind: str = VM,
         need: Need | None = None,
     ) -> Mapping[str, Any] | None:
-        """Given to whoever can, when there is somebody; what came of it. ``None``: to be done here. ``tasks``: for a
-        queue; the first one is brought, the others are its members."""
-        need = need or self._out.need(self._job, vm.pool)
-        until_s, told = self._world.clock.monotonic_s() + self._out.wait_s, ""
-        while not self._world.cancel.cancelled:
-            choice = self._choice(need, kind)
-            if choice.waits:
-                if choice.reason != told:
-                    told = choice.reason
-                    note(told)
-                    self._write(events.HandedOut(vm=vm.uuid, vm_name=vm.name, site="", reason=told))
-                    self._note_waiting(vm, choice)
-                if self._world.clock.monotonic_s() >= until_s:
-                    raise WorkersError(f"no worker came within {self._out.wait_s:.0f} s: {choice.reason}", hint=HINT)
-                self._pause()
-                continue
-            if choice.queue is None:
-                return None
-            if told:
-                told = ""
-                self._note_waiting(vm, None)
-            again = partial(self._choice, need, kind)
-            result = self._given(vm, tasks(queue_of(choice.queue, kind)), choice, note, again)
-            if result is not None:
-                return result
-        return None  # the attempt here says that it was stopped
-
-    def _choice(self, need: Need, kind: str) -> Choice:
-        if not self._away:
-            return self._out.choice_for(need, kind)
-        return choose(need, [], here=self._out.here, loads={}, kind=kind)
-
-    def _given(
-        self,
-        vm: VmView | About,
-        tasks: list[Task],
-        choice: Choice,
-        note: Callable[[str], None],
-        again: Callable[[], Choice],
-    ) -> Mapping[str, Any] | None:
-        """Put it on the board and wait. ``again``: who would do it now. ``None``: nobody began it, nor will."""
-        assert self._board is not None
-        queue, reason = choice.queue or "", choice.reason
-        task, *members = tasks
-        waiter = self._waiters[task.id] = _Waiter(vm)
-        try:
-            if members:
-                put_linked(self._board, task, members)
-            else:
-                self._board.put([task])
-            site = "" if queue == "*" else queue
-            self._write(events.HandedOut(vm=vm.uuid, vm_name=vm.name, site=site, reason=reason))
-            note(f"for a worker ({reason})")
-            looked_s = self._world.clock.monotonic_s()
-            while not waiter.over.wait(LOOK_S):
-                now_s = self._world.clock.monotonic_s()
-                late = not waiter.taken and now_s - looked_s > BEAT_S
-                if not (self._world.cancel.cancelled or late):
-                    continue
-                looked_s = now_s
-                elsewhere = self._world.cancel.cancelled or again().queue != queue
-                if elsewhere and task.id in self._board.withdraw(self._run, [task.id]):
-                    return None
-            return waiter.result
-        finally:
-            self._waiters.pop(task.id, None)
+        """By whoever can. ``tasks``: for a queue."""
+        wanted = need or self.out.need(self.job, about.pool)
+        alone = choose(wanted, [], here=self.out.here, loads={}, kind=kind)
+        return self._errands.done(
+            about,
+            choose=lambda: self._errands.chosen(lambda: self.out.choice_for(wanted, kind), alone),
+            tasks=lambda choice: tasks(queue_of(choice.queue or "", kind)),
+            wait_s=self.out.wait_s,
+            note=note,
+        )
 
     def _task(self, vm: VmView, turn: Turn, queue: str) -> Task:
         order = order_data(self._order(vm, turn))
-        return Task(id=self._world.new_id(), run=self._run, key=vm.uuid, queue=queue, order=order)
+        return Task(id=self.world.new_id(), run=self.run, key=vm.uuid, queue=queue, order=order)
 
     def _group_tasks(self, vms: Sequence[VmView], queue: str) -> list[Task]:
         named = {vm.uuid: vm.name or vm.uuid for vm in vms}
-        new_id, mark = self._world.new_id(), self._out.fingerprint(self._job.name)
-        interval = self._job.settings.full_interval
-        told = GroupOrder.of(
-            new_id, self._run, self._job.name, vms[0].pool, named, interval=interval, fingerprint=mark
-        )
+        new_id, mark = self.world.new_id(), self.out.fingerprint(self.job.name)
+        interval = self.job.settings.full_interval
+        told = GroupOrder.of(new_id, self.run, self.job.name, vms[0].pool, named, interval=interval, fingerprint=mark)
         return group_tasks(told, new_id, queue)
 
     def _order(self, vm: VmView, turn: Turn) -> Order:
         return Order(
-            run=self._run,
-            job=self._job.name,
+            run=self.run,
+            job=self.job.name,
             pool=vm.pool,
             vm=vm.uuid,
             vm_name=vm.name,
-            full_interval=self._job.settings.full_interval,
-            fingerprint=self._out.fingerprint(self._job.name),
+            full_interval=self.job.settings.full_interval,
+            fingerprint=self.out.fingerprint(self.job.name),
             number=turn.number,
             last=turn.last,
             before=turn.before,
         )
-
-    def _checked(self, result: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-        """What the worker answered under ``key``. Raises :class:`WorkersError`: it did not come to that."""
-        if isinstance(found := result.get(key), Mapping):
-            return found
-        if "lost" in result:
-            told = f"{result.get('deliveries')} workers were lost while they did it, the last one {result['lost']}"
-            raise WorkersError(told, hint="their logs say more than this one knows")
-        raise WorkersError(str(result.get("error", "the worker said nothing of what happened")), hint=HINT)
 
     def _failed(
         self, vm: VmView, turn: Turn, reason: str, hint: str, *, began_at: float, duration_s: float
@@ -376,7 +275,7 @@ class BoardHanding:
             error_class=WorkersError.__name__,
         )
         every = (*turn.before, tried)
-        self._write(
+        self._errands.write(
             events.Failed(
                 vm=vm.uuid,
                 error=reason,
@@ -384,7 +283,7 @@ class BoardHanding:
                 hint=hint,
                 attempt=turn.number,
                 will_retry=again,
-                retry_in_s=pause_s(turn.number, self._job.settings.retry_pause_s) if again else 0.0,
+                retry_in_s=pause_s(turn.number, self.job.settings.retry_pause_s) if again else 0.0,
             )
         )
         if not again:
@@ -398,7 +297,7 @@ class BoardHanding:
                 reason=reason,
                 tried=[asdict(one) for one in every],
             )
-            self._write(ended)
+            self._errands.write(ended)
         return VmReport(
             uuid=vm.uuid,
             name=vm.name,
@@ -412,44 +311,3 @@ class BoardHanding:
             retryable=again,
             tried=every,
         )
-
-    # -- what workers say
-
-    def _listen(self) -> None:
-        beat_s = self._world.clock.monotonic_s()
-        while not self._stop.wait(NEWS_S):
-            if self._away or self._board is None:
-                continue
-            with suppress(BoardUnavailable):  # it will be back, or the waiting attempts find out
-                now_s = self._world.clock.monotonic_s()
-                if now_s - beat_s >= BEAT_S:
-                    self._board.beat_run(self._run)
-                    self._board.reap(missing=True)
-                    beat_s = now_s
-                self._take_in(self._board.news(self._run))
-
-    def _take_in(self, news: News) -> None:
-        for word in news.words:
-            self._hear(word)
-        for task, result in news.ended:
-            waiter = self._waiters.get(task)
-            if waiter is not None:
-                waiter.result = result
-                waiter.over.set()
-
-    def _hear(self, word: Word) -> None:
-        waiter = self._waiters.get(word.task)
-        record = dict(word.event)
-        if waiter is not None:
-            waiter.taken = record.get("kind") != events.WorkerLost.kind
-            if not waiter.taken:
-                record |= {"vm": waiter.vm.uuid, "vm_name": waiter.vm.name}
-        event = events.from_record(record)
-        if event is not None:
-            self._write(event)
-
-    def _write(self, event: events.Event) -> None:
-        self._world.journal.write(event)
-
-    def _pause(self) -> None:
-        self._stop.wait(LOOK_S)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from xobackup.workers.procrastinate_dispatch import ProcrastinateDispatch
 
 BUSY_S = 30
-"""How long a locked database, or a server, is waited for."""
+"""How long a locked file is waited for."""
 INSTALL = "pip install 'xobackup[workers]'"
 MAKING = 7201990
 """The advisory lock of whoever makes tables."""
@@ -41,6 +41,8 @@ def open_board(url: str) -> Board:
         sa.event.listen(engine, "begin", _sqlite_begin)
         dispatch = EmbeddedDispatch()
     else:
+        sa.event.listen(engine, "do_connect", _server_connects)
+        sa.event.listen(engine, "connect", _server_connected)
         dispatch = _procrastinate(url)
     board = Board(engine, dispatch)
     try:
@@ -78,8 +80,25 @@ def _options(url: sa.URL) -> dict[str, Any]:
         if url.database:
             Path(url.database).parent.mkdir(parents=True, exist_ok=True)
         return {"connect_args": {"timeout": BUSY_S, "check_same_thread": False}, "poolclass": sa.QueuePool}
-    arguments = {"connect_timeout": BUSY_S, "application_name": "xobackup"}
-    return {"pool_pre_ping": True, "pool_size": 10, "max_overflow": 20, "connect_args": arguments}
+    from xobackup.workers.bounded import CALL_S, TCP
+
+    arguments = {**TCP, "application_name": "xobackup"}
+    sizes = {"pool_size": 10, "max_overflow": 20, "pool_timeout": CALL_S}
+    return {"pool_pre_ping": True, **sizes, "connect_args": arguments}
+
+
+def _server_connects(_dialect: object, _record: object, arguments: Any, named: Any) -> Any:
+    from xobackup.workers.bounded import BoundedConnection
+
+    return BoundedConnection.connect(*arguments, **named)
+
+
+def _server_connected(connection: Any, _record: object) -> None:
+    from xobackup.workers.bounded import SETTINGS
+
+    for setting in SETTINGS:
+        connection.execute(setting)
+    connection.commit()
 
 
 def _sqlite_connected(connection: Any, _record: object) -> None:

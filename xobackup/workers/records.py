@@ -9,6 +9,8 @@ from typing import Any
 LEASE_S = 30.0
 """Who was not seen for so long has lost his tasks."""
 BEAT_S = 5.0
+RUN_KEPT_S = 3600.0
+"""What was said of a run whose control node is not heard of waits for it that long."""
 DELIVERIES_MAX = 3
 """A VM whose backup kills its worker must not kill all of them."""
 SKEW_S = 5.0
@@ -85,11 +87,13 @@ class Word:
 
     task: str
     event: Mapping[str, Any]
+    id: int = 0
+    """On the board; it stays there until it was acknowledged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class News:
-    """What is new of a run. Every word and every end is given once."""
+    """What is new of a run. Every word and every end is given until it was acknowledged (:meth:`Board.heard`)."""
 
     words: tuple[Word, ...] = ()
     ended: tuple[tuple[str, Mapping[str, Any]], ...] = ()

@@ -13,8 +13,8 @@ def blueprint() -> Blueprint:
     made = Blueprint()
 
     @made.task(name="vm", pass_context=True)
-    def vm(context: JobContext, task: str) -> None:
+    async def vm(context: JobContext, task: str) -> None:
         """Do the task with that id: what that means the worker brought along."""
-        context.additional_context["do"](task)
+        await context.additional_context["do"](task)
 
     return made

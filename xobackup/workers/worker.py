@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from xobackup.engine import events
 from xobackup.engine.cancel import CancelToken
+from xobackup.engine.errors import Outcome
 from xobackup.workers.errors import BoardUnavailable, TaskLost, WorkersError
 from xobackup.workers.kinds import VM, kind_of, queues_of
 from xobackup.workers.linked import member_ids
@@ -31,6 +32,11 @@ Other = Callable[["Mapping[str, Any]", str, "Sink", CancelToken], "Mapping[str, 
 Returns the result, as JSON; raises ``WorkersError`` for what is wrong with us."""
 WORDS_MAX = 10_000
 """What a worker keeps to say while its database is away."""
+LOOK_S = 1.0
+"""Between two looks at our own lease."""
+TELL_S = 900.0
+"""How long a worker tries to say how a task ended while its database is away."""
+GOOD = (Outcome.OK, Outcome.SKIPPED)
 LOST = "the database did not hear of this worker for too long: its tasks were given to others"
 
 
@@ -65,21 +71,26 @@ class WorkerProcess:
         self._began_s = clock.monotonic_s()
         self._heard_s = clock.monotonic_s()
         """When the board last took our word."""
+        self._stopping: Callable[[], bool] = lambda: False
         self._going: dict[str, _Words] = {}
         self._guard = threading.Lock()
         self._ended = threading.Event()
 
     def serve(self, stopping: Callable[[], bool]) -> None:
         """Take tasks until ``stopping``; then end those that were begun."""
+        self._stopping = stopping
         self._beat(stopping())
         beating = threading.Thread(target=self._beat_on, args=(stopping,), name="beat", daemon=True)
+        guarding = threading.Thread(target=self._guard_lease, name="lease", daemon=True)
         beating.start()
+        guarding.start()
         queues = queues_of(self._me.site, list(self._others))
         try:
             self._board.dispatch.serve(self._me.id, queues, self._me.slots, self._work, stopping)
         finally:
             self._ended.set()
             beating.join()
+            guarding.join()
             with suppress(BoardUnavailable):
                 self._board.leave(self._me.id)
 
@@ -110,11 +121,13 @@ class WorkerProcess:
             with self._guard:
                 self._going.pop(delivery.task.id, None)
 
-    def _result(self, delivery: Delivery, words: _Words) -> dict[str, Any]:
+    def _result(self, delivery: Delivery, words: _Words) -> dict[str, Any] | None:
+        """``None``: it was stopped because we were not heard of, which says nothing of the VM."""
         kind = kind_of(delivery.task.order)
         try:
             if kind != VM:
-                return self._other(kind, delivery, words)
+                other = self._other(kind, delivery, words)
+                return None if words.is_lost else other
             order = read_order(delivery.task.order)
             run_id = self._new_id()
             self._log(f"begins vm {order.vm_name or order.vm} of job {order.job}")
@@ -124,6 +137,8 @@ class WorkerProcess:
             return {"error": f"worker on {self._me.host}: {error}"}
         why = f": {report.reason}" if report.reason else ""
         self._log(f"ended vm {order.vm_name or order.vm}: {report.outcome}{why}")
+        if words.is_lost and report.outcome not in GOOD:
+            return None
         return {"report": report_data(report)}
 
     def _other(self, kind: str, delivery: Delivery, words: _Words) -> dict[str, Any]:
@@ -156,15 +171,19 @@ class WorkerProcess:
             run_id=run_id,
         )
 
-    def _end(self, delivery: Delivery, words: _Words, result: dict[str, Any]) -> None:
-        """Say how it ended; while the database is away, again and again until the task is somebody else's anyway."""
+    def _end(self, delivery: Delivery, words: _Words, result: dict[str, Any] | None) -> None:
+        """Say how it ended; while the database is away, again and again: until somebody else does the task, for
+        :data:`TELL_S`, or for two leases when this worker drains."""
         while True:
             self._alive(words.cancel)
             try:
-                words.flush()
-                self._board.end(delivery, result)
+                if result is None:
+                    self._board.give_back(delivery)
+                else:
+                    words.flush()
+                    self._board.end(delivery, result)
             except BoardUnavailable as error:
-                if self._clock.monotonic_s() - self._heard_s > 2 * LEASE_S:
+                if self._clock.monotonic_s() - self._heard_s > (2 * LEASE_S if self._stopping() else TELL_S):
                     self._log(f"what came of a task is lost: {error}")
                     return
                 self._clock.sleep(1.0)
@@ -175,6 +194,12 @@ class WorkerProcess:
         """Stop what is not ours any more."""
         if self._clock.monotonic_s() - self._heard_s > LEASE_S:
             cancel.cancel(LOST)
+
+    def _guard_lease(self) -> None:
+        """A beat may hang in the database; this does not."""
+        while not self._ended.wait(LOOK_S):
+            for words in self._words():
+                self._alive(words.cancel)
 
     def _beat_on(self, stopping: Callable[[], bool]) -> None:
         while not self._ended.wait(BEAT_S):
@@ -215,12 +240,17 @@ class _Words:
         with self._guard:
             if len(self._kept) < WORDS_MAX:
                 self._kept.append(events.as_record(event, 0.0))
-        if event.durable:
+        if event.durable and not self.is_lost:  # then it is decided at the end what is said
             with suppress(BoardUnavailable, TaskLost):
                 self.flush()
 
     def close(self) -> None:
         """Nothing is open."""
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it was stopped because the database did not hear of this worker."""
+        return self.cancel.reason == LOST
 
     def flush(self) -> None:
         """Say what was kept. Raises :class:`TaskLost`, after having stopped the task."""
@@ -238,7 +268,8 @@ class _Words:
     def look(self) -> None:
         """Is it still ours, and wanted?"""
         with suppress(TaskLost):
-            self.flush()
+            if not self.is_lost:
+                self.flush()
             try:
                 wanted = self._board.standing(self.delivery)
             except TaskLost as error:

@@ -156,7 +156,8 @@ def run_mirror(job: MirrorJob, outside: World) -> RunReport:
 
 @contextmanager
 def _journalled(job: MirrorJob, world: World, run_id: str) -> Iterator[World]:
-    close_interrupted(world.journal_directory, world.clock)
+    last_words = None if world.hand_out is None else world.hand_out.last_words
+    close_interrupted(world.journal_directory, world.clock, last_words)
     file = JsonLinesJournal(journal_path(world.journal_directory, run_id, world.clock), world.clock)
     try:
         world = replace(world, journal=Tee(world.journal, file))
