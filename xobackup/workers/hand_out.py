@@ -6,15 +6,13 @@ import socket
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from xobackup.engine import events
-from xobackup.engine.errors import Outcome
-from xobackup.engine.report import GroupReport, PoolReport, Tried, VmReport
-from xobackup.engine.turns.retry import pause_s
+from xobackup.engine.report import GroupReport, PoolReport, VmReport
 from xobackup.workers.errors import BoardUnavailable, WorkersError
+from xobackup.workers.failed import failed_report
 from xobackup.workers.fulls import counting
 from xobackup.workers.given import BoardGiven
 from xobackup.workers.group_wire import GroupOrder, group_tasks, names_text, read_group_done
@@ -65,6 +63,8 @@ class BoardHandOut:
         self.wait_s = wait_s
         self.fingerprint = fingerprint
         self._sites = sites
+        self.complained = ""
+        """The last run that was told that the database is away."""
 
     def reached(self, name: str) -> bool:
         return not reaches(self.here, [(name, self._sites.get(base_name(name), ()))])
@@ -162,7 +162,8 @@ class BoardHanding:
                 self._board.begin_run(run_id, job=job.name, host=socket.gethostname())
         except BoardUnavailable as error:
             self._away = str(error)
-        if self._away:
+        if self._away and hand_out.complained != run_id:  # a run may begin here several times
+            hand_out.complained = run_id
             self._write(events.Warned(message=f"no VM can be given to workers: {self._away}"))
         self._thread = threading.Thread(target=self._listen, name="workers", daemon=True)
         self._thread.start()
@@ -183,7 +184,7 @@ class BoardHanding:
             return self._attempt(vm, turn, meter.note)
         except WorkersError as error:
             spent_s = self._world.clock.monotonic_s() - began_s
-            return self._failed(vm, turn, str(error), error.hint, began_at=began_at, duration_s=spent_s)
+            return failed_report(self.world, self.job, vm, turn, error, began_at=began_at, duration_s=spent_s)
         finally:
             self._world.progress.drop(meter)
             self._waits_no_more(vm)
@@ -238,9 +239,9 @@ class BoardHanding:
                 raise WorkersError("the worker's word is not about all VMs of the group", hint=HINT)
             return done.reports, done.group
         except WorkersError as error:
-            spent_s, told = self._world.clock.monotonic_s() - began_s, str(error)
+            spent_s = self._world.clock.monotonic_s() - began_s
             return [
-                self._failed(vm, turns[vm.uuid], told, error.hint, began_at=began_at, duration_s=spent_s)
+                failed_report(self.world, self.job, vm, turns[vm.uuid], error, began_at=began_at, duration_s=spent_s)
                 for vm in vms
             ], None
         finally:
@@ -362,56 +363,6 @@ class BoardHanding:
             told = f"{result.get('deliveries')} workers were lost while they did it, the last one {result['lost']}"
             raise WorkersError(told, hint="their logs say more than this one knows")
         raise WorkersError(str(result.get("error", "the worker said nothing of what happened")), hint=HINT)
-
-    def _failed(
-        self, vm: VmView, turn: Turn, reason: str, hint: str, *, began_at: float, duration_s: float
-    ) -> VmReport:
-        """What an attempt says that never was one."""
-        again = not turn.last
-        tried = Tried(
-            number=turn.number,
-            began_s=round(began_at, 3),
-            duration_s=duration_s,
-            error=reason,
-            error_class=WorkersError.__name__,
-        )
-        every = (*turn.before, tried)
-        self._write(
-            events.Failed(
-                vm=vm.uuid,
-                error=reason,
-                error_class=WorkersError.__name__,
-                hint=hint,
-                attempt=turn.number,
-                will_retry=again,
-                retry_in_s=pause_s(turn.number, self._job.settings.retry_pause_s) if again else 0.0,
-            )
-        )
-        if not again:
-            ended = events.VmEnded(
-                vm=vm.uuid,
-                vm_name=vm.name,
-                outcome=Outcome.FAILED.value,
-                attempts=turn.number,
-                duration_s=duration_s,
-                read_bytes=0,
-                reason=reason,
-                tried=[asdict(one) for one in every],
-            )
-            self._write(ended)
-        return VmReport(
-            uuid=vm.uuid,
-            name=vm.name,
-            pool=vm.pool,
-            outcome=Outcome.FAILED,
-            reason=reason,
-            attempts=turn.number,
-            duration_s=duration_s,
-            errors=(reason,),
-            hint=hint,
-            retryable=again,
-            tried=every,
-        )
 
     # -- what workers say
 
