@@ -124,8 +124,9 @@ def test_the_group_of_a_dead_worker_is_begun_again_as_a_whole(ready) -> None:
             alone = ready.take(f"s{number}", "b")
             assert alone is not None, "the VM is free"
             ready.end(alone, {})
-            ready.news("r")
+            ready.heard("r", ready.news("r"))
     news = ready.news("r")
+    ready.heard("r", news)
     assert news.ended == (("g", {"lost": "a", "deliveries": DELIVERIES_MAX}),) and states(ready) == {}
 
 
@@ -179,6 +180,9 @@ def test_older_workers_are_not_brought_groups() -> None:
     assert choose(need, seen, here="", loads={"lyon": 9}, kind=GROUP).queue == "lyon"
     assert choose(need, seen[:1], here="", loads={}, kind=GROUP).queue is None
     assert choose(need, seen, here="", loads={"lyon": 9}).queue == "paris"
+    far = Need(pool="p", pool_sites=("paris",), remotes={}, targets={})
+    told = choose(far, seen[:1], here="rome", loads={}, kind=GROUP).reason
+    assert told.endswith("no worker of site paris that knows tasks of the kind group lives")
 
 
 def test_order_and_verdicts_survive_the_way() -> None:

@@ -65,7 +65,8 @@ class _Waiter:
 class Errands:
     """One run's; see the module's head."""
 
-    def __init__(self, source: Source, world: World, *, run: str, job: str) -> None:
+    def __init__(self, source: Source, world: World, *, run: str, job: str, told: bool = False) -> None:
+        """``told``: that the database is away was said already."""
         self._source = source
         self._world = world
         self._run = run
@@ -82,7 +83,7 @@ class Errands:
         self.away = source.away
         """Why the database cannot be used."""
         self._begin()
-        if self.away:
+        if self.away and not told:
             self.write(events.Warned(message=f"no VM can be given to workers: {self.away}"))
         self._thread = threading.Thread(target=self._listen, name="workers", daemon=True)
         self._thread.start()

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from xobackup.engine import events
-from xobackup.engine.errors import Outcome
-from xobackup.engine.report import GroupReport, PoolReport, Tried, VmReport
-from xobackup.engine.turns.retry import pause_s
+from xobackup.engine.report import GroupReport, PoolReport, VmReport
 from xobackup.workers.errands import HINT, Errands, answered
 from xobackup.workers.errors import BoardUnavailable, WorkersError
+from xobackup.workers.failed import failed_report
 from xobackup.workers.fulls import counting
 from xobackup.workers.given import BoardGiven
 from xobackup.workers.group_wire import GroupOrder, group_tasks, names_text, read_group_done
@@ -59,6 +56,8 @@ class BoardHandOut:
         self.wait_s = wait_s
         self.fingerprint = fingerprint
         self._sites = sites
+        self.complained = ""
+        """The last run that was told that the database is away."""
 
     def try_again(self) -> None:
         """Open a database that was away, if it can be by now."""
@@ -157,7 +156,10 @@ class BoardHanding:
         self.job = job
         self.world = world
         self.run = run_id
-        self._errands = Errands(hand_out, world, run=run_id, job=job.name)
+        told = hand_out.complained == run_id  # a run may begin here several times
+        self._errands = Errands(hand_out, world, run=run_id, job=job.name, told=told)
+        if self._errands.away:
+            hand_out.complained = run_id
 
     def close(self) -> None:
         self._errands.close()
@@ -170,7 +172,7 @@ class BoardHanding:
             return None if result is None else read_report(answered(result, "report"))
         except WorkersError as error:
             spent_s = self.world.clock.monotonic_s() - began_s
-            return self._failed(vm, turn, str(error), error.hint, began_at=began_at, duration_s=spent_s)
+            return failed_report(self.world, self.job, vm, turn, error, began_at=began_at, duration_s=spent_s)
         finally:
             self.world.progress.drop(meter)
 
@@ -209,9 +211,9 @@ class BoardHanding:
                 raise WorkersError("the worker's word is not about all VMs of the group", hint=HINT)
             return done.reports, done.group
         except WorkersError as error:
-            spent_s, told = self.world.clock.monotonic_s() - began_s, str(error)
+            spent_s = self.world.clock.monotonic_s() - began_s
             return [
-                self._failed(vm, turns[vm.uuid], told, error.hint, began_at=began_at, duration_s=spent_s)
+                failed_report(self.world, self.job, vm, turns[vm.uuid], error, began_at=began_at, duration_s=spent_s)
                 for vm in vms
             ], None
         finally:
@@ -260,54 +262,4 @@ class BoardHanding:
             number=turn.number,
             last=turn.last,
             before=turn.before,
-        )
-
-    def _failed(
-        self, vm: VmView, turn: Turn, reason: str, hint: str, *, began_at: float, duration_s: float
-    ) -> VmReport:
-        """What an attempt says that never was one."""
-        again = not turn.last
-        tried = Tried(
-            number=turn.number,
-            began_s=round(began_at, 3),
-            duration_s=duration_s,
-            error=reason,
-            error_class=WorkersError.__name__,
-        )
-        every = (*turn.before, tried)
-        self._errands.write(
-            events.Failed(
-                vm=vm.uuid,
-                error=reason,
-                error_class=WorkersError.__name__,
-                hint=hint,
-                attempt=turn.number,
-                will_retry=again,
-                retry_in_s=pause_s(turn.number, self.job.settings.retry_pause_s) if again else 0.0,
-            )
-        )
-        if not again:
-            ended = events.VmEnded(
-                vm=vm.uuid,
-                vm_name=vm.name,
-                outcome=Outcome.FAILED.value,
-                attempts=turn.number,
-                duration_s=duration_s,
-                read_bytes=0,
-                reason=reason,
-                tried=[asdict(one) for one in every],
-            )
-            self._errands.write(ended)
-        return VmReport(
-            uuid=vm.uuid,
-            name=vm.name,
-            pool=vm.pool,
-            outcome=Outcome.FAILED,
-            reason=reason,
-            attempts=turn.number,
-            duration_s=duration_s,
-            errors=(reason,),
-            hint=hint,
-            retryable=again,
-            tried=every,
         )

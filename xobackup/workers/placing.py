@@ -65,7 +65,8 @@ def choose(need: Need, workers: Sequence[Seen], *, here: str, loads: Mapping[str
     if not common:
         told = f"no site reaches all of {', '.join(name for name, sites in places if sites)}"
         return Choice(queue=None, waits=True, reason=told)
-    told = f"{far} cannot be reached from here, and no worker of site {' or '.join(common)} lives"
+    which = "" if kind == VM else f" that knows tasks of the kind {kind}"
+    told = f"{far} cannot be reached from here, and no worker of site {' or '.join(common)}{which} lives"
     return Choice(queue=common[0], waits=True, reason=told)
 
 

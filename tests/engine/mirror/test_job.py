@@ -64,9 +64,17 @@ def test_the_rate_of_a_remote_holds_for_its_copies(three: Lab) -> None:
 def test_the_rate_of_the_link_to_the_source_holds_for_its_copies(three: Lab) -> None:
     line = Link(name="line", between=("paris", "lyon"), bandwidth=Timetable(rate_bytes_s=1.0 * MIB), transfers_max=1)
     far = ProcessLimits(links=Links(here="paris", sites={"nas": ("lyon",)}, links=(line,)))
+    through, seen = far.room.through, []
+
+    def watch(gates, cancel, **more):
+        seen.append([gate.key for gate in gates])
+        return through(gates, cancel, **more)
+
+    far.room.through = watch  # type: ignore[method-assign]
     began_s = three.clock.now_s()
     (vm,) = run_mirror(job("vault"), replace(three.world(), limits=far)).vms
     assert vm.read_bytes >= 8 * MIB and three.clock.now_s() - began_s >= vm.read_bytes / MIB - 1
+    assert seen == [["link line transfers"]] * 3, "a place for each restore point"
 
 
 def test_every_target_gets_everything_and_the_next_run_only_what_is_new(three: Lab) -> None:

@@ -16,8 +16,10 @@ holding what comes later:
 
     1. a place for a VM (``vms_max``)
     2. the locks of the VM's backups on the remotes (bounded by ``lock_wait_s``)
+       which of several remotes takes the VM (:mod:`xobackup.engine.placing`), one VM of a run at a time; given back
+       at once
     3. snapshots, of the pool and of every SR concerned, all at once; given back before the transfer
-    4. transfers, of the pool, the host and the SRs, all at once
+    4. transfers, of the pool, the host, the SRs and the links between sites, all at once
     5. NBD connections (:mod:`xobackup.engine.reading.slots`)
     6. deletions of snapshots, of every SR concerned, all at once; nothing of 3 to 5 is held by then
 """

@@ -9,7 +9,8 @@ Nothing is deleted at the target unless both listings are certain and every copy
 from __future__ import annotations
 
 import hashlib
-from contextlib import closing
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -101,8 +102,9 @@ class VmMirror:
         clock: Clock,
         cancel: CancelToken,
         throttle: Throttle | None = None,
+        turn: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        """``throttle``: of what is written to the target."""
+        """``throttle``: of what is copied; ``turn``: a context for copying each restore point, within the lock."""
         self._source = source
         self._target = target
         self._vm = vm
@@ -110,6 +112,7 @@ class VmMirror:
         self._clock = clock
         self._cancel = cancel
         self._throttle = throttle
+        self._turn = turn
 
     def run(self, meter: Meter) -> VmMirrored:
         """Copy, expire, merge, verify. What fails for one point is told in the answer; a lost lock is raised."""
@@ -129,7 +132,8 @@ class VmMirror:
                 if choice.reason:
                     done.left.append(choice)
                 else:
-                    self._point(directory, choice.point, done, meter)
+                    with self._turn():
+                        self._point(directory, choice.point, done, meter)
             self._expire(directory, listing.certain, listing.points, done)
             directory.merge(cancel=self._cancel.check)
             if not done.copied:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import TYPE_CHECKING
 
 from remotes.errors import RemoteError
@@ -28,6 +29,8 @@ from xobackup.repository.errors import LockHeld, RepositoryError
 
 if TYPE_CHECKING:
     from schedules.retention import Rule
+    from xobackup.engine.limits.gates import Gate
+    from xobackup.engine.progress import Meter
     from xobackup.engine.world import World
     from xobackup.repository.repository import Repository
 
@@ -239,6 +242,14 @@ def _work_off(
     return reports
 
 
+@contextmanager
+def _turn(world: World, gates: tuple[Gate, ...], meter: Meter) -> Iterator[None]:
+    """A place on the lines between sites that are crossed; what is waited for is on the meter."""
+    with world.limits.room.through(gates, world.cancel, told=meter.note):
+        meter.note("")
+        yield
+
+
 def _one(job: MirrorJob, world: World, source: Repository, targets: dict[str, Repository], vm: _Vm) -> VmReport:
     began_s = world.clock.monotonic_s()
     for name, target in targets.items():
@@ -251,13 +262,11 @@ def _one(job: MirrorJob, world: World, source: Repository, targets: dict[str, Re
         try:
             wish = job.wish(world.clock.now_s())
             limited = world.limits.copying(job.source.name, name, world.clock)
+            turn = partial(_turn, world, world.limits.link_gates([job.source.name, name]), meter)
             copying = VmMirror(
-                source, target, vm.uuid, wish, clock=world.clock, cancel=world.cancel, throttle=limited
+                source, target, vm.uuid, wish, clock=world.clock, cancel=world.cancel, throttle=limited, turn=turn
             )
-            gates = world.limits.link_gates([job.source.name, name])
-            with world.limits.room.through(gates, world.cancel, told=meter.note):
-                meter.note("")
-                done = copying.run(meter)
+            done = copying.run(meter)
             error = _note(world, vm, job.source.name, name, done)
         except Cancelled as stopped:
             error = str(stopped)
