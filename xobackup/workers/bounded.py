@@ -1,9 +1,10 @@
 """Connections to PostgreSQL in which nothing hangs: whatever swallows packets, bytes or a whole server in between.
 
-Three bounds. The machine's TCP gives up on a peer that is silent (:data:`TCP`). The server gives up on a statement,
-or on a transaction whose client went away or was stopped with a lock in its hands (:data:`SETTINGS`). And we give up
-on an answer that does not come within :data:`CALL_S`, which is below the lease of a worker: then the connection is
-closed and the call has failed, as that of a server that went away.
+Three bounds. The TCP of both machines gives up on a peer that is silent (:data:`TCP`, and the same for the server in
+:data:`SETTINGS`: while it waits for the rest of what a client sends it knows no other bound, and keeps the locks of
+the transaction). The server gives up on a statement, or on a transaction whose client went away or was stopped with a
+lock in its hands. And we give up on an answer that does not come within :data:`CALL_S`, which is below the lease of a
+worker: then the connection is closed and the call has failed, as that of a server that went away.
 """
 
 from __future__ import annotations
@@ -25,7 +26,14 @@ TCP: dict[str, Any] = {
     "tcp_user_timeout": 12_000,
     "connect_timeout": CONNECT_S,
 }
-SETTINGS = ("SET statement_timeout = '10s'", "SET idle_in_transaction_session_timeout = '10s'")
+SETTINGS = (
+    "SET statement_timeout = '10s'",
+    "SET idle_in_transaction_session_timeout = '10s'",
+    "SET tcp_keepalives_idle = 5",
+    "SET tcp_keepalives_interval = 3",
+    "SET tcp_keepalives_count = 2",
+    "SET tcp_user_timeout = 12000",
+)
 
 
 class BoundedConnection(psycopg.Connection[Any]):

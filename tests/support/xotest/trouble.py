@@ -26,8 +26,8 @@ LONG_S = 40.0
 KINDS = (
     "kill-worker",
     "cut-database-short",
-    "restart-database",
     "stop-worker-long",
+    "restart-database",
     "kill-control",
     "cut-pool",
     "stop-worker-short",
@@ -35,6 +35,7 @@ KINDS = (
     "stop-control-long",
     "cut-control-short",
 )
+"""In turns at one site and the other: each has one that takes long."""
 
 
 def kind_of(seed: int) -> str:
