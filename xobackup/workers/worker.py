@@ -134,6 +134,7 @@ class WorkerProcess:
             words.write(self._taken(delivery, run_id, vm=order.vm, vm_name=order.vm_name))
             report = self._do(order, run_id, words, words.cancel)
         except WorkersError as error:
+            self._log(f"task {delivery.task.id} failed: {error}")
             return {"error": f"worker on {self._me.host}: {error}"}
         why = f": {report.reason}" if report.reason else ""
         self._log(f"ended vm {order.vm_name or order.vm}: {report.outcome}{why}")
