@@ -122,6 +122,9 @@ class Service:
         if self._unmet:
             self._meet()
         look = self.store.look()
+        if not set(self._plan.schedules) <= set(look.state.settled):  # somebody lost what was remembered
+            self._meet()
+            look = self.store.look()
         if self.store.problem != self._told:
             self._told = self.store.problem
             if self._told:
