@@ -16,6 +16,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from schedules.agenda import Schedule
 from schedules.calendar import Calendar
@@ -25,6 +26,7 @@ from xobackup.engine.cancel import CancelToken
 from xobackup.service.runner import Order
 from xobackup.service.service import Follower, Plan, Service
 from xobackup.service.shared import SharedStore
+from xobackup.workers import node_tables as tables
 from xobackup.workers.errors import BoardUnavailable
 from xobackup.workers.nodes import Node
 from xotest.boards import clocked_board
@@ -307,4 +309,19 @@ def test_pausing_one_node_pauses_all_and_asking_reaches_the_one_that_runs(tmp_pa
         house.step()
     second = [one for one in house.runs if one.order.schedule == "often"][1]
     assert second.node is runs[0].node and second.order.reason == "asked for" and runs[0].over == "ok"
+    house.close()
+
+
+def test_what_is_lost_with_the_database_begins_anew_at_the_present(tmp_path: Path) -> None:
+    house = Nodes(tmp_path, 4)
+    while not house.runs:
+        house.step()
+    with house.board.writing() as connection:
+        for table in (tables.schedules, tables.schedule_runs):
+            connection.execute(sa.delete(table))
+    before = len(house.runs)
+    house.step()
+    assert house.nodes[0].store.look().state.settled == dict.fromkeys(PLAN.schedules, house.nodes[0].store.now())
+    while len(house.runs) == before:
+        house.step()
     house.close()

@@ -292,3 +292,14 @@ def test_a_database_that_is_away_is_tried_again(shared: Stores) -> None:
             seen()
     assert store.look().state.settled == {}
     store.close()
+
+
+def test_tables_that_are_gone_are_made_again(shared: Stores) -> None:
+    store = followed(shared.open("a"), "n")
+    board = open_board(str(shared.url))
+    with board.writing() as connection:
+        tables.schedule_runs.drop(connection)
+    board.close()
+    with pytest.raises(StoreAway, match="xobackup_schedule_runs"):
+        store.look()
+    assert store.look().state.running == {}

@@ -20,11 +20,10 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from xobackup.engine.leftovers.claim import claims_of
-from xobackup.simpool.faults import FOREVER
 from xobackup.workers.opening import open_board
 from xobackup.workers.records import LEASE_S
 from xotest.mounts import tmpfs
+from xotest.pool_watch import PoolWatch
 from xotest.postgres import PostgresServer, stoppable_postgres
 from xotest.proxy import Line, Proxy, proxied
 from xotest.site import STARTED, Site, end_all, environment, finish, site_at, wait_until, xobackup
@@ -99,27 +98,6 @@ def hasty(config: Path, *arguments: str) -> subprocess.Popen[str]:
     return process
 
 
-class Watchers:
-    """What the pool itself sees: at every snapshot, which runs say that they work on which VM."""
-
-    def __init__(self, site: Site) -> None:
-        self.site = site
-        self.seen: list[dict[str, set[str]]] = []
-        site.pool.faults.act_at("*VM.snapshot", self.look, times=FOREVER)
-
-    def look(self) -> None:
-        vms = self.site.pool.model.records("VM").values()
-        claims = {vm["name_label"]: set(claims_of(vm["other_config"])) for vm in vms if not vm["is_a_snapshot"]}
-        self.seen.append({name: found for name, found in claims.items() if found})
-
-    def check(self, dead: set[str]) -> None:
-        """Never two at a time; ``dead``: runs whose process was killed, or that was stopped by its lease."""
-        assert self.seen
-        for seen in self.seen:
-            for vm, runs in seen.items():
-                assert len(runs - dead) <= 1, (vm, runs, dead)
-
-
 def workers_alive(database: str, count: int) -> None:
     board = open_board(database)
     wait_until(lambda: sum(one.alive for one in board.workers()) >= count)
@@ -187,14 +165,14 @@ def test_the_database_goes_away_in_the_middle_of_a_run(
         line.line = Line.OPEN
 
     site.pool.faults.act_at(rng.choice(MOMENTS), strike, skip=rng.randrange(2))
-    watchers = Watchers(site)  # after it: the first that matches acts
+    watch = PoolWatch(site.pool)  # after it: the first that matches acts
     done = finish(hasty(node(site, "control", database), "run", "--json"), timeout_s=120)
     report = done.of("report")[0]
     assert happened.is_set() and report["outcome"] == "ok", (trouble, seed, away_s, report, done.err)
     (journal,) = journals(site.directory / "state-control")
     kinds = [record["kind"] for record in journal]
     assert journal[-1]["kind"] == "run-ended" and kinds.count("vm-ended") == 2, kinds
-    watchers.check(dead_runs(journal))
+    watch.check(dead_runs(journal))
     assert all(count in (1, 2) for count in points(site).values()), "at least once"
     assert "Traceback" not in end(*workers)
 
@@ -228,7 +206,7 @@ def test_a_control_node_goes_away_in_the_middle_of_a_run(site: Site, database: s
 
     moment = rng.choice(MOMENTS)
     site.pool.faults.act_at(moment, strike, skip=rng.randrange(2))
-    watchers = Watchers(site)
+    watch = PoolWatch(site.pool)
     due(database)
     wait_until(gone.is_set)
     victim = victims[0]
@@ -253,7 +231,7 @@ def test_a_control_node_goes_away_in_the_middle_of_a_run(site: Site, database: s
         wait_until(lambda: journals(first_state)[0][-1]["kind"] == "run-interrupted")
         end(again)
     assert "it is begun again" in said
-    watchers.check(dead_runs(first) | dead_runs(second))
+    watch.check(dead_runs(first) | dead_runs(second))
     assert second[-1]["outcome"] == "ok", second[-1]
     assert all(count in (1, 2) for count in points(site).values())
     board = open_board(database)

@@ -15,10 +15,9 @@ import threading
 import pytest
 import sqlalchemy as sa
 
-from xobackup.engine.leftovers.claim import claims_of
-from xobackup.simpool.faults import FOREVER
 from xobackup.workers import schema
 from xobackup.workers.opening import open_board
+from xotest.pool_watch import PoolWatch
 from xotest.site import Site, end_all, finish, site_at
 
 STOP = bool(os.environ.get("STOP"))
@@ -36,19 +35,6 @@ def site(tmp_path, empty_postgres):
         yield made
         end_all()
         made.pool.faults.clear()
-
-
-class Watchers:
-    """What the pool itself sees: at every snapshot, which runs say that they work on which VM."""
-
-    def __init__(self, site: Site) -> None:
-        self.site = site
-        self.seen: list[dict[str, set[str]]] = []
-
-    def look(self) -> None:
-        vms = self.site.pool.model.records("VM").values()
-        claims = {vm["name_label"]: set(claims_of(vm["other_config"])) for vm in vms if not vm["is_a_snapshot"]}
-        self.seen.append({name: found for name, found in claims.items() if found})
 
 
 def time_passes(board, site: Site, worker: str, pid: int) -> None:
@@ -71,7 +57,7 @@ def test_a_worker_is_killed_in_the_middle_of_a_vm(site: Site, empty_postgres: st
     workers = [site.start("worker", "--slots", "2", "--json") for _ in range(2)]
     while sum(one.alive for one in board.workers()) < 2:
         PAUSE.wait(0.05)
-    watchers, killed = Watchers(site), []
+    killed = []
 
     def kill() -> None:
         busy = sorted((one for one in board.workers() if one.doing), key=lambda one: one.worker.id)
@@ -94,7 +80,7 @@ def test_a_worker_is_killed_in_the_middle_of_a_vm(site: Site, empty_postgres: st
 
     moment = rng.choice(MOMENTS)
     site.pool.faults.act_at(moment, kill, skip=rng.randrange(2))
-    site.pool.faults.act_at("*VM.snapshot", watchers.look, times=FOREVER)
+    watch = PoolWatch(site.pool)
     done = finish(site.start("run", "--json"))
     report = done.of("report")[0]
     assert report["outcome"] == "ok" and killed, (seed, report, done.err)
@@ -106,10 +92,7 @@ def test_a_worker_is_killed_in_the_middle_of_a_vm(site: Site, empty_postgres: st
     lost = {record["worker"] for record in journal if record["kind"] == "worker-lost"}
     assert lost == set(killed) and any(record["delivery"] == 2 for record in taken), seed
     dead = {record["run_id"] for record in taken if record["worker"] in killed}
-    assert watchers.seen
-    for seen in watchers.seen:
-        for vm, runs in seen.items():
-            assert len(runs - dead) <= 1, (seed, vm, runs)
+    watch.check(dead)
     site.xobackup("verify", "--remote", "nas")
     for vm in ("web", "db"):
         points = site.xobackup("backups", "show", vm, "--remote", "nas", "--json").of("restore-point")

@@ -53,6 +53,7 @@ def schedule_facts(configuration: Configuration, store: Store, now_s: float) -> 
     """How each schedule stands."""
     from xobackup.cli.schedule_state import look_at_schedules
     from xobackup.clock import utc
+    from xobackup.config.errors import ConfigError
     from xobackup.history import ask
     from xobackup.notify.oddities import ScheduleFacts
     from xobackup.service.state import StateUnreadable
@@ -60,7 +61,7 @@ def schedule_facts(configuration: Configuration, store: Store, now_s: float) -> 
 
     try:
         look = look_at_schedules(configuration)
-    except (StateUnreadable, WorkersError):
+    except (StateUnreadable, WorkersError, ConfigError):
         return  # which is told as a problem of the service
     state, paused, now = look.state, look.paused, utc(now_s)
     for name, section in configuration.schedules.items():

@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
 
 
 def workers(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """List workers: site, version, load, what they reach, their last sign of life, a clock that is wrong."""
+    """List workers and control nodes: version, load, what they reach, last sign of life, a clock that is wrong."""
     from xobackup.cli.engine_store import opened_board
     from xobackup.workers.kinds import site_of
     from xobackup.workers.nodes import nodes_of

@@ -1,7 +1,9 @@
 """What runs day and night: schedules become runs. Knows no configuration file and no jobs; faces give it both.
 
-- :mod:`.state`: what must survive a crash: up to when each schedule is settled, and what was running.
+- :mod:`.store`: what must survive a crash: up to when each schedule is settled, and what was running; in a file
+  (:mod:`.state`), or in a database that several nodes share (:mod:`.shared`, :mod:`.store_rows`).
 - :mod:`.runner`: whose turn it is; a queue, a cap, and never two runs of one schedule.
+- :mod:`.plan`: what is to be followed.
 - :mod:`.service`: the loop that asks :mod:`schedules.agenda` what is due and hands it to the runner.
 - :mod:`.notify`: what systemd wants to hear.
 

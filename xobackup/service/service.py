@@ -15,16 +15,15 @@ import itertools
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Protocol
 
-from schedules.agenda import Due, Schedule, due, next_start
+from schedules.agenda import Due, due, next_start
 from schedules.calendar import Fire
 from xobackup.clock import Clock
 from xobackup.engine.cancel import CancelToken
 from xobackup.engine.errors import EngineError
+from xobackup.service.plan import Follower, Log, Plan
 from xobackup.service.runner import Joined, Order, Runner, Work
 from xobackup.service.state import StateFile
 from xobackup.service.store import Begun, Look, Running, ScheduleStore
@@ -33,40 +32,6 @@ ROUND_S = 5.0
 OK = "ok"
 FULL_WAITS = timedelta(seconds=15)
 """What is due is left so long to other nodes by one that has no place for it."""
-
-
-class Log(Protocol):
-    """Where the service says what it does. ``level``: ``info``, ``warning``, ``error``."""
-
-    def __call__(self, level: str, text: str, **fields: object) -> None: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Follower:
-    """A schedule that runs after another one."""
-
-    after: str
-    only_ok: bool
-    enabled: bool = True
-    priority: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What a configuration asks for. ``stop_at_end``: schedules whose runs stop when their window ends."""
-
-    schedules: Mapping[str, Schedule] = field(default_factory=dict)
-    followers: Mapping[str, Follower] = field(default_factory=dict)
-    stop_at_end: frozenset[str] = frozenset()
-    fingerprints: Mapping[str, str] = field(default_factory=dict)
-    """What tells whether two nodes mean the same by the name of a schedule."""
-    runs_max: int = 2
-    finish_wait_s: float = 0.0
-    stop_wait_s: float = 90.0
-
-    @property
-    def names(self) -> set[str]:
-        return {*self.schedules, *self.followers}
 
 
 class Service:
@@ -157,6 +122,9 @@ class Service:
         if self._unmet:
             self._meet()
         look = self.store.look()
+        if not set(self._plan.schedules) <= set(look.state.settled):  # somebody lost what was remembered
+            self._meet()
+            look = self.store.look()
         if self.store.problem != self._told:
             self._told = self.store.problem
             if self._told:

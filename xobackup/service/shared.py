@@ -221,7 +221,15 @@ class SharedStore:
         try:
             yield
         except WorkersError as error:
+            self._drop()
             raise StoreAway(str(error), hint=error.hint) from error
+
+    def _drop(self) -> None:
+        """The next one opens it anew, and makes the tables should they be gone."""
+        with self._opening:
+            board, self._board = self._board, None
+            if board is not None:
+                board.close()
 
     def _opened(self) -> Board:
         with self._opening:

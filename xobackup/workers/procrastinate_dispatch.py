@@ -215,10 +215,13 @@ class Hands:
 
     @property
     def free(self) -> int:
-        return self._slots - len(self.busy)
+        return max(0, self._slots - len(self.busy))
 
     async def do(self, task: str, leaving: asyncio.Event) -> None:
-        """Do it to its end; or until ``leaving``, and it goes on by itself."""
+        """Do it to its end; or until ``leaving``, and it goes on by itself. What comes after that is not begun: the
+        reaper sends it again."""
+        if leaving.is_set():
+            return
         loop, over = asyncio.get_running_loop(), asyncio.Event()
 
         def ended(_future: Future[None]) -> None:

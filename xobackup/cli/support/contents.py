@@ -28,7 +28,7 @@ LOG_BYTES_MAX = 4 << 20
 STATE_BYTES_MAX = 1 << 20
 FILES_MAX = 2000
 CRASHES_MAX = 5
-STATE_FILES = ("schedules.json", "paused.json", "notified.json", "digests.json", "own-backup.json")
+STATE_FILES = ("schedules.json", "paused.json", "node.json", "notified.json", "digests.json", "own-backup.json")
 """Of the service's; the tokens' hashes stay at home."""
 
 
