@@ -35,6 +35,8 @@ VMS = int(os.environ.get("VMS", "10"))
 """Of each seed's job."""
 MINUTES = 1
 """Over so many the starts are spread; one is: all at once, as at two in the morning."""
+READY_S = 30.0
+"""By then all nodes follow their schedules."""
 TIMEOUT_S = 60.0 * MINUTES + 4.0 * len(SEEDS) * VMS
 WORKERS = {"paris-1": "paris", "paris-2": "paris", "lyon-1": "lyon"}
 CONTROL = ("control-1", "control-2")
@@ -42,8 +44,8 @@ ENGINE = ('schedules = "shared"', 'lease = "20s"', 'wait = "5m"')
 
 
 def calendar() -> list[str]:
-    """One schedule per seed, from the next minute but one on."""
-    first = utc(SystemClock().now_s()).replace(second=0) + timedelta(seconds=75)
+    """One schedule per seed, from the next minute on that all nodes will see."""
+    first = utc(SystemClock().now_s() + READY_S).replace(second=0, microsecond=0) + timedelta(minutes=1)
     lines = ["[service]", "runs_max = 4"]
     for number, seed in enumerate(SEEDS):
         at: datetime = first + timedelta(minutes=number * MINUTES // len(SEEDS))
