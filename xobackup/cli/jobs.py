@@ -103,13 +103,13 @@ def job_of(configuration: Configuration, name: str, *, with_secrets: bool = True
             ),
         ),
         remotes=tuple(
-            remote_target(configuration, remote, with_secrets=with_secrets and _near(configuration, remote))
+            remote_target(configuration, remote, with_secrets=with_secrets and is_near(configuration, remote))
             for remote in section.remotes
         ),
         targets=tuple(
             one
             for target in section.replicate_to
-            for one in sr_targets(configuration, target, with_secrets and _near(configuration, target))
+            for one in sr_targets(configuration, target, with_secrets and is_near(configuration, target))
         ),
         selector=engine.Selector(
             include=tuple(_vm_rule(rule) for rule in section.vms.include),
@@ -125,7 +125,7 @@ def job_of(configuration: Configuration, name: str, *, with_secrets: bool = True
     )
 
 
-def _near(configuration: Configuration, name: str) -> bool:
+def is_near(configuration: Configuration, name: str) -> bool:
     """Whether a remote or target is opened from here, and its secrets are needed: others are left to workers."""
     from xobackup.cli.engine_store import sites_of
 

@@ -59,10 +59,12 @@ def plan(options: JobOptions) -> None:
                 output.say(f"remote {remote.name}: {told}")
         failures.extend(watch.face.failures)
     for mirror in options.mirrors(configuration):
-        with watching(output) as watch:
-            world = watched_world(watch, configuration.state_directory, limits=process_limits(configuration))
+        with watching(output) as watch, handing_out(configuration) as hand_out:
+            limits = process_limits(configuration)
+            world = watched_world(watch, configuration.state_directory, limits=limits, hand_out=hand_out)
             plans = list(plan_mirror(mirror, world))
-        show_mirror(output, mirror, plans)
+            workers = () if hand_out is None else hand_out.told_mirror(mirror)
+        show_mirror(output, mirror, plans, workers)
         blocked += [f"job {mirror.name}: {one.target}: {one.problem}" for one in plans if one.problem]
     if failures or blocked:
         hint = "\n".join(dict.fromkeys(failure.hint for failure in failures if failure.hint))

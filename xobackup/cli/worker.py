@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from xobackup.workers.worker import WorkerProcess
 
 SLOTS = 4
+LINGER_LOOK_S = 0.25
+"""Between two looks whether others are still led through here."""
 
 
 def register(app: typer.Typer) -> None:
@@ -49,6 +52,7 @@ def worker(
     from xobackup.cli.engine_store import opened_board, reach_of
     from xobackup.cli.errors import Outcome
     from xobackup.cli.logs import JSON, TEXT, Lines
+    from xobackup.cli.relaying import mirror_task_of, relaying
     from xobackup.clock import SystemClock
     from xobackup.config.errors import ConfigError
     from xobackup.config.sites import checked_site
@@ -69,7 +73,8 @@ def worker(
     log = Lines(JSON if as_json else configuration.log.format or TEXT, to_stdout=as_json)
     clock = SystemClock()
     new_id = real_world(configuration.state_directory, clock=clock).new_id
-    with opened_board(configuration) as board:
+    with ExitStack() as running:
+        board = running.enter_context(opened_board(configuration))
         me = Worker(
             id=new_id(),
             site=where,
@@ -79,15 +84,28 @@ def worker(
             slots=slots,
             reach=reach_of(configuration, where),
         )
+
+        def say(told: str) -> None:
+            log("info", told)
+
+        def linger() -> None:
+            """Others may still be led through here."""
+            while way.busy and not signals.twice:
+                clock.sleep(LINGER_LOOK_S)
+
+        worlds = worlds_of(configuration, SharedRoom(board, me.id))
+        way = running.enter_context(relaying(configuration, board, me.id, where, say))
         process = WorkerProcess(
             board,
             me,
-            task_of(configuration, SharedRoom(board, me.id)).do,
+            task_of(configuration, worlds).do,
             clock=clock,
             new_id=new_id,
-            log=lambda told: log("info", told),
+            log=say,
+            others=mirror_task_of(configuration, worlds, way).kinds,
+            linger=linger,
         )
-        signals = _Stops(process, lambda told: log("info", told))
+        signals = _Stops(process, say)
         with signals.held():
             reach = ", ".join(name for names in me.reach.values() for name in names) or "nothing"
             who = f"worker {me.id}{f' of site {where}' if where else ''}"
@@ -117,19 +135,13 @@ class _Stops(Signals):
             self._log(f"{self.why}: draining, {count_text(self._process.going, 'VM')} under way")
 
 
-def task_of(configuration: Configuration, room: Room) -> VmTask:
-    """How VMs are done by this configuration. ``room``: where its limits are waited for."""
+def task_of(configuration: Configuration, worlds: Callable[[Sink, CancelToken], World]) -> VmTask:
+    """How VMs are done by this configuration."""
     from xobackup.cli.engine_store import fingerprint_of
     from xobackup.cli.jobs import job_of
-    from xobackup.cli.limits import process_limits
-    from xobackup.clock import SystemClock
     from xobackup.config.errors import ConfigError
-    from xobackup.engine.world import real_world
     from xobackup.workers.errors import WorkersError
     from xobackup.workers.vm_task import VmTask
-
-    limits = process_limits(configuration)
-    limits.room = room
 
     def job(name: str) -> Job:
         if name not in configuration.jobs:
@@ -140,9 +152,21 @@ def task_of(configuration: Configuration, room: Room) -> VmTask:
         except ConfigError as error:
             raise WorkersError(str(error), hint=error.hint or "") from error
 
+    return VmTask(job_of=job, fingerprint=fingerprint_of(configuration), world_of=worlds)
+
+
+def worlds_of(configuration: Configuration, room: Room) -> Callable[[Sink, CancelToken], World]:
+    """The world of each task, all with the limits of this process. ``room``: where they are waited for."""
+    from xobackup.cli.limits import process_limits
+    from xobackup.clock import SystemClock
+    from xobackup.engine.world import real_world
+
+    limits = process_limits(configuration)
+    limits.room = room
+
     def world(sink: Sink, cancel: CancelToken) -> World:
         return real_world(
             configuration.state_directory, clock=SystemClock(), journal=sink, cancel=cancel, limits=limits
         )
 
-    return VmTask(job_of=job, fingerprint=fingerprint_of(configuration), world_of=world)
+    return world

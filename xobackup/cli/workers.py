@@ -27,16 +27,20 @@ def register(app: typer.Typer) -> None:
 def workers(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """List workers: site, version, load, what they reach, their last sign of life, a clock that is wrong."""
     from xobackup.cli.engine_store import opened_board
+    from xobackup.workers.peers import living_peers
 
     output = Output(as_json=as_json)
     with opened_board(read_configuration(config)) as board:
         found, waiting = board.workers(), board.waiting()
+        relays = {one.worker: one.address for one in living_peers(board)}
     for one in found:
-        output.record("worker", {**asdict(one), "alive": one.alive})
+        output.record("worker", {**asdict(one), "alive": one.alive, "relay": relays.get(one.worker.id, "")})
     output.record("queues", {"waiting": waiting})
     if found:
         columns = ["site", "host", "version", "load!", "last heard of>!", "state", "reaches", "does"]
-        output.table(count_text(len(found), "worker"), columns, [_row(one) for one in found])
+        output.table(
+            count_text(len(found), "worker"), columns, [_row(one, relays.get(one.worker.id, "")) for one in found]
+        )
     else:
         output.say("no worker was heard of; start one: xobackup worker --site NAME")
     for queue, count in sorted(waiting.items()):
@@ -48,7 +52,7 @@ def workers(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         output.say(f"versions differ: {', '.join(f'{count} of {name}' for name, count in versions.items())}")
 
 
-def _row(one: Seen) -> list[str]:
+def _row(one: Seen, relay: str) -> list[str]:
     worker = one.worker
     doing = ", ".join(str(order.get("vm_name") or order.get("vm")) for order in one.doing)
     return [
@@ -57,7 +61,7 @@ def _row(one: Seen) -> list[str]:
         worker.version,
         f"{len(one.doing)}/{worker.slots}",
         f"{duration_text(max(0.0, one.age_s))} ago",
-        _state(one),
+        _state(one) + (f"; relay at {relay}" if relay else ""),
         ", ".join(name for names in worker.reach.values() for name in names),
         doing,
     ]

@@ -8,6 +8,25 @@ from xobackup.config.periods import Period, seconds
 from xobackup.config.secrets import Secret
 from xobackup.config.section import Section
 from xobackup.config.sites import Site
+from xobackup.relay.addresses import split_address
+
+
+class RelaySection(Section):
+    """This machine's worker leads workers of other sites to what it reaches. For reading; docs/workers.md."""
+
+    listen: str
+    """``host:port``; ``0.0.0.0:8483`` for all addresses of the machine."""
+    address: str | None = None
+    """``host:port`` by which the others reach it; absent: this machine's name and that port."""
+    remotes: tuple[str, ...] | None = None
+    """Those that it leads to, of what it reaches; absent: all."""
+
+    @field_validator("listen", "address")
+    @classmethod
+    def _of_a_host(cls, value: str | None) -> str | None:
+        if value is not None:
+            split_address(value)
+        return value
 
 
 class EngineSection(Section):
@@ -21,6 +40,9 @@ class EngineSection(Section):
     """Where this machine is, for what it does itself when no worker can."""
     wait: Period = "15m"
     """How long a VM waits for a worker that reaches what it needs, where this machine does not."""
+
+    relay: RelaySection | None = None
+    """Of its worker; without it the worker leads nobody anywhere."""
 
     @field_validator("database")
     @classmethod

@@ -158,6 +158,12 @@ class Configuration(Section):
                 for one in (mirror.source, *mirror.remotes)
                 if one not in self.remotes
             )
+        relay = self.engine.relay
+        missing.extend(
+            f"engine.relay.remotes: there is no remote {one!r} ({_known(self.remotes)})"
+            for one in (() if relay is None else relay.remotes or ())
+            if one not in self.remotes
+        )
         for name, notify in self.notify.items():
             missing.extend(
                 f"notify.{name}.jobs: there is no job {job!r} ({_known(dict.fromkeys(self.all_job_names))})"

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 GET_MAX = 128 << 20
 """What is read whole is small: metadata, tables of directories, caches."""
 READ_MAX = 1 << 40
-ENTRIES = 500
+ENTRIES = 120
 """Of a listing in one frame: a name has at most a few hundred bytes."""
 Send = Callable[[memoryview], None]
 

@@ -34,8 +34,9 @@ HEADER = struct.Struct(">BBII")
 WORDS, DATA = 1, 2
 PLAIN, ZSTD = 0, 1
 WORDS_MAX = 1 << 16
-DATA_MAX = 1 << 20
-SEND_BUFFER_BYTES = 256 << 10
+DATA_MAX = 1 << 18
+"""Small enough that one gets through between two cuts, large enough for compression to have something to find."""
+SEND_BUFFER_BYTES = 128 << 10
 """Small, so that a line that is slow is felt when a piece is sent, not when the buffers of the kernel are full."""
 
 

@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from xobackup.relay.addresses import split_address
 from xobackup.relay.credentials import Credentials, client_context
 from xobackup.relay.errors import BadFrame, LineLost, Refused, RelayError
 from xobackup.relay.frames import Wire
@@ -39,15 +40,6 @@ class RelayAt:
     worker: str
     address: str
     certificate: str
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """``host:port`` or ``[v6]:port``; ``ValueError`` for anything else."""
-    host, colon, port = address.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
-        raise ValueError(f"{address!r}: expected host:port")
-    return host, int(port)
 
 
 class Stopped(RelayError):
@@ -237,4 +229,4 @@ class NotOpened(RelayError):
         super().__init__(str(told.get("problem") or ""))
 
 
-__all__ = ["BadFrame", "Line", "LineLost", "Lines", "NotOpened", "Refused", "RelayAt", "Stopped", "split_address"]
+__all__ = ["BadFrame", "Line", "LineLost", "Lines", "NotOpened", "Refused", "RelayAt", "Stopped"]

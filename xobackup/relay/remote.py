@@ -86,6 +86,10 @@ class RelayRemote:
         found = end.get("usage")
         return _made(Usage, found) if isinstance(found, dict) else None
 
+    def wake(self) -> None:
+        """Whoever waits for the relay looks whether he shall stop."""
+        self._lines.wake()
+
     def close(self) -> None:
         self._lines.close()
 

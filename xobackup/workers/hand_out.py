@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-import socket
-import threading
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from xobackup.engine import events
 from xobackup.engine.errors import Outcome
 from xobackup.engine.report import Tried, VmReport
 from xobackup.engine.turns.retry import pause_s
+from xobackup.workers.errands import Errands, complaint
 from xobackup.workers.errors import BoardUnavailable, WorkersError
+from xobackup.workers.mirror_hand_out import BoardMirroring, MirrorPlaces
 from xobackup.workers.placing import Choice, Need, choose, reaches
-from xobackup.workers.records import BEAT_S, News, Task, Word
 from xobackup.workers.wire import Order, order_data, read_report
 
 if TYPE_CHECKING:
     from xobackup.engine.attempt import Turn
     from xobackup.engine.job import Job
+    from xobackup.engine.mirror.job import MirrorJob
     from xobackup.engine.view import VmView
     from xobackup.engine.world import World
     from xobackup.workers.board import Board
-
-NEWS_S = 0.05
-"""Between two looks at what workers said."""
-LOOK_S = 0.5
-"""How late a waiting attempt may notice that it shall stop."""
-HINT = "see `xobackup workers`: who lives, and what it reaches"
 
 
 class BoardHandOut:
@@ -75,6 +68,23 @@ class BoardHandOut:
     def begin(self, job: Job, world: World, run_id: str) -> BoardHanding:
         return BoardHanding(self, job, world, run_id)
 
+    def begin_mirror(self, job: MirrorJob, world: World, run_id: str) -> BoardMirroring:
+        return BoardMirroring(self._mirrors, job, world, run_id)
+
+    def told_mirror(self, job: MirrorJob) -> tuple[str, ...]:
+        return self._mirrors.told(job)
+
+    @property
+    def _mirrors(self) -> MirrorPlaces:
+        return MirrorPlaces(
+            board=self.board,
+            away=self.away,
+            sites=self._sites,
+            here=self.here,
+            wait_s=self.wait_s,
+            fingerprint=self.fingerprint,
+        )
+
     def told(self, job: Job) -> tuple[str, ...]:
         if job.consistent is not None and not job.consistent.tag:
             return ("workers: a consistent group is backed up by this machine",)
@@ -96,46 +106,18 @@ def _told(choice: Choice) -> str:
     return f"they would wait: {choice.reason}" if choice.waits else choice.reason
 
 
-class _Waiter:
-    """An attempt that waits for its end."""
-
-    def __init__(self, vm: VmView) -> None:
-        self.vm = vm
-        self.over = threading.Event()
-        self.taken = False
-        self.result: Mapping[str, Any] = {}
-
-
 class BoardHanding:
     """One run's; see :class:`xobackup.engine.handing.Handing`."""
 
     def __init__(self, hand_out: BoardHandOut, job: Job, world: World, run_id: str) -> None:
         self._out = hand_out
-        self._board = hand_out.board
         self._job = job
         self._world = world
         self._run = run_id
-        self._waiters: dict[str, _Waiter] = {}
-        self._stop = threading.Event()
-        self._away = hand_out.away
-        """Why the database cannot be used."""
-        try:
-            if self._board is not None:
-                self._board.begin_run(run_id, job=job.name, host=socket.gethostname())
-        except BoardUnavailable as error:
-            self._away = str(error)
-        if self._away:
-            self._write(events.Warned(message=f"no VM can be given to workers: {self._away}"))
-        self._thread = threading.Thread(target=self._listen, name="workers", daemon=True)
-        self._thread.start()
+        self._errands = Errands(hand_out.board, hand_out.away, world, run=run_id, job=job.name)
 
     def close(self) -> None:
-        self._stop.set()
-        self._thread.join()
-        with suppress(BoardUnavailable):
-            if self._board is not None:
-                self._take_in(self._board.news(self._run))
-                self._board.end_run(self._run)
+        self._errands.close()
 
     def attempt(self, vm: VmView, turn: Turn) -> VmReport | None:
         began_s = self._world.clock.monotonic_s()
@@ -150,58 +132,26 @@ class BoardHanding:
             self._world.progress.drop(meter)
 
     def _attempt(self, vm: VmView, turn: Turn, note: Callable[[str], None]) -> VmReport | None:
-        until_s, told = self._world.clock.monotonic_s() + self._out.wait_s, ""
-        while not self._world.cancel.cancelled:
-            choice = self._choice(vm)
-            if choice.waits:
-                if choice.reason != told:
-                    told = choice.reason
-                    note(told)
-                    self._write(events.HandedOut(vm=vm.uuid, vm_name=vm.name, site="", reason=told))
-                if self._world.clock.monotonic_s() >= until_s:
-                    raise WorkersError(f"no worker came within {self._out.wait_s:.0f} s: {choice.reason}", hint=HINT)
-                self._pause()
-                continue
-            if choice.queue is None:
-                return None
-            result = self._given(vm, turn, choice.queue, choice.reason, note)
-            if result is not None:
-                return self._report(result)
-        return None  # the attempt here says that it was stopped
+        result = self._errands.done(
+            vm=vm.uuid,
+            vm_name=vm.name,
+            choose=lambda: self._choice(vm),
+            order=lambda _: order_data(self._order(vm, turn)),
+            key=vm.uuid,
+            wait_s=self._out.wait_s,
+            note=note,
+        )
+        if result is None:
+            return None  # the attempt here says if it was stopped
+        if "report" in result:
+            return read_report(result["report"])
+        raise complaint(result)
 
     def _choice(self, vm: VmView) -> Choice:
-        if not self._away:
+        if not self._errands.away:
             return self._out.choice(self._job, vm.pool)
         need = self._out.need(self._job, vm.pool)
         return choose(need, [], here=self._out.here, loads={})
-
-    def _given(
-        self, vm: VmView, turn: Turn, queue: str, reason: str, note: Callable[[str], None]
-    ) -> Mapping[str, Any] | None:
-        """Put it on the board and wait. ``None``: nobody began it, and nobody will."""
-        assert self._board is not None
-        task = Task(
-            id=self._world.new_id(), run=self._run, key=vm.uuid, queue=queue, order=order_data(self._order(vm, turn))
-        )
-        waiter = self._waiters[task.id] = _Waiter(vm)
-        try:
-            self._board.put([task])
-            site = "" if queue == "*" else queue
-            self._write(events.HandedOut(vm=vm.uuid, vm_name=vm.name, site=site, reason=reason))
-            note(f"for a worker ({reason})")
-            looked_s = self._world.clock.monotonic_s()
-            while not waiter.over.wait(LOOK_S):
-                now_s = self._world.clock.monotonic_s()
-                late = not waiter.taken and now_s - looked_s > BEAT_S
-                if not (self._world.cancel.cancelled or late):
-                    continue
-                looked_s = now_s
-                elsewhere = self._world.cancel.cancelled or self._choice(vm).queue != queue
-                if elsewhere and task.id in self._board.withdraw(self._run, [task.id]):
-                    return None
-            return waiter.result
-        finally:
-            self._waiters.pop(task.id, None)
 
     def _order(self, vm: VmView, turn: Turn) -> Order:
         return Order(
@@ -217,14 +167,6 @@ class BoardHanding:
             before=turn.before,
         )
 
-    def _report(self, result: Mapping[str, Any]) -> VmReport:
-        if "report" in result:
-            return read_report(result["report"])
-        if "lost" in result:
-            told = f"{result.get('deliveries')} workers were lost while they did it, the last one {result['lost']}"
-            raise WorkersError(told, hint="their logs say more than this one knows")
-        raise WorkersError(str(result.get("error", "the worker said nothing of what happened")), hint=HINT)
-
     def _failed(
         self, vm: VmView, turn: Turn, reason: str, hint: str, *, began_at: float, duration_s: float
     ) -> VmReport:
@@ -238,7 +180,7 @@ class BoardHanding:
             error_class=WorkersError.__name__,
         )
         every = (*turn.before, tried)
-        self._write(
+        self._errands.write(
             events.Failed(
                 vm=vm.uuid,
                 error=reason,
@@ -260,7 +202,7 @@ class BoardHanding:
                 reason=reason,
                 tried=[asdict(one) for one in every],
             )
-            self._write(ended)
+            self._errands.write(ended)
         return VmReport(
             uuid=vm.uuid,
             name=vm.name,
@@ -274,44 +216,3 @@ class BoardHanding:
             retryable=again,
             tried=every,
         )
-
-    # -- what workers say
-
-    def _listen(self) -> None:
-        beat_s = self._world.clock.monotonic_s()
-        while not self._stop.wait(NEWS_S):
-            if self._away or self._board is None:
-                continue
-            with suppress(BoardUnavailable):  # it will be back, or the waiting attempts find out
-                now_s = self._world.clock.monotonic_s()
-                if now_s - beat_s >= BEAT_S:
-                    self._board.beat_run(self._run)
-                    self._board.reap(missing=True)
-                    beat_s = now_s
-                self._take_in(self._board.news(self._run))
-
-    def _take_in(self, news: News) -> None:
-        for word in news.words:
-            self._hear(word)
-        for task, result in news.ended:
-            waiter = self._waiters.get(task)
-            if waiter is not None:
-                waiter.result = result
-                waiter.over.set()
-
-    def _hear(self, word: Word) -> None:
-        waiter = self._waiters.get(word.task)
-        record = dict(word.event)
-        if waiter is not None:
-            waiter.taken = record.get("kind") != events.WorkerLost.kind
-            if not waiter.taken:
-                record |= {"vm": waiter.vm.uuid, "vm_name": waiter.vm.name}
-        event = events.from_record(record)
-        if event is not None:
-            self._write(event)
-
-    def _write(self, event: events.Event) -> None:
-        self._world.journal.write(event)
-
-    def _pause(self) -> None:
-        self._stop.wait(LOOK_S)

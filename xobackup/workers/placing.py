@@ -8,7 +8,7 @@ configurations name. Of those the one that most places name as theirs is nearest
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from xobackup.workers.records import ANYWHERE, Seen
 
@@ -35,6 +35,12 @@ class Choice:
     queue: str | None
     reason: str
     waits: bool = False
+    through: Mapping[str, str] = field(default_factory=dict)
+    """Places that it does not reach, and the sites through whose relays it is led there."""
+
+    def same_way(self, other: Choice) -> bool:
+        """Whether somebody who waits by ``other`` waits well."""
+        return (self.queue, dict(self.through)) == (other.queue, dict(other.through))
 
 
 def reaches(site: str, places: Sequence[tuple[str, tuple[str, ...]]]) -> list[str]:
@@ -50,7 +56,7 @@ def choose(need: Need, workers: Sequence[Seen], *, here: str, loads: Mapping[str
         if one.alive and not one.worker.draining and not reaches(one.worker.site, places) and _knows(one, need):
             able.setdefault(one.worker.site, []).append(one)
     if able:
-        best = min(able, key=lambda site: (-_near(site, places), _load(able[site], loads.get(site, 0)), site))
+        best = min(able, key=lambda site: (-nearness(site, places), load(able[site], loads.get(site, 0)), site))
         if not best:
             return Choice(queue=ANYWHERE, reason="any worker reaches everything it needs")
         return Choice(queue=best, reason=_told(best, places))
@@ -72,11 +78,12 @@ def _knows(one: Seen, need: Need) -> bool:
     return all(name in reach.get(kind, ()) for kind, names in wanted for name in names)
 
 
-def _near(site: str, places: Sequence[tuple[str, tuple[str, ...]]]) -> int:
+def nearness(site: str, places: Sequence[tuple[str, tuple[str, ...]]]) -> int:
+    """How many of them name the site."""
     return sum(site in sites for _, sites in places)
 
 
-def _load(able: Sequence[Seen], waiting: int) -> float:
+def load(able: Sequence[Seen], waiting: int) -> float:
     """Tasks per slot."""
     slots = sum(one.worker.slots for one in able)
     return (waiting + sum(len(one.doing) for one in able)) / max(1, slots)

@@ -7,7 +7,7 @@ by its own monotonic counter, also after it was stopped: at its next word it sto
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,7 +16,7 @@ from xobackup.engine import events
 from xobackup.engine.cancel import CancelToken
 from xobackup.workers.errors import BoardUnavailable, TaskLost, WorkersError
 from xobackup.workers.records import ANYWHERE, BEAT_S, LEASE_S, Delivery, Worker
-from xobackup.workers.wire import Order, read_order, report_data
+from xobackup.workers.wire import VM, Order, read_order, report_data
 
 if TYPE_CHECKING:
     from xobackup.clock import Clock
@@ -35,6 +35,18 @@ class Doing(Protocol):
     def __call__(self, order: Order, run_id: str, sink: Sink, cancel: CancelToken) -> VmReport: ...
 
 
+class DoingOther(Protocol):
+    """Does an order of another kind, as it is on the board; what it returns is the task's result."""
+
+    def __call__(self, order: Mapping[str, Any], run_id: str, sink: Sink, cancel: CancelToken) -> dict[str, Any]: ...
+
+
+def _named(order: Mapping[str, Any]) -> str:
+    """What a task is about, for the log."""
+    kind, vm = str(order.get("kind", VM)), order.get("vm_name") or order.get("vm")
+    return " ".join([*([kind] if kind != VM else []), *([f"vm {vm}"] if vm else [])])
+
+
 class WorkerProcess:
     """See the module's head."""
 
@@ -47,7 +59,13 @@ class WorkerProcess:
         clock: Clock,
         new_id: Callable[[], str],
         log: Callable[[str], None] = lambda _told: None,
+        others: Mapping[str, DoingOther] | None = None,
+        linger: Callable[[], None] = lambda: None,
     ) -> None:
+        """``others``: who does orders of other kinds than a VM's backup, by kind. ``linger``: returns when nobody
+        needs the process any more, after its last task."""
+        self._others = others or {}
+        self._linger = linger
         self._board = board
         self._me = me
         self._do = do
@@ -69,6 +87,7 @@ class WorkerProcess:
         queues = [ANYWHERE, *([self._me.site] if self._me.site else [])]
         try:
             self._board.dispatch.serve(self._me.id, queues, self._me.slots, self._work, stopping)
+            self._linger()
         finally:
             self._ended.set()
             beating.join()
@@ -103,29 +122,47 @@ class WorkerProcess:
                 self._going.pop(delivery.task.id, None)
 
     def _result(self, delivery: Delivery, words: _Words) -> dict[str, Any]:
+        kind = str(delivery.task.order.get("kind", VM))
         try:
+            if kind != VM:
+                return self._other(kind, delivery, words)
             order = read_order(delivery.task.order)
             run_id = self._new_id()
-            self._log(f"begins vm {order.vm_name or order.vm} of job {order.job}")
-            words.write(
-                events.TakenByWorker(
-                    vm=order.vm,
-                    vm_name=order.vm_name,
-                    worker=self._me.id,
-                    site=self._me.site,
-                    host=self._me.host,
-                    pid=self._me.pid,
-                    version=self._me.version,
-                    delivery=delivery.number,
-                    run_id=run_id,
-                )
-            )
+            self._begins(delivery, words, run_id)
             report = self._do(order, run_id, words, words.cancel)
         except WorkersError as error:
             return {"error": f"worker on {self._me.host}: {error}"}
         why = f": {report.reason}" if report.reason else ""
         self._log(f"ended vm {order.vm_name or order.vm}: {report.outcome}{why}")
         return {"report": report_data(report)}
+
+    def _other(self, kind: str, delivery: Delivery, words: _Words) -> dict[str, Any]:
+        do = self._others.get(kind)
+        if do is None:
+            known = ", ".join([VM, *sorted(self._others)])
+            raise WorkersError(f"expected a task of a kind that is known ({known}), found {kind[:40]!r}")
+        run_id = self._new_id()
+        self._begins(delivery, words, run_id)
+        result = do(delivery.task.order, run_id, words, words.cancel)
+        self._log(f"ended {_named(delivery.task.order)}")
+        return result
+
+    def _begins(self, delivery: Delivery, words: _Words, run_id: str) -> None:
+        order = delivery.task.order
+        self._log(f"begins {_named(order)} of job {order.get('job', '')}")
+        words.write(
+            events.TakenByWorker(
+                vm=str(order.get("vm", "")),
+                vm_name=str(order.get("vm_name", "")),
+                worker=self._me.id,
+                site=self._me.site,
+                host=self._me.host,
+                pid=self._me.pid,
+                version=self._me.version,
+                delivery=delivery.number,
+                run_id=run_id,
+            )
+        )
 
     def _end(self, delivery: Delivery, words: _Words, result: dict[str, Any]) -> None:
         """Say how it ended; while the database is away, again and again until the task is somebody else's anyway."""

@@ -34,7 +34,9 @@ class BadLine:
         """Bytes, in both directions."""
         self.away = False
         """Nobody gets through any more; set it, and :meth:`cut`."""
+        self.cuts = 0
         self._cut_at: int | None = None
+        self._every: int | None = None
         self._going = threading.Event()
         self._going.set()
         self._guard = threading.Lock()
@@ -63,6 +65,20 @@ class BadLine:
         """Once, when so many more bytes have gone through."""
         with self._guard:
             self._cut_at = self.passed + size_bytes
+
+    def cut_every(self, size_bytes: int) -> None:
+        """Again and again, whenever so many bytes have gone through."""
+        self._every = size_bytes
+        self.cut_after(size_bytes)
+
+    def lead_to(self, host: str, port: int) -> None:
+        """From now on it ends there."""
+        self._target = (host, port)
+
+    def wait_passed(self, size_bytes: int) -> None:
+        """Until so many bytes have gone through."""
+        while self.passed < size_bytes:
+            time.sleep(0.005)
 
     def hold(self) -> None:
         """Nothing goes through, and nobody is told."""
@@ -139,7 +155,8 @@ class BadLine:
             self.passed += size_bytes
             due = self._cut_at is not None and self.passed >= self._cut_at
             if due:
-                self._cut_at = None
+                self.cuts += 1
+                self._cut_at = None if self._every is None else self.passed + self._every
             return due
 
     def _reset(self, sock: socket.socket) -> None:
