@@ -24,6 +24,7 @@ from bench import (
     merge,
     nbd,
     probe,
+    relay,
     replication,
     restore,
     s3,
@@ -48,6 +49,7 @@ GROUPS: dict[str, Callable[[Settings], Iterator[Row]]] = {
     "differential": differential.rows,
     "history": history.rows,
     "workers": workers.rows,
+    "relay": relay.rows,
 }
 
 

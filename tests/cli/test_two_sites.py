@@ -7,14 +7,16 @@ import os
 import re
 import shutil
 import signal
-import socket
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
+from xobackup.workers import schema
+from xobackup.workers.opening import open_board
 from xotest.bad_line import BadLine
 from xotest.site import Site, finish
-from xotest.two_sites import JOB, LYON, PARIS, TwoSites
+from xotest.two_sites import JOB, LYON, PARIS, TwoSites, free_port
 
 KEY = "k" * 32
 
@@ -146,11 +148,6 @@ def test_a_line_that_is_cut_and_slow(sites: TwoSites, shared: Site) -> None:
     assert_copied(sites, shared)
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
-
-
 def test_a_relay_is_killed_in_the_middle_and_another_one_takes_over(sites: TwoSites, shared: Site) -> None:
     ports = [free_port(), free_port()]
     with BadLine("127.0.0.1", ports[0], bytes_s=4e6) as line:
@@ -171,6 +168,42 @@ def test_a_relay_is_killed_in_the_middle_and_another_one_takes_over(sites: TwoSi
         sites.worker(LYON)
         done = finish(run, timeout_s=120)
         assert done.of("report")[0]["outcome"] == "ok", done
+        sites.drain()
+    assert_copied(sites, shared)
+
+
+def pass_a_minute(sites: TwoSites, pid: int) -> None:
+    """For the lease and the locks of the dead."""
+    board = open_board(f"sqlite:///{sites.directory}/engine.db")
+    with board.writing() as connection:
+        old = sa.update(schema.workers).where(schema.workers.c.pid == pid)
+        connection.execute(old.values(seen=schema.workers.c.seen - 60))
+    board.close()
+    for lock in (sites.paris / "xo-vm-backups").glob("*.lock"):
+        past = lock.stat().st_mtime - 60
+        os.utime(lock, (past, past))
+
+
+def test_a_worker_is_killed_in_the_middle_and_another_one_takes_over(sites: TwoSites, shared: Site) -> None:
+    port = free_port()
+    with BadLine("127.0.0.1", port, bytes_s=4e6) as line:
+        behind(sites, line)
+        sites.configure()
+        text = sites.config(LYON).read_text()
+        sites.config(LYON).write_text(text.replace('listen = "127.0.0.1:0"', f'listen = "127.0.0.1:{port}"'))
+        for site in (LYON, PARIS):
+            sites.worker(site)
+        run = sites.start("run", "copies", "--json")
+        line.wait_passed(2_000_000)
+        dead = sites.processes.pop()
+        os.kill(dead.pid, signal.SIGKILL)
+        dead.communicate()
+        pass_a_minute(sites, dead.pid)
+        sites.worker(PARIS)
+        done = finish(run, timeout_s=120)
+        assert done.of("report")[0]["outcome"] == "ok", done
+        kinds = [one["kind"] for one in sites.journal()]
+        assert "worker-lost" in kinds
         sites.drain()
     assert_copied(sites, shared)
 

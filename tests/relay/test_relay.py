@@ -15,9 +15,9 @@ import pytest
 from remotes import errors
 from remotes.memory import MemoryRemote
 from xobackup.relay.credentials import client_context, make_credentials
-from xobackup.relay.frames import DATA, HEADER, PLAIN, Wire
+from xobackup.relay.frames import DATA, HEADER, PLAIN, VERSION, Wire
 from xobackup.relay.lines import LINES, RelayAt
-from xobackup.relay.server import VERSION, Known
+from xobackup.relay.server import Known
 from xotest.bad_line import BadLine
 from xotest.relayed import PLACE, Relayed, in_threads, relayed
 

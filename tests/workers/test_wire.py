@@ -64,7 +64,16 @@ def _value(kind: str):
 
 def test_an_order_comes_back_and_one_that_is_not_understood_says_so() -> None:
     order = Order(
-        run="r", job="j", pool="p", vm="v", vm_name="n", full_interval=1, fingerprint="f", number=2, before=(TRIED,)
+        run="r",
+        job="j",
+        pool="p",
+        vm="v",
+        vm_name="n",
+        full_interval=1,
+        fingerprint="f",
+        number=2,
+        before=(TRIED,),
+        through={"pool:lyon": "lyon"},
     )
     assert read_order(through(order_data(order))) == order and order.turn.before == (TRIED,)
     for broken in ({"run": "r"}, {**order_data(order), "number": "two"}, {**order_data(order), "before": [7]}):

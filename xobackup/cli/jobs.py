@@ -10,6 +10,8 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from xobackup.config.jobs import JobSection
     from xobackup.config.model import Configuration
     from xobackup.config.places import RemoteSection, TlsSection
@@ -85,14 +87,21 @@ def narrowed(selector: engine.Selector, vms: list[str]) -> engine.Selector:
     return replace(selector, include=tuple(rules))
 
 
-def job_of(configuration: Configuration, name: str, *, with_secrets: bool = True) -> engine.Job:
-    """The engine's view of the job called ``name``. Without secrets it can be shown, not run."""
+def job_of(
+    configuration: Configuration, name: str, *, with_secrets: bool = True, led: Collection[str] = ()
+) -> engine.Job:
+    """The engine's view of the job called ``name``. Without secrets it can be shown, not run. ``led``: pools of
+    targets whose secrets are needed although they are not near."""
     from xobackup.cli.hooks import guest_hooks_of, hooks_of
     from xobackup.engine import job as engine
 
     if name in configuration.metadata_jobs:
         return _metadata_job(configuration, name, with_secrets=with_secrets)
     section = configuration.jobs[name]
+
+    def near_or_led(target: str) -> bool:
+        return is_near(configuration, target) or configuration.targets[target].pool in led
+
     return engine.Job(
         name=name,
         id=str(section.id or ""),
@@ -109,7 +118,7 @@ def job_of(configuration: Configuration, name: str, *, with_secrets: bool = True
         targets=tuple(
             one
             for target in section.replicate_to
-            for one in sr_targets(configuration, target, with_secrets and is_near(configuration, target))
+            for one in sr_targets(configuration, target, with_secrets and near_or_led(target))
         ),
         selector=engine.Selector(
             include=tuple(_vm_rule(rule) for rule in section.vms.include),

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from xobackup.relay.server import RelayServer
     from xobackup.workers.board import Board
     from xobackup.workers.mirror_task import MirrorTask
+    from xobackup.xapi.tls import Dial
 
 
 class Relaying:
@@ -49,6 +50,16 @@ class Relaying:
         lines = Lines(find, own=self.own, place=place, stopped=lambda: cancel.cancelled)
         return RelayRemote(lines, url=f"relay:{site}/{place}")
 
+    def dialer(self, place: str, site: str, cancel: CancelToken) -> Dial:
+        """To the hosts of the pool ``place``, through the relays of ``site``."""
+        from xobackup.relay.dialing import Dialer
+        from xobackup.workers.peers import relays_of
+
+        def find() -> list[RelayAt]:
+            return relays_of(self.board, site)
+
+        return Dialer(find, own=self.own, place=place, stopped=lambda: cancel.cancelled).dial
+
 
 @contextmanager
 def relaying(
@@ -77,19 +88,22 @@ def _server(
 ) -> RelayServer | None:
     from xobackup.cli.engine_store import reach_of
     from xobackup.cli.jobs import remote_target
+    from xobackup.cli.pool_hosts import PoolHosts
     from xobackup.config.errors import ConfigError
     from xobackup.engine.storage import open_remote_of
     from xobackup.relay.addresses import split_address
     from xobackup.relay.server import RelayServer
     from xobackup.workers.peers import BoardOfRelay
+    from xobackup.workers.placing import POOL
 
     section = configuration.engine.relay
     if section is None:
         return None
     if not site:
         raise ConfigError(["engine.relay: a worker that leads others has to say of which site it is: --site"])
-    near = reach_of(configuration, site)["remotes"]
-    gives = near if section.remotes is None else [name for name in near if name in section.remotes]
+    reach = reach_of(configuration, site)
+    gives = [name for name in reach["remotes"] if section.remotes is None or name in section.remotes]
+    gives += [f"{POOL}{name}" for name in reach["pools"] if section.pools is None or name in section.pools]
 
     def open_place(name: str) -> Remote:
         return open_remote_of(remote_target(configuration, name))
@@ -100,6 +114,7 @@ def _server(
             own=own,
             board=BoardOfRelay(board, site=site, gives=gives),
             open_place=open_place,
+            connect=PoolHosts(configuration).connect,
             log=log,
         )
     except OSError as error:

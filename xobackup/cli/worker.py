@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +18,7 @@ from xobackup.texts import count_text
 if TYPE_CHECKING:
     from types import FrameType
 
+    from xobackup.cli.relaying import Relaying
     from xobackup.config.model import Configuration
     from xobackup.engine.cancel import CancelToken
     from xobackup.engine.job import Job
@@ -98,7 +99,7 @@ def worker(
         process = WorkerProcess(
             board,
             me,
-            task_of(configuration, worlds).do,
+            task_of(configuration, worlds, way).do,
             clock=clock,
             new_id=new_id,
             log=say,
@@ -135,7 +136,7 @@ class _Stops(Signals):
             self._log(f"{self.why}: draining, {count_text(self._process.going, 'VM')} under way")
 
 
-def task_of(configuration: Configuration, worlds: Callable[[Sink, CancelToken], World]) -> VmTask:
+def task_of(configuration: Configuration, worlds: Callable[[Sink, CancelToken], World], way: Relaying) -> VmTask:
     """How VMs are done by this configuration."""
     from xobackup.cli.engine_store import fingerprint_of
     from xobackup.cli.jobs import job_of
@@ -143,16 +144,17 @@ def task_of(configuration: Configuration, worlds: Callable[[Sink, CancelToken], 
     from xobackup.workers.errors import WorkersError
     from xobackup.workers.vm_task import VmTask
 
-    def job(name: str) -> Job:
+    def job(name: str, led: Collection[str]) -> Job:
         if name not in configuration.jobs:
             known = ", ".join(sorted(configuration.jobs)) or "none"
             raise WorkersError(f"there is no job {name!r} in the worker's configuration (known: {known})")
         try:
-            return job_of(configuration, name)
+            return job_of(configuration, name, led=led)
         except ConfigError as error:
             raise WorkersError(str(error), hint=error.hint or "") from error
 
-    return VmTask(job_of=job, fingerprint=fingerprint_of(configuration), world_of=worlds)
+    fingerprint = fingerprint_of(configuration)
+    return VmTask(job_of=job, fingerprint=fingerprint, world_of=worlds, dialer=way.dialer)
 
 
 def worlds_of(configuration: Configuration, room: Room) -> Callable[[Sink, CancelToken], World]:

@@ -12,7 +12,7 @@ from xobackup.relay.addresses import split_address
 
 
 class RelaySection(Section):
-    """This machine's worker leads workers of other sites to what it reaches. For reading; docs/workers.md."""
+    """This machine's worker leads workers of other sites to what it reaches: docs/workers.md."""
 
     listen: str
     """``host:port``; ``0.0.0.0:8483`` for all addresses of the machine."""
@@ -20,6 +20,8 @@ class RelaySection(Section):
     """``host:port`` by which the others reach it; absent: this machine's name and that port."""
     remotes: tuple[str, ...] | None = None
     """Those that it leads to, of what it reaches; absent: all."""
+    pools: tuple[str, ...] | None = None
+    """The same of pools, to whose hosts replicas are written."""
 
     @field_validator("listen", "address")
     @classmethod

@@ -31,6 +31,7 @@ from xobackup.relay.errors import BadFrame, LineLost
 from xobackup.relay.squeezing import SMALL_BYTES, WORTH, Squeezer
 
 HEADER = struct.Struct(">BBII")
+VERSION = 1
 WORDS, DATA = 1, 2
 PLAIN, ZSTD = 0, 1
 WORDS_MAX = 1 << 16

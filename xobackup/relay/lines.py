@@ -19,8 +19,7 @@ from typing import Any, TypeVar
 from xobackup.relay.addresses import split_address
 from xobackup.relay.credentials import Credentials, client_context
 from xobackup.relay.errors import BadFrame, LineLost, Refused, RelayError
-from xobackup.relay.frames import Wire
-from xobackup.relay.server import VERSION
+from xobackup.relay.frames import VERSION, Wire
 
 T = TypeVar("T")
 
@@ -155,7 +154,7 @@ class Lines:
         with self._guard:
             self._turn += 1
             relay = relays[self._turn % len(relays)]
-        wire = Wire(self._dialled(relay), relay.address)
+        wire = Wire(dialled(relay, self._own), relay.address)
         try:
             wire.say({"relay": VERSION, "place": self.place, "session": self._session})
             greeting = wire.words()
@@ -167,19 +166,6 @@ class Lines:
         except BaseException:
             wire.close()
             raise
-
-    def _dialled(self, relay: RelayAt) -> ssl.SSLSocket:
-        try:
-            plain = socket.create_connection(split_address(relay.address), timeout=CONNECT_S)
-        except (OSError, ValueError) as error:
-            raise LineLost(relay.address, f"cannot connect: {error}") from error
-        try:
-            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            return client_context(self._own, relay.certificate).wrap_socket(plain)
-        except (OSError, ValueError) as error:
-            plain.close()
-            raise LineLost(relay.address, f"TLS does not come about: {error}") from error
 
     def wake(self) -> None:
         """Whoever waits for an answer finds that the connection is lost."""
@@ -201,6 +187,21 @@ class Lines:
         for line in idle:
             line.wire.close()
         self.wake()
+
+
+def dialled(relay: RelayAt, own: Credentials) -> ssl.SSLSocket:
+    """A connection to it, both sides checked. Raises :class:`LineLost`."""
+    try:
+        plain = socket.create_connection(split_address(relay.address), timeout=CONNECT_S)
+    except (OSError, ValueError) as error:
+        raise LineLost(relay.address, f"cannot connect: {error}") from error
+    try:
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        return client_context(own, relay.certificate).wrap_socket(plain)
+    except (OSError, ValueError) as error:
+        plain.close()
+        raise LineLost(relay.address, f"TLS does not come about: {error}") from error
 
 
 class _Heard:

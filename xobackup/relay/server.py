@@ -23,14 +23,14 @@ from remotes.errors import RemoteError
 from xobackup.relay.answering import Answering
 from xobackup.relay.credentials import Credentials, fingerprint_of, server_context, shown_by
 from xobackup.relay.errors import BadFrame, LineLost, Refused, RelayError, error_data
-from xobackup.relay.frames import SEND_BUFFER_BYTES, Wire
+from xobackup.relay.frames import SEND_BUFFER_BYTES, VERSION, Wire
 from xobackup.relay.places import Reader, Readers
+from xobackup.relay.streams import STREAM, Connect, Streams, no_pools
 
 if TYPE_CHECKING:
     from remotes.contract import Remote
 
-VERSION = 1
-LINES_MAX = 128
+LINES_MAX = 256
 HANDSHAKE_S = 15.0
 SILENCE_S = 300.0
 """How long a connection may wait for its next question."""
@@ -71,15 +71,18 @@ class RelayServer:
         own: Credentials,
         board: Board,
         open_place: Callable[[str], Remote],
+        connect: Connect = no_pools,
         log: Callable[[str], None] = lambda _told: None,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Raises ``OSError`` when nobody can listen there. ``open_place``: by name; raises errors of remotes."""
+        """Raises ``OSError`` when nobody can listen there. ``open_place``: by name; raises errors of remotes.
+        ``connect``: to a host of a pool, see :class:`~xobackup.relay.streams.Streams`."""
         self._own = own
         self._board = board
         self._log = log
         self._now_s = monotonic_s
         self._readers = Readers(open_place, monotonic_s)
+        self._streams = Streams(connect)
         self._wires: set[Wire] = set()
         self._guard = threading.Lock()
         self._places = threading.BoundedSemaphore(LINES_MAX)
@@ -96,8 +99,8 @@ class RelayServer:
 
     @property
     def busy(self) -> int:
-        """How many readers are connected."""
-        return self._readers.busy
+        """How many readers, and connections to pools, there are."""
+        return self._readers.busy + self._streams.busy
 
     def start(self) -> None:
         self._thread.start()
@@ -112,6 +115,7 @@ class RelayServer:
             wires = list(self._wires)
         for wire in wires:
             wire.shut()
+        self._streams.close()
         if self._thread.is_alive():
             self._thread.join()
         self._readers.close()
@@ -173,6 +177,9 @@ class RelayServer:
             if hello.get("relay") != VERSION or not isinstance(place, str) or not isinstance(session, str):
                 raise Refused(f"expected relay {VERSION} with a place and a session, found {sorted(hello)[:8]}")
             self._require(worker, place)
+            if hello.get("channel") == STREAM:
+                self._streams.serve(wire, sock, (worker, place, session[:SESSION_MAX]), hello)
+                return
             with self._readers.reader(worker, place, session[:SESSION_MAX]) as reader:
                 self._answer(wire, reader, worker, place)
         except (Refused, RemoteError) as error:

@@ -13,6 +13,7 @@ from xobackup.engine.turns.retry import pause_s
 from xobackup.workers.errands import Errands, complaint
 from xobackup.workers.errors import BoardUnavailable, WorkersError
 from xobackup.workers.mirror_hand_out import BoardMirroring, MirrorPlaces
+from xobackup.workers.peers import living_peers
 from xobackup.workers.placing import Choice, Need, choose, reaches
 from xobackup.workers.wire import Order, order_data, read_report
 
@@ -57,13 +58,15 @@ class BoardHandOut:
             pool_sites=self._sites.get(f"pool:{pool}", ()),
             remotes={remote.name: self._sites.get(remote.name, ()) for remote in job.remotes},
             targets={base_name(one.name): self._sites.get(base_name(one.name), ()) for one in job.targets},
+            target_pools={base_name(one.name): one.pool.name for one in job.targets},
         )
 
     def choice(self, job: Job, pool: str) -> Choice:
         """Who would do a VM of that pool now. Raises :class:`BoardUnavailable`."""
         if self.board is None:
             return choose(self.need(job, pool), [], here=self.here, loads={})
-        return choose(self.need(job, pool), self.board.workers(), here=self.here, loads=self.board.waiting())
+        workers, peers, loads = self.board.workers(), living_peers(self.board), self.board.waiting()
+        return choose(self.need(job, pool), workers, here=self.here, loads=loads, peers=peers)
 
     def begin(self, job: Job, world: World, run_id: str) -> BoardHanding:
         return BoardHanding(self, job, world, run_id)
@@ -136,7 +139,7 @@ class BoardHanding:
             vm=vm.uuid,
             vm_name=vm.name,
             choose=lambda: self._choice(vm),
-            order=lambda _: order_data(self._order(vm, turn)),
+            order=lambda choice: order_data(self._order(vm, turn, choice)),
             key=vm.uuid,
             wait_s=self._out.wait_s,
             note=note,
@@ -153,7 +156,7 @@ class BoardHanding:
         need = self._out.need(self._job, vm.pool)
         return choose(need, [], here=self._out.here, loads={})
 
-    def _order(self, vm: VmView, turn: Turn) -> Order:
+    def _order(self, vm: VmView, turn: Turn, choice: Choice) -> Order:
         return Order(
             run=self._run,
             job=self._job.name,
@@ -165,6 +168,7 @@ class BoardHanding:
             number=turn.number,
             last=turn.last,
             before=turn.before,
+            through=dict(choice.through),
         )
 
     def _failed(

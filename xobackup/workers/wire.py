@@ -35,6 +35,8 @@ class Order:
     number: int = 1
     last: bool = True
     before: tuple[Tried, ...] = field(default=())
+    through: dict[str, str] = field(default_factory=dict)
+    """Pools of targets (``pool:NAME``) that the worker does not reach, as in :class:`MirrorOrder`."""
 
     @property
     def turn(self) -> Turn:

@@ -14,6 +14,7 @@ from xobackup.relay.errors import Refused
 from xobackup.relay.lines import Lines, RelayAt
 from xobackup.relay.remote import RelayRemote
 from xobackup.relay.server import Known, RelayServer
+from xobackup.relay.streams import Connect, no_pools
 
 PLACE = "nas"
 READING = {"list", "stat", "get", "open"}
@@ -54,7 +55,10 @@ class NotClosed:
 class Relayed:
     """One relay before the remote ``inner``, and a worker who may read it."""
 
-    def __init__(self, inner: Remote, *, log: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self, inner: Remote, *, log: Callable[[str], None] = lambda _: None, connect: Connect = no_pools
+    ) -> None:
+        self.connect = connect
         self.inner = inner
         self.reader = make_credentials("reader")
         self.board = PaperBoard()
@@ -73,7 +77,9 @@ class Relayed:
             self.opened.append(name)
             return NotClosed(self.inner)  # type: ignore[return-value]
 
-        server = RelayServer(("127.0.0.1", 0), own=own, board=self.board, open_place=open_place, log=self.log)
+        server = RelayServer(
+            ("127.0.0.1", 0), own=own, board=self.board, open_place=open_place, log=self.log, connect=self.connect
+        )
         server.start()
         self.servers.append(server)
         address = f"127.0.0.1:{server.port}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,3 +106,9 @@ class TwoSites:
             process = self.processes.pop()
             out, err = process.communicate(timeout=TIMEOUT_S)
             assert process.returncode == 0 and "drained" in out + err, out + err
+
+
+def free_port() -> int:
+    """On which nobody listens now."""
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return int(found.getsockname()[1])
