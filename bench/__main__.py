@@ -24,6 +24,7 @@ from bench import (
     merge,
     nbd,
     probe,
+    relay,
     replication,
     restore,
     s3,
@@ -50,6 +51,7 @@ GROUPS: dict[str, Callable[[Settings], Iterator[Row]]] = {
     "history": history.rows,
     "workers": workers.rows,
     "sharing": sharing.rows,
+    "relay": relay.rows,
 }
 
 

@@ -22,6 +22,7 @@ from remotes.local import LocalRemote
 from remotes.memory import MemoryRemote
 from remotes.retrying import RetryingRemote
 from xotest.mounts import loop
+from xotest.relayed import ReadThrough
 from xotest.s3.memory import MemoryS3
 
 IMPLEMENTATIONS = {
@@ -35,6 +36,7 @@ IMPLEMENTATIONS = {
         LocalRemote(path), ChunkedObjects(b"k" * 32, Algorithm.AES_256_GCM, b"r" * 16)
     ),
     "faulty": lambda path: FaultyRemote(LocalRemote(path), Faults()),
+    "read through a relay": lambda path: ReadThrough(MemoryRemote()),
     "s3 in memory": lambda path: MemoryS3(SystemClock(), page=50).remote(),
 }
 

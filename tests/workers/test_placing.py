@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
+from xobackup.workers.peers import Peer
 from xobackup.workers.placing import Need, choose
 from xobackup.workers.records import ANYWHERE, LEASE_S, Seen, Worker
 
@@ -54,3 +59,60 @@ def test_of_equals_the_one_with_the_least_to_do() -> None:
     assert chosen([busy, idle], need=free).queue == "b"
     assert chosen([busy, idle], need=free, loads={"b": 8}).queue == "a"
     assert chosen([worker("", reach=reach)], need=free).queue == ANYWHERE
+
+
+REPLICATED = Need(
+    pool="paris",
+    pool_sites=("paris",),
+    remotes={"nas": ("paris",)},
+    targets={"dr": ("lyon",)},
+    target_pools={"dr": "lyon"},
+)
+HERE_AND_THERE = ("paris", "nas", "lyon", "dr")
+
+
+def peer(site: str, address: str = "10.1.0.5:8483", **more: bool) -> Peer:
+    return Peer(worker=site, site=site, address=address, certificate="", **more)
+
+
+def led(workers, peers, *, need: Need = REPLICATED, here: str = ""):
+    return choose(need, workers, here=here, loads={}, peers=peers)
+
+
+def test_the_pool_of_a_target_is_led_to_by_a_relay_of_its_site() -> None:
+    both = [worker("paris", reach=("paris", "nas")), worker("lyon", reach=("lyon", "dr"))]
+    choice = led(both, [peer("paris", ""), peer("lyon")])
+    assert (choice.queue, choice.through, choice.waits) == ("paris", {"pool:lyon": "lyon"}, False)
+    assert choice.reason == "site paris is nearest to paris, nas; dr through the relay at lyon"
+
+
+def test_who_reaches_everything_is_not_led() -> None:
+    everywhere = replace(REPLICATED, targets={"dr": ("lyon", "paris")})
+    both = [worker("paris", reach=HERE_AND_THERE), worker("lyon", reach=("lyon", "dr"))]
+    choice = led(both, [peer("paris"), peer("lyon")], need=everywhere)
+    assert choice.queue == "paris" and not choice.through
+    here = led([worker("lyon", reach=("lyon", "dr"))], [peer("lyon")], need=everywhere, here="paris")
+    assert here.queue is None and not here.waits
+
+
+SOURCE, TARGET = worker("paris", reach=("paris", "nas")), worker("lyon", reach=("lyon", "dr"))
+
+
+@pytest.mark.parametrize(("workers", "peers"), [
+    ([worker("paris", reach=HERE_AND_THERE)], [peer("paris")]),
+    ([SOURCE, TARGET], [peer("paris"), peer("lyon", "")]),
+    ([SOURCE, TARGET], [peer("lyon")]),
+    ([SOURCE, worker("lyon", reach=("lyon",))], [peer("paris"), peer("lyon")]),
+    ([SOURCE, worker("lyon", reach=("dr",))], [peer("paris"), peer("lyon")]),
+    ([worker("paris", reach=("paris",)), TARGET], [peer("paris"), peer("lyon")]),
+    ([TARGET], [peer("lyon")]),
+])  # fmt: skip
+def test_without_both_ends_it_waits(workers, peers) -> None:
+    choice = led(workers, peers)
+    assert choice.waits and "no worker with a relay lives that leads to dr" in choice.reason
+
+
+def test_a_remote_is_never_led_to_for_a_backup() -> None:
+    need = replace(REPLICATED, remotes={"nas": ("lyon",)}, targets={})
+    both = [worker("paris", reach=("paris",)), worker("lyon", reach=("lyon", "nas"))]
+    assert led(both, [peer("paris"), peer("lyon")], need=need).waits

@@ -131,7 +131,7 @@ def fingerprint_of(configuration: Configuration) -> Callable[[str], str]:
     """What tells whether two configurations mean the same by the name of a job."""
 
     def fingerprint(name: str) -> str:
-        section = configuration.jobs.get(name)
+        section = configuration.jobs.get(name) or configuration.mirror_jobs.get(name)
         if section is None:
             return ""
         told = section.model_dump(mode="json", exclude=_PRIVATE)

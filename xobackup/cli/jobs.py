@@ -10,6 +10,8 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from xobackup.config.jobs import JobSection
     from xobackup.config.model import Configuration
     from xobackup.config.places import RemoteSection, TlsSection
@@ -88,14 +90,21 @@ def narrowed(selector: engine.Selector, vms: list[str]) -> engine.Selector:
     return replace(selector, include=tuple(rules))
 
 
-def job_of(configuration: Configuration, name: str, *, with_secrets: bool = True) -> engine.Job:
-    """The engine's view of the job called ``name``. Without secrets it can be shown, not run."""
+def job_of(
+    configuration: Configuration, name: str, *, with_secrets: bool = True, led: Collection[str] = ()
+) -> engine.Job:
+    """The engine's view of the job called ``name``. Without secrets it can be shown, not run. ``led``: pools of
+    targets whose secrets are needed although they are not near."""
     from xobackup.cli.hooks import guest_hooks_of, hooks_of
     from xobackup.engine import job as engine
 
     if name in configuration.metadata_jobs:
         return _metadata_job(configuration, name, with_secrets=with_secrets)
     section = configuration.jobs[name]
+
+    def near_or_led(target: str) -> bool:
+        return is_near(configuration, target) or configuration.targets[target].pool in led
+
     return engine.Job(
         name=name,
         id=str(section.id or ""),
@@ -106,13 +115,13 @@ def job_of(configuration: Configuration, name: str, *, with_secrets: bool = True
             ),
         ),
         remotes=tuple(
-            remote_target(configuration, remote, with_secrets=with_secrets and _near(configuration, remote))
+            remote_target(configuration, remote, with_secrets=with_secrets and is_near(configuration, remote))
             for remote in section.remotes
         ),
         targets=tuple(
             one
             for target in section.replicate_to
-            for one in sr_targets(configuration, target, with_secrets and _near(configuration, target))
+            for one in sr_targets(configuration, target, with_secrets and near_or_led(target))
         ),
         selector=engine.Selector(
             include=tuple(_vm_rule(rule) for rule in section.vms.include),
@@ -128,7 +137,7 @@ def job_of(configuration: Configuration, name: str, *, with_secrets: bool = True
     )
 
 
-def _near(configuration: Configuration, name: str) -> bool:
+def is_near(configuration: Configuration, name: str) -> bool:
     """Whether a remote or target is opened from here, and its secrets are needed: others are left to workers."""
     from xobackup.cli.engine_store import sites_of
 
@@ -138,7 +147,7 @@ def _near(configuration: Configuration, name: str) -> bool:
 
 def _far_target(configuration: Configuration, name: str, with_secrets: bool) -> engine.RemoteTarget:
     """Without its secrets where only workers reach it."""
-    return remote_target(configuration, name, with_secrets=with_secrets and _near(configuration, name))
+    return remote_target(configuration, name, with_secrets=with_secrets and is_near(configuration, name))
 
 
 def _checks(configuration: Configuration, job: JobSection, with_secrets: bool) -> JobChecks | None:
@@ -206,7 +215,7 @@ def _metadata_job(configuration: Configuration, name: str, *, with_secrets: bool
             for pool in section.pools
         ),
         remotes=tuple(
-            remote_target(configuration, remote, with_secrets=with_secrets and _near(configuration, remote))
+            remote_target(configuration, remote, with_secrets=with_secrets and is_near(configuration, remote))
             for remote in section.remotes
         ),
         settings=engine.Settings(

@@ -10,23 +10,28 @@ if TYPE_CHECKING:
 
     from xobackup.cli.output import Output
     from xobackup.config.model import Configuration
+    from xobackup.engine.job import RemoteTarget
     from xobackup.engine.mirror.job import MirrorJob, MirrorPlan
 
 
 def mirror_job(configuration: Configuration, name: str, *, with_secrets: bool = True) -> MirrorJob:
     """The engine's view of the job called ``name``."""
     from schedules.retention import LongTerm, Rule
-    from xobackup.cli.jobs import remote_target
+    from xobackup.cli.jobs import is_near, remote_target
     from xobackup.engine.mirror.job import MirrorJob, refuse_bad
 
     section = configuration.mirror_jobs[name]
+
+    def remote(one: str) -> RemoteTarget:
+        return remote_target(configuration, one, with_secrets=with_secrets and is_near(configuration, one))
+
     kept = section.keep.long_term() if section.keep is not None else LongTerm()
     return refuse_bad(
         MirrorJob(
             name=name,
             id=str(section.id or ""),
-            source=remote_target(configuration, section.source, with_secrets=with_secrets),
-            targets=tuple(remote_target(configuration, one, with_secrets=with_secrets) for one in section.remotes),
+            source=remote(section.source),
+            targets=tuple(remote(one) for one in section.remotes),
             vms=section.vms,
             tags=section.tags,
             jobs=tuple(str(one) for one in section.job_ids),
@@ -56,12 +61,13 @@ def plan_data(job: MirrorJob, plan: MirrorPlan) -> dict[str, Any]:
         "name": plan.name,
         "copy": [choice.point.id for choice in plan.choices if not choice.reason],
         "problem": plan.problem,
+        "left_to": plan.left_to,
         "left_out": {choice.point.id: choice.reason for choice in plan.choices if choice.reason},
     }
 
 
-def show_plan(output: Output, job: MirrorJob, plans: Sequence[MirrorPlan]) -> None:
-    """What would be copied, VM by VM; what is left out with its reason."""
+def show_plan(output: Output, job: MirrorJob, plans: Sequence[MirrorPlan], workers: Sequence[str] = ()) -> None:
+    """What would be copied, VM by VM; what is left out with its reason. ``workers``: who would do it."""
     from xobackup.texts import count_text
 
     total = 0
@@ -69,6 +75,9 @@ def show_plan(output: Output, job: MirrorJob, plans: Sequence[MirrorPlan]) -> No
         wanted = [choice.point.id for choice in plan.choices if not choice.reason]
         total += len(wanted)
         output.record("mirror-plan", plan_data(job, plan))
+        if plan.left_to:
+            output.say(f"{job.source.name} to {plan.target}: {plan.left_to}")
+            continue
         if plan.problem:
             output.say(f"{plan.name or plan.vm or job.source.name} to {plan.target}: {plan.problem}", style="red")
             continue
@@ -79,4 +88,8 @@ def show_plan(output: Output, job: MirrorJob, plans: Sequence[MirrorPlan]) -> No
         told = [f"{', '.join(wanted)} to copy"] if wanted else []
         told += [f"{count} left out: {reason}" for reason, count in reasons.items()]
         output.say(f"{plan.name or plan.vm} to {plan.target}: {'; '.join(told) or 'nothing there'}")
-    output.say(f"job {job.name}: {count_text(total, 'restore point')} to copy from {job.source.name}")
+    if not all(plan.left_to for plan in plans):
+        output.say(f"job {job.name}: {count_text(total, 'restore point')} to copy from {job.source.name}")
+    for line in workers:
+        output.record("mirror-workers", {"job": job.name, "told": line})
+        output.say(line)

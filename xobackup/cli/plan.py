@@ -60,12 +60,14 @@ def plan(options: JobOptions) -> None:
                 output.say(f"remote {remote.name}: {told}")
         failures.extend(watch.face.failures)
     for mirror in options.mirrors(configuration):
-        with watching(output) as watch:
-            world = watched_world(watch, configuration.state_directory, limits=process_limits(configuration))
+        with watching(output) as watch, handing_out(configuration) as hand_out:
+            limits = process_limits(configuration)
+            world = watched_world(watch, configuration.state_directory, limits=limits, hand_out=hand_out)
             plans = list(plan_mirror(mirror, world))
             places = [mirror.source.name, *(target.name for target in mirror.targets)]
             lines = links_told(world.limits, places, world.clock.now_s())
-        show_mirror(output, mirror, plans)
+            workers = () if hand_out is None else hand_out.told_mirror(mirror)
+        show_mirror(output, mirror, plans, workers)
         output.record("mirror-limits", {"job": mirror.name, "limits": lines})
         for line in lines:
             output.say(line)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,19 +18,11 @@ from xobackup.texts import count_text
 if TYPE_CHECKING:
     from types import FrameType
 
-    from xobackup.config.model import Configuration
-    from xobackup.engine.cancel import CancelToken
-    from xobackup.engine.fulls import Counting
-    from xobackup.engine.job import Job
-    from xobackup.engine.journal import Sink
-    from xobackup.engine.limits.process import Shares
-    from xobackup.engine.limits.room import Room
-    from xobackup.engine.placing.given import Elsewhere
-    from xobackup.engine.world import World
-    from xobackup.workers.vm_task import VmTask
-    from xobackup.workers.worker import Other, WorkerProcess
+    from xobackup.workers.worker import WorkerProcess
 
 SLOTS = 4
+LINGER_LOOK_S = 0.25
+"""Between two looks whether others are still led through here."""
 
 
 def register(app: typer.Typer) -> None:
@@ -53,17 +45,16 @@ def worker(
     from xobackup.cli.engine_store import opened_board, reach_of
     from xobackup.cli.errors import Outcome
     from xobackup.cli.logs import JSON, TEXT, Lines
+    from xobackup.cli.relaying import relaying
+    from xobackup.cli.worker_tasks import tasks_of
     from xobackup.clock import SystemClock
     from xobackup.config.errors import ConfigError
     from xobackup.config.sites import checked_site
     from xobackup.engine.run import version
     from xobackup.engine.world import real_world
-    from xobackup.workers.fulls import counting
-    from xobackup.workers.given import BoardGiven
     from xobackup.workers.kinds import KINDS, OTHERS
     from xobackup.workers.records import Worker
     from xobackup.workers.shares import SharedRates
-    from xobackup.workers.slots import SharedRoom
     from xobackup.workers.worker import WorkerProcess
 
     configuration = read_configuration(config)
@@ -77,7 +68,8 @@ def worker(
     log = Lines(JSON if as_json else configuration.log.format or TEXT, to_stdout=as_json)
     clock = SystemClock()
     new_id = real_world(configuration.state_directory, clock=clock).new_id
-    with opened_board(configuration) as board:
+    with ExitStack() as running:
+        board = running.enter_context(opened_board(configuration))
         me = Worker(
             id=new_id(),
             site=where,
@@ -87,36 +79,36 @@ def worker(
             slots=slots,
             reach={**reach_of(configuration, where), KINDS: list(OTHERS)},
         )
+
+        def say(told: str) -> None:
+            log("info", told)
+
+        def linger() -> None:
+            """Others may still be led through here."""
+            while way.busy and not signals.twice:
+                clock.sleep(LINGER_LOOK_S)
+
         rates = SharedRates(board, me.id, clock, goes_on=False)
-        room = SharedRoom(board, me.id)
-        of_vms = task_of(
-            configuration,
-            room,
-            rates,
-            counting=lambda run: counting(board, run, goes_on=False),
-            given=lambda run, cancel: BoardGiven(board, run, room, cancel),
-        )
+        way = running.enter_context(relaying(configuration, board, me.id, where, say))
+        do, others = tasks_of(configuration, board, me.id, rates, way)
         process = WorkerProcess(
             board,
             me,
-            of_vms.do,
-            others=other_tasks(of_vms),
+            do,
+            others=others,
             clock=clock,
             new_id=new_id,
-            log=lambda told: log("info", told),
+            log=say,
+            linger=linger,
         )
-        signals = _Stops(process, lambda told: log("info", told))
+        signals = _Stops(process, say)
         with signals.held():
-            reach = (
-                ", ".join(name for kind, names in me.reach.items() if kind != KINDS for name in names) or "nothing"
-            )
+            names = [name for kind, reached in me.reach.items() if kind != KINDS for name in reached]
             who = f"worker {me.id}{f' of site {where}' if where else ''}"
-            log("info", f"{who} does {count_text(slots, 'VM')} at a time; reaches {reach}")
+            log("info", f"{who} does {count_text(slots, 'VM')} at a time; reaches {', '.join(names) or 'nothing'}")
             rates.start()
-            try:
-                process.serve(signals.stop.is_set)
-            finally:
-                rates.close()
+            running.callback(rates.close)
+            process.serve(signals.stop.is_set)
         log("info", "drained")
     if signals.twice:
         raise Outcome(Exit.TERMINATED, "stopped VMs that were under way; others take them over")
@@ -139,68 +131,3 @@ class _Stops(Signals):
             self._process.stop_all(f"stopped by {self.why}")
         else:
             self._log(f"{self.why}: draining, {count_text(self._process.going, 'VM')} under way")
-
-
-def other_tasks(of_vms: VmTask) -> dict[str, Other]:
-    """Tasks that are not one VM, by kind."""
-    from xobackup.workers.group_task import GroupTask
-    from xobackup.workers.group_wire import group_done_data, read_group_order
-    from xobackup.workers.kinds import CHECKS, GROUP, POOL
-    from xobackup.workers.other_tasks import OtherTasks
-    from xobackup.workers.other_wire import ChecksOrder, PoolOrder
-    from xobackup.workers.wire import read_as
-
-    others = OtherTasks(of_vms)
-    groups = GroupTask(of_vms)
-
-    def group(order: Mapping[str, Any], run_id: str, sink: Sink, cancel: CancelToken) -> Mapping[str, Any]:
-        return {"done": group_done_data(groups.do(read_group_order(order), run_id, sink, cancel))}
-
-    def pool(order: Mapping[str, Any], run_id: str, sink: Sink, cancel: CancelToken) -> Mapping[str, Any]:
-        return {"pool": asdict(others.pool(read_as(PoolOrder, order), run_id, sink, cancel))}
-
-    def checks(order: Mapping[str, Any], run_id: str, sink: Sink, cancel: CancelToken) -> Mapping[str, Any]:
-        return {"checks": asdict(others.checks(read_as(ChecksOrder, order), sink, cancel))}
-
-    return {GROUP: group, POOL: pool, CHECKS: checks}
-
-
-def task_of(
-    configuration: Configuration,
-    room: Room,
-    shares: Shares,
-    *,
-    counting: Callable[[str], Counting],
-    given: Callable[[str, CancelToken], Elsewhere],
-) -> VmTask:
-    """How VMs are done by this configuration. ``room``, ``shares``: where its limits are waited for, and shared;
-    ``counting``, ``given``: VMs of a run whose chains begin again unasked, and what each VM was given."""
-    from xobackup.cli.engine_store import fingerprint_of
-    from xobackup.cli.jobs import job_of
-    from xobackup.cli.limits import process_limits
-    from xobackup.clock import SystemClock
-    from xobackup.config.errors import ConfigError
-    from xobackup.engine.world import real_world
-    from xobackup.workers.errors import WorkersError
-    from xobackup.workers.vm_task import VmTask
-
-    limits = process_limits(configuration)
-    limits.hold_over_all(room, shares)
-
-    def job(name: str) -> Job:
-        if name not in configuration.job_names:
-            known = ", ".join(sorted(configuration.job_names)) or "none"
-            raise WorkersError(f"there is no job {name!r} in the worker's configuration (known: {known})")
-        try:
-            return job_of(configuration, name)
-        except ConfigError as error:
-            raise WorkersError(str(error), hint=error.hint or "") from error
-
-    def world(sink: Sink, cancel: CancelToken) -> World:
-        return real_world(
-            configuration.state_directory, clock=SystemClock(), journal=sink, cancel=cancel, limits=limits
-        )
-
-    return VmTask(
-        job_of=job, fingerprint=fingerprint_of(configuration), world_of=world, counting=counting, given=given
-    )

@@ -28,18 +28,22 @@ def workers(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     from xobackup.cli.engine_store import opened_board
     from xobackup.workers.kinds import site_of
     from xobackup.workers.nodes import nodes_of
+    from xobackup.workers.peers import living_peers
 
     output = Output(as_json=as_json)
     with opened_board(read_configuration(config)) as board:
         found, waiting, nodes = board.workers(), board.waiting(), nodes_of(board)
+        relays = {one.worker: one.address for one in living_peers(board)}
     for one in found:
-        output.record("worker", {**asdict(one), "alive": one.alive})
+        output.record("worker", {**asdict(one), "alive": one.alive, "relay": relays.get(one.worker.id, "")})
     for node in nodes:
         output.record("node", {**asdict(node), "alive": node.alive})
     output.record("queues", {"waiting": waiting})
     if found:
         columns = ["site", "host", "version", "load!", "last heard of>!", "state", "reaches", "does"]
-        output.table(count_text(len(found), "worker"), columns, [_row(one) for one in found])
+        output.table(
+            count_text(len(found), "worker"), columns, [_row(one, relays.get(one.worker.id, "")) for one in found]
+        )
     else:
         output.say("no worker was heard of; start one: xobackup worker --site NAME")
     by_site: Counter[str] = Counter()
@@ -58,7 +62,7 @@ def workers(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         output.say(f"versions differ: {', '.join(f'{count} of {name}' for name, count in versions.items())}")
 
 
-def _row(one: Seen) -> list[str]:
+def _row(one: Seen, relay: str) -> list[str]:
     worker = one.worker
     doing = ", ".join(str(order.get("vm_name") or order.get("vm")) for order in one.doing)
     return [
@@ -67,7 +71,7 @@ def _row(one: Seen) -> list[str]:
         worker.version,
         f"{len(one.doing)}/{worker.slots}",
         f"{duration_text(max(0.0, one.age_s))} ago",
-        _state(one),
+        _state(one) + (f"; relay at {relay}" if relay else ""),
         ", ".join(name for kind, names in worker.reach.items() if kind != "kinds" for name in names),
         doing,
     ]

@@ -10,6 +10,28 @@ from xobackup.config.periods import Period, seconds
 from xobackup.config.secrets import Secret
 from xobackup.config.section import Section
 from xobackup.config.sites import Site
+from xobackup.relay.addresses import split_address
+
+
+class RelaySection(Section):
+    """This machine's worker leads workers of other sites to what it reaches: docs/workers.md."""
+
+    listen: str
+    """``host:port``; ``0.0.0.0:8483`` for all addresses of the machine."""
+    address: str | None = None
+    """``host:port`` by which the others reach it; absent: this machine's name and that port."""
+    remotes: tuple[str, ...] | None = None
+    """Those that it leads to, of what it reaches; absent: all."""
+    pools: tuple[str, ...] | None = None
+    """The same of pools, to whose hosts replicas are written."""
+
+    @field_validator("listen", "address")
+    @classmethod
+    def _of_a_host(cls, value: str | None) -> str | None:
+        if value is not None:
+            split_address(value)
+        return value
+
 
 LEASE_LEAST_S = 15
 """A sign of life gets lost now and then."""
@@ -31,6 +53,8 @@ class EngineSection(Section):
     """``shared``: every `xobackup serve` with this database follows the same schedules, each time by one of them."""
     lease: Period = "2m"
     """How long a node that shares schedules may not be heard of, before another one begins its runs again."""
+    relay: RelaySection | None = None
+    """Of its worker; without it the worker leads nobody anywhere."""
 
     @field_validator("database")
     @classmethod

@@ -161,6 +161,17 @@ class Configuration(Section):
                 for one in (mirror.source, *mirror.remotes)
                 if one not in self.remotes
             )
+        relay = self.engine.relay
+        missing.extend(
+            f"engine.relay.remotes: there is no remote {one!r} ({_known(self.remotes)})"
+            for one in (() if relay is None else relay.remotes or ())
+            if one not in self.remotes
+        )
+        missing.extend(
+            f"engine.relay.pools: there is no pool {one!r} ({_known(self.pools)})"
+            for one in (() if relay is None else relay.pools or ())
+            if one not in self.pools
+        )
         for name, notify in self.notify.items():
             missing.extend(
                 f"notify.{name}.jobs: there is no job {job!r} ({_known(dict.fromkeys(self.all_job_names))})"
@@ -216,13 +227,12 @@ def _same_ids(configuration: Configuration) -> list[str]:
 
 
 def _apart(configuration: Configuration) -> list[str]:
-    """Jobs of which no worker could reach everything."""
+    """Jobs of which no worker could reach everything. To pools of targets a relay may lead."""
     problems: list[str] = []
     for name, job in configuration.jobs.items():
-        places: dict[str, PoolSection | RemoteSection | TargetSection | None]
+        places: dict[str, PoolSection | RemoteSection | None]
         places = {f"pool {job.pool}": configuration.pools.get(job.pool)}
         places |= {f"remote {one}": configuration.remotes.get(one) for one in job.remotes}
-        places |= {f"target {one}": configuration.targets.get(one) for one in job.replicate_to}
         sites = {place: set(one.sites) for place, one in places.items() if one is not None and one.sites}
         if sites and not set.intersection(*sites.values()):
             told = "; ".join(f"{place}: {', '.join(sorted(of))}" for place, of in sites.items())

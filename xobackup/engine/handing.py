@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from xobackup.engine.health.of_job import JobChecks
     from xobackup.engine.health.request import CheckResult
     from xobackup.engine.job import Job
+    from xobackup.engine.mirror.job import MirrorJob
+    from xobackup.engine.mirror.one import VmCopied
     from xobackup.engine.placing.given import Elsewhere
     from xobackup.engine.report import GroupReport, PoolReport, VmReport
     from xobackup.engine.view import VmView
@@ -52,6 +54,24 @@ class Handing(Protocol):
         ...
 
 
+class MirrorHanding(Protocol):
+    """One mirror's run."""
+
+    def vms(self) -> list[tuple[str, str]]:
+        """Uuids and names of the source's VMs that are meant, asked of a worker that reaches it. Raises
+        :class:`~xobackup.engine.errors.EngineError`."""
+        ...
+
+    def copy(self, target: str, vm: str, name: str) -> VmCopied | None:
+        """One VM's restore points to one target, by a worker, to their end. ``None``: nobody else can, it is to be
+        done here. Never raises for what happens to the VM."""
+        ...
+
+    def close(self) -> None:
+        """The run is over."""
+        ...
+
+
 class HandOut(Protocol):
     """Gives VMs to workers."""
 
@@ -78,4 +98,12 @@ class HandOut(Protocol):
 
     def told(self, job: Job) -> tuple[str, ...]:
         """Who would do the VMs of the job, as sentences for its plan."""
+        ...
+
+    def begin_mirror(self, job: MirrorJob, world: World, run_id: str) -> MirrorHanding:
+        """A mirror's run begins. ``world``: with its journal."""
+        ...
+
+    def told_mirror(self, job: MirrorJob) -> tuple[str, ...]:
+        """Who would copy, through whom, as sentences for its plan."""
         ...

@@ -14,7 +14,7 @@ Times are by the database's clock, so nobody's own clock matters.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -60,15 +60,11 @@ class Board:
         return self.engine.dialect.name == "sqlite"
 
     @property
-    def _now(self) -> sa.ColumnElement[float]:
+    def now(self) -> sa.ColumnElement[float]:
+        """The database's clock, for a statement."""
         if self.is_sqlite:
             return sa.literal_column("((julianday('now') - 2440587.5) * 86400.0)", sa.Float)
         return sa.literal_column("extract(epoch from clock_timestamp())::float8", sa.Float)
-
-    @property
-    def now(self) -> sa.ColumnElement[float]:
-        """The database's clock, for a statement."""
-        return self._now
 
     def close(self) -> None:
         self.dispatch.close()
@@ -78,13 +74,13 @@ class Board:
 
     def begin_run(self, run: str, *, job: str, host: str) -> None:
         with self.writing() as connection:
-            row = {"id": run, "job": job, "host": host, "seen": self._now}
+            row = {"id": run, "job": job, "host": host, "seen": self.now}
             connection.execute(sa.insert(schema.runs).values(row))
 
     def beat_run(self, run: str) -> bool:
         """The control node lives. Whether the run is still known."""
         with self.writing() as connection:
-            lives = sa.update(schema.runs).where(schema.runs.c.id == run).values(seen=self._now)
+            lives = sa.update(schema.runs).where(schema.runs.c.id == run).values(seen=self.now)
             return bool(connection.execute(lives).rowcount)
 
     def end_run(self, run: str) -> None:
@@ -95,7 +91,7 @@ class Board:
     def put(self, tasks: Sequence[Task]) -> None:
         """New tasks; they are sent."""
         with self.writing() as connection:
-            now_s = connection.execute(sa.select(self._now)).scalar_one()
+            now_s = connection.execute(sa.select(self.now)).scalar_one()
             fresh = {"state": TODO, "delivery": 0, "put": now_s, "due": now_s, "taken": now_s}
             rows = [
                 {"id": one.id, "run": one.run, "key": one.key, "queue": one.queue, "order": dict(one.order), **fresh}
@@ -122,7 +118,7 @@ class Board:
         """What was said and has not been acknowledged. For one reader per run."""
         table, told = schema.tasks, schema.events
         over = sa.select(table.c.id, table.c.result).where(table.c.run == run, table.c.state == DONE)
-        with self._reading() as connection:  # most looks find nothing, and writers must not wait for them
+        with self.reading() as connection:  # most looks find nothing, and writers must not wait for them
             ended = [(row.id, row.result) for row in connection.execute(over)]  # first: its words are there by then
             words = connection.execute(sa.select(told).where(told.c.run == run).order_by(told.c.id)).all()
         return News(words=tuple(Word(id=row.id, task=row.task, event=row.event) for row in words), ended=tuple(ended))
@@ -144,7 +140,7 @@ class Board:
         """Whether it waits, is being done, or has an end that nobody acknowledged."""
         table = schema.tasks
         one = sa.select(table.c.id).where(table.c.id == task, table.c.state.in_((TODO, DOING, DONE)))
-        with self._reading() as connection:
+        with self.reading() as connection:
             return connection.execute(one).first() is not None
 
     # -- a worker's
@@ -154,14 +150,14 @@ class Board:
         word did not get through: they wait again. ``now_s``: by its own clock."""
         row: dict[str, Any] = {name: getattr(worker, name) for name in ("site", "host", "pid", "version", "slots")}
         row |= {"draining": worker.draining, "reach": {key: list(names) for key, names in worker.reach.items()}}
-        row |= {"since": self._now - up_s, "seen": self._now, "skew": sa.literal(now_s) - self._now}
+        row |= {"since": self.now - up_s, "seen": self.now, "skew": sa.literal(now_s) - self.now}
         table = schema.workers
         with self.writing() as connection:
             if not connection.execute(sa.update(table).where(table.c.id == worker.id).values(row)).rowcount:
                 connection.execute(sa.insert(table).values({"id": worker.id, **row}))
             tasks = schema.tasks
             its = [tasks.c.state == DOING, tasks.c.worker == worker.id, tasks.c.id.not_in(doing)]
-            dropped = sa.select(tasks).where(*its, tasks.c.taken < self._now - DROPPED_S)
+            dropped = sa.select(tasks).where(*its, tasks.c.taken < self.now - DROPPED_S)
             rows = connection.execute(dropped).all()
             self.dispatch.free(connection, [one.id for one in rows])
             again = [self._again(connection, one) for one in rows]
@@ -171,6 +167,7 @@ class Board:
         """It is gone, in good order."""
         with self.writing() as connection:
             connection.execute(sa.delete(schema.slots).where(schema.slots.c.worker == worker))
+            connection.execute(sa.delete(schema.peers).where(schema.peers.c.worker == worker))
             connection.execute(sa.delete(schema.workers).where(schema.workers.c.id == worker))
 
     def next_task(self, queues: Sequence[str]) -> str | None:
@@ -178,9 +175,9 @@ class Board:
         table = schema.tasks
         doing = sa.select(table.c.key).where(table.c.state == DOING)
         waiting = sa.select(table.c.id).where(
-            table.c.state == TODO, table.c.queue.in_(queues), table.c.due <= self._now, table.c.key.not_in(doing)
+            table.c.state == TODO, table.c.queue.in_(queues), table.c.due <= self.now, table.c.key.not_in(doing)
         )
-        with self._reading() as connection:
+        with self.reading() as connection:
             return connection.execute(waiting.order_by(table.c.put).limit(1)).scalar()
 
     def take(self, task: str, worker: str) -> Delivery | None:
@@ -190,7 +187,7 @@ class Board:
         begin = (
             sa.update(table)
             .where(table.c.id == task, table.c.state == TODO, self._run_lives())
-            .values(state=DOING, worker=worker, delivery=table.c.delivery + 1, taken=self._now)
+            .values(state=DOING, worker=worker, delivery=table.c.delivery + 1, taken=self.now)
             .returning(table)
         )
         try:
@@ -212,7 +209,7 @@ class Board:
         """It, if it is to be begun by somebody, now or later."""
         table = schema.tasks
         one = sa.select(table).where(table.c.id == task, table.c.state == TODO, self._run_lives())
-        with self._reading() as connection:
+        with self.reading() as connection:
             row = connection.execute(one).one_or_none()
         return None if row is None else _task_of(row)
 
@@ -221,7 +218,7 @@ class Board:
         task = delivery.task
         with self.writing() as connection:
             self._own(connection, delivery)
-            rows = [{"run": task.run, "task": task.id, "at": self._now, "event": dict(event)} for event in events]
+            rows = [{"run": task.run, "task": task.id, "at": self.now, "event": dict(event)} for event in events]
             for row in rows:
                 connection.execute(sa.insert(schema.events).values(row))
 
@@ -250,7 +247,7 @@ class Board:
     def standing(self, delivery: Delivery) -> bool:
         """Whether it shall go on; False: somebody asked to stop. Raises :class:`TaskLost`."""
         table = schema.tasks
-        with self._reading() as connection:
+        with self.reading() as connection:
             row = connection.execute(sa.select(table.c.due).where(*self._of(delivery))).one_or_none()
         if row is None:
             raise TaskLost(delivery.task.id)
@@ -261,8 +258,8 @@ class Board:
     def workers(self) -> list[Seen]:
         """Those that were heard of, by site and host."""
         table, tasks = schema.workers, schema.tasks
-        with self._reading() as connection:
-            now = self._now.label("now")
+        with self.reading() as connection:
+            now = self.now.label("now")
             rows = connection.execute(sa.select(table, now).order_by(table.c.site, table.c.host, table.c.since)).all()
             doing = connection.execute(sa.select(tasks.c.worker, tasks.c.order).where(tasks.c.state == DOING)).all()
         return [
@@ -288,13 +285,13 @@ class Board:
 
     def alive(self) -> sa.Select[tuple[str]]:
         """The ids of the workers that live."""
-        return sa.select(schema.workers.c.id).where(schema.workers.c.seen >= self._now - LEASE_S)
+        return sa.select(schema.workers.c.id).where(schema.workers.c.seen >= self.now - LEASE_S)
 
     def waiting(self) -> dict[str, int]:
         """How many tasks wait, by queue."""
         table = schema.tasks
         counted = sa.select(table.c.queue, sa.func.count()).where(table.c.state == TODO).group_by(table.c.queue)
-        with self._reading() as connection:
+        with self.reading() as connection:
             return {row[0]: row[1] for row in connection.execute(counted)}
 
     def reap(self, *, missing: bool = False) -> list[tuple[Task, str]]:
@@ -305,9 +302,9 @@ class Board:
         table = schema.tasks
         stale = [table.c.state == DOING, table.c.worker.not_in(self.alive())]
         with self.writing() as connection:
-            silent = sa.select(schema.runs.c.id).where(schema.runs.c.seen < self._now - 2 * LEASE_S)
+            silent = sa.select(schema.runs.c.id).where(schema.runs.c.seen < self.now - 2 * LEASE_S)
             self._forget_tasks(connection, silent, table.c.state.in_([TODO, linked.LINKED]))
-            dead = sa.select(schema.runs.c.id).where(schema.runs.c.seen < self._now - RUN_KEPT_S)
+            dead = sa.select(schema.runs.c.id).where(schema.runs.c.seen < self.now - RUN_KEPT_S)
             self._forget_runs(connection, dead)
             rows = connection.execute(sa.select(table).where(*stale).with_for_update(skip_locked=True)).all()
             again = [(task, row.worker) for row in rows if (task := self._again(connection, row)) is not None]
@@ -317,7 +314,7 @@ class Board:
                 self._send_missing(connection)
             connection.execute(sa.delete(schema.slots).where(schema.slots.c.worker.not_in(self.alive())))
             self._sweep(connection)
-            old = sa.delete(schema.workers).where(schema.workers.c.seen < self._now - GONE_S)
+            old = sa.delete(schema.workers).where(schema.workers.c.seen < self.now - GONE_S)
             connection.execute(old)
         return again
 
@@ -340,19 +337,19 @@ class Board:
             return None
         this = sa.update(schema.tasks).where(schema.tasks.c.id == row.id)
         told = {"kind": "worker-lost", "worker": row.worker, "delivery": row.delivery}
-        event = {"run": row.run, "task": row.id, "at": self._now, "event": told}
+        event = {"run": row.run, "task": row.id, "at": self.now, "event": told}
         connection.execute(sa.insert(schema.events).values(event))
         over = row.delivery >= DELIVERIES_MAX or row.due < 0
         linked.lost(connection, row, over=over)
         if over:
             connection.execute(this.values(state=DONE, result={"lost": row.worker, "deliveries": row.delivery}))
             return None
-        connection.execute(this.values(state=TODO, worker="", taken=self._now))
+        connection.execute(this.values(state=TODO, worker="", taken=self.now))
         return _task_of(row)
 
     def _send_missing(self, connection: sa.Connection) -> None:
         table = schema.tasks
-        long = sa.select(table).where(table.c.state == TODO, table.c.taken < self._now - DROPPED_S)
+        long = sa.select(table).where(table.c.state == TODO, table.c.taken < self.now - DROPPED_S)
         waiting = {row.id: _task_of(row) for row in connection.execute(long)}
         if waiting:
             lost = self.dispatch.missing(connection, list(waiting))
@@ -368,7 +365,7 @@ class Board:
 
     def _run_lives(self) -> sa.ColumnElement[bool]:
         table, runs = schema.tasks, schema.runs
-        return sa.exists().where(runs.c.id == table.c.run, runs.c.seen >= self._now - 2 * LEASE_S)
+        return sa.exists().where(runs.c.id == table.c.run, runs.c.seen >= self.now - 2 * LEASE_S)
 
     def _of(self, delivery: Delivery) -> list[sa.ColumnElement[bool]]:
         table = schema.tasks
@@ -382,13 +379,10 @@ class Board:
             raise TaskLost(delivery.task.id)
 
     @contextmanager
-    def _reading(self) -> Iterator[sa.Connection]:
+    def reading(self) -> Iterator[sa.Connection]:
+        """For looks: writers do not wait for them."""
         with self._errors(), self.engine.connect() as connection:
             yield connection.execution_options(writing=False)
-
-    def reading(self) -> AbstractContextManager[sa.Connection]:
-        """For looks by others: writers do not wait for them."""
-        return self._reading()
 
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:

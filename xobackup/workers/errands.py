@@ -188,7 +188,7 @@ class Errands:
                 if not (self._world.cancel.cancelled or late):
                     continue
                 looked_s = now_s
-                if self._is_given_up(board, lead, waiter, lambda: choose().queue == choice.queue):
+                if self._is_given_up(board, lead, waiter, lambda: choose().same_way(choice)):
                     return None
             return waiter.result
         finally:

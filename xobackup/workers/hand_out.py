@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from xobackup.engine.report import GroupReport, PoolReport, VmReport
@@ -16,6 +17,8 @@ from xobackup.workers.given import BoardGiven
 from xobackup.workers.group_wire import GroupOrder, group_tasks, names_text, read_group_done
 from xobackup.workers.hand_out_others import checks_need, hand_checks, hand_pool
 from xobackup.workers.kinds import CHECKS, GROUP, POOL, VM, kind_of, queue_of
+from xobackup.workers.mirror_hand_out import BoardMirroring, MirrorPlaces
+from xobackup.workers.peers import living_peers
 from xobackup.workers.placing import Choice, Need, choose, reaches
 from xobackup.workers.records import About, News, Task
 from xobackup.workers.wire import Order, order_data, read_report
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from xobackup.engine.health.of_job import JobChecks
     from xobackup.engine.health.request import CheckResult
     from xobackup.engine.job import Job
+    from xobackup.engine.mirror.job import MirrorJob
     from xobackup.engine.view import VmView
     from xobackup.engine.world import World
     from xobackup.workers.board import Board
@@ -76,15 +80,24 @@ class BoardHandOut:
 
     def need(self, job: Job, pool: str) -> Need:
         """What a VM of that pool needs."""
-        return self.need_of(pool, (remote.name for remote in job.remotes), (one.name for one in job.targets))
+        pools = {base_name(one.name): one.pool.name for one in job.targets}
+        return self.need_of(pool, (remote.name for remote in job.remotes), pools, target_pools=pools)
 
-    def need_of(self, pool: str, remotes: Iterable[str], targets: Iterable[str] = ()) -> Need:
-        """What a task needs that works on these."""
+    def need_of(
+        self,
+        pool: str,
+        remotes: Iterable[str],
+        targets: Iterable[str] = (),
+        *,
+        target_pools: Mapping[str, str] = MappingProxyType({}),
+    ) -> Need:
+        """What a task needs that works on these. ``target_pools``: of targets that may be reached through a relay."""
         return Need(
             pool=pool,
             pool_sites=self._sites.get(f"pool:{pool}", ()),
             remotes={name: self._sites.get(name, ()) for name in remotes},
             targets={base_name(name): self._sites.get(base_name(name), ()) for name in targets},
+            target_pools=dict(target_pools),
         )
 
     def choice(self, job: Job, pool: str, kind: str = VM) -> Choice:
@@ -95,7 +108,9 @@ class BoardHandOut:
         """The same for anything. Raises :class:`BoardUnavailable`."""
         if self.board is None:
             return choose(need, [], here=self.here, loads={}, kind=kind)
-        return choose(need, self.board.workers(), here=self.here, loads=self.board.waiting(), kind=kind)
+        workers, loads = self.board.workers(), self.board.waiting()
+        peers = living_peers(self.board) if kind == VM else ()  # orders of other kinds lead through no relay
+        return choose(need, workers, here=self.here, loads=loads, kind=kind, peers=peers)
 
     def counting(self, run_id: str) -> Counting | None:
         return None if self.board is None else counting(self.board, run_id, goes_on=True)
@@ -105,6 +120,18 @@ class BoardHandOut:
 
     def begin(self, job: Job, world: World, run_id: str) -> BoardHanding:
         return BoardHanding(self, job, world, run_id)
+
+    def begin_mirror(self, job: MirrorJob, world: World, run_id: str) -> BoardMirroring:
+        return BoardMirroring(self._mirrors, job, world, run_id)
+
+    def told_mirror(self, job: MirrorJob) -> tuple[str, ...]:
+        return self._mirrors.told(job)
+
+    @property
+    def _mirrors(self) -> MirrorPlaces:
+        return MirrorPlaces(
+            source=self, sites=self._sites, here=self.here, wait_s=self.wait_s, fingerprint=self.fingerprint
+        )
 
     @contextmanager
     def last_words(self, run_id: str) -> Iterator[list[Mapping[str, Any]]]:
@@ -168,7 +195,7 @@ class BoardHanding:
         began_s, began_at = self.world.clock.monotonic_s(), self.world.clock.now_s()
         meter = self.world.progress.meter(vm.name or vm.uuid, stage="waiting")
         try:
-            result = self._done(vm, lambda queue: [self._task(vm, turn, queue)], meter.note)
+            result = self._done(vm, lambda queue, choice: [self._task(vm, turn, queue, choice)], meter.note)
             return None if result is None else read_report(answered(result, "report"))
         except WorkersError as error:
             spent_s = self.world.clock.monotonic_s() - began_s
@@ -187,7 +214,7 @@ class BoardHanding:
         :class:`WorkersError`."""
         meter = self.world.progress.meter(about.name, stage="waiting")
 
-        def tasks(queue: str) -> list[Task]:
+        def tasks(queue: str, _choice: Choice) -> list[Task]:
             return [Task(id=self.world.new_id(), run=self.run, key=key, queue=queue, order=order)]
 
         try:
@@ -222,35 +249,35 @@ class BoardHanding:
     def _done(
         self,
         about: VmView | About,
-        tasks: Callable[[str], list[Task]],
+        tasks: Callable[[str, Choice], list[Task]],
         note: Callable[[str], None],
         *,
         kind: str = VM,
         need: Need | None = None,
     ) -> Mapping[str, Any] | None:
-        """By whoever can. ``tasks``: for a queue."""
+        """By whoever can. ``tasks``: for a queue, and who was chosen."""
         wanted = need or self.out.need(self.job, about.pool)
         alone = choose(wanted, [], here=self.out.here, loads={}, kind=kind)
         return self._errands.done(
             about,
             choose=lambda: self._errands.chosen(lambda: self.out.choice_for(wanted, kind), alone),
-            tasks=lambda choice: tasks(queue_of(choice.queue or "", kind)),
+            tasks=lambda choice: tasks(queue_of(choice.queue or "", kind), choice),
             wait_s=self.out.wait_s,
             note=note,
         )
 
-    def _task(self, vm: VmView, turn: Turn, queue: str) -> Task:
-        order = order_data(self._order(vm, turn))
+    def _task(self, vm: VmView, turn: Turn, queue: str, choice: Choice) -> Task:
+        order = order_data(self._order(vm, turn, choice))
         return Task(id=self.world.new_id(), run=self.run, key=vm.uuid, queue=queue, order=order)
 
-    def _group_tasks(self, vms: Sequence[VmView], queue: str) -> list[Task]:
+    def _group_tasks(self, vms: Sequence[VmView], queue: str, _choice: Choice) -> list[Task]:
         named = {vm.uuid: vm.name or vm.uuid for vm in vms}
         new_id, mark = self.world.new_id(), self.out.fingerprint(self.job.name)
         interval = self.job.settings.full_interval
         told = GroupOrder.of(new_id, self.run, self.job.name, vms[0].pool, named, interval=interval, fingerprint=mark)
         return group_tasks(told, new_id, queue)
 
-    def _order(self, vm: VmView, turn: Turn) -> Order:
+    def _order(self, vm: VmView, turn: Turn, choice: Choice) -> Order:
         return Order(
             run=self.run,
             job=self.job.name,
@@ -262,4 +289,5 @@ class BoardHanding:
             number=turn.number,
             last=turn.last,
             before=turn.before,
+            through=dict(choice.through),
         )

@@ -10,7 +10,8 @@ from typing import Any
 from xobackup.workers.records import ANYWHERE
 
 VM, GROUP, POOL, CHECKS = "vm", "group", "pool", "checks"
-OTHERS = (GROUP, POOL, CHECKS)
+MIRROR, MIRROR_LIST = "mirror", "mirror-list"
+OTHERS = (GROUP, POOL, CHECKS, MIRROR, MIRROR_LIST)
 """What this version does besides VMs."""
 MEMBER = "member"
 """Not brought to anybody: one VM of a group, in the hands of whoever has the group."""

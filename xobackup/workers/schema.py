@@ -2,7 +2,8 @@
 
 ``tasks`` has one row per VM of a run, as long as its run lives. ``busy`` holds the promise: at most one row per key
 is ``doing``. ``events`` are on their way from a worker to the run's journal. ``workers`` say that they live;
-``slots`` are places that workers share. Nothing here is needed to restore, and a run that lost it is run again.
+``slots`` are places that workers share; ``peers`` says by which certificates workers know each other, and where their
+relays are. Nothing here is needed to restore, and a run that lost it is run again.
 """
 
 from __future__ import annotations
@@ -83,6 +84,14 @@ workers = sa.Table(
     sa.Column("since", Moment, nullable=False),
     sa.Column("seen", Moment, nullable=False),
     sa.Column("skew", Moment, nullable=False),
+)
+peers = sa.Table(
+    "xobackup_peers",
+    metadata,
+    sa.Column("worker", sa.String(64), primary_key=True),
+    sa.Column("address", sa.String(300), nullable=False),
+    sa.Column("certificate", sa.Text, nullable=False),
+    sa.Column("since", Moment, nullable=False),
 )
 slots = sa.Table(
     "xobackup_slots",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from xobackup.engine import events
@@ -15,16 +16,19 @@ from xobackup.engine.limits.told import job_throttle
 from xobackup.engine.limits.turnstile import Turnstile
 from xobackup.engine.opening import open_all
 from xobackup.workers.errors import WorkersError
+from xobackup.workers.placing import POOL
+from xobackup.xapi import tls
 
 if TYPE_CHECKING:
     from xobackup.engine.cancel import CancelToken
     from xobackup.engine.fulls import Counting
-    from xobackup.engine.job import Job
+    from xobackup.engine.job import Job, SrTarget
     from xobackup.engine.journal import Sink
     from xobackup.engine.placing.given import Elsewhere
     from xobackup.engine.report import VmReport
     from xobackup.engine.world import World
     from xobackup.workers.wire import Order
+    from xobackup.xapi.tls import Dial
 
 
 class VmTask:
@@ -33,23 +37,29 @@ class VmTask:
     def __init__(
         self,
         *,
-        job_of: Callable[[str], Job],
+        job_of: Callable[[str, Collection[str]], Job],
         fingerprint: Callable[[str], str],
         world_of: Callable[[Sink, CancelToken], World],
         counting: Callable[[str], Counting] | None = None,
         given: Callable[[str, CancelToken], Elsewhere] | None = None,
+        dialer: Callable[[str, str, CancelToken], Dial] | None = None,
     ) -> None:
-        """``job_of``: a job of this worker's configuration, with its secrets, by name; ``counting``: for the id of a
-        control node's run, :attr:`World.count_full`; ``given``: the same for :attr:`World.given_elsewhere`."""
+        """``job_of``: a job of this worker's configuration, by name, with the secrets of what it reaches and of these
+        pools besides; ``counting``: for the id of a control node's run, :attr:`World.count_full`; ``given``: the same
+        for :attr:`World.given_elsewhere`; ``dialer``: to a pool's hosts (``pool:NAME``) through a relay of that
+        site."""
         self._counting = counting
         self._given = given
+        self._dialer = dialer
         self._job_of = job_of
         self._fingerprint = fingerprint
         self._world_of = world_of
 
     def do(self, order: Order, run_id: str, sink: Sink, cancel: CancelToken) -> VmReport:
         """One attempt. ``run_id``: what is made on the pool carries it."""
-        job = self.narrowed(order.job, order.pool, [order.vm], full_interval=order.full_interval)
+        job = self.narrowed(
+            order.job, order.pool, [order.vm], full_interval=order.full_interval, through=order.through, cancel=cancel
+        )
         job = replace(job, consistent=None)
         world = self.world(job, order.run, sink, cancel)
         if told := self.difference(order.job, order.fingerprint):
@@ -83,14 +93,37 @@ class VmTask:
 
     def job(self, name: str) -> Job:
         """Of the worker's own configuration. Raises :class:`WorkersError`."""
-        return self._job_of(name)
+        return self._job_of(name, ())
 
-    def narrowed(self, name: str, pool: str, vms: Sequence[str], *, full_interval: int) -> Job:
-        """The worker's own job, for these VMs of that pool and nothing else. Raises :class:`WorkersError`."""
-        job = self._job_of(name)
+    def narrowed(
+        self,
+        name: str,
+        pool: str,
+        vms: Sequence[str],
+        *,
+        full_interval: int,
+        through: Mapping[str, str] = MappingProxyType({}),
+        cancel: CancelToken | None = None,
+    ) -> Job:
+        """The worker's own job, for these VMs of that pool and nothing else. ``through``: places that are reached by
+        relays only, and their sites. Raises :class:`WorkersError`."""
+        led = {place.removeprefix(POOL) for place in through if place.startswith(POOL)}
+        job = self._job_of(name, led)
         pools = tuple(one for one in job.pools if one.name == pool)
         if not pools:
             raise WorkersError(f"job {name} has no pool {pool!r} in the worker's configuration")
         settings = replace(job.settings, full_interval=full_interval, pool_metadata=False)
         selector = Selector(include=tuple(VmRule(uuid=vm) for vm in vms))  # the control node has chosen
+        if led and cancel is not None:
+            job = replace(job, targets=tuple(self._led(one, through, cancel) for one in job.targets))
         return replace(job, pools=pools, selector=selector, narrowed=True, settings=settings)
+
+    def _led(self, target: SrTarget, through: Mapping[str, str], cancel: CancelToken) -> SrTarget:
+        """The target, whose pool's hosts are dialled through a relay when the order says so."""
+        place = f"{POOL}{target.pool.name}"
+        if place not in through:
+            return target
+        if self._dialer is None:
+            raise WorkersError(f"target {target.name}: this worker cannot be led to {place}")
+        policy = tls.Elsewhere(self._dialer(place, through[place], cancel))
+        return replace(target, pool=replace(target.pool, address=replace(target.pool.address, tls=policy)))

@@ -9,8 +9,10 @@ from enum import Enum
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from xobackup.engine.attempt import Turn
+from xobackup.engine.mirror.one import VmCopied
 from xobackup.engine.report import Tried, VmReport
 from xobackup.workers.errors import WorkersError
+from xobackup.workers.kinds import MIRROR, MIRROR_LIST
 
 T = TypeVar("T")
 
@@ -32,19 +34,71 @@ class Order:
     number: int = 1
     last: bool = True
     before: tuple[Tried, ...] = field(default=())
+    through: dict[str, str] = field(default_factory=dict)
+    """Pools of targets (``pool:NAME``) that the worker does not reach, as in :class:`MirrorOrder`."""
 
     @property
     def turn(self) -> Turn:
         return Turn(number=self.number, last=self.last, patient=True, before=self.before)
 
 
-def order_data(order: Order) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MirrorOrder:
+    """One VM's restore points to one target of a mirror. Names only, as in :class:`Order`."""
+
+    run: str
+    job: str
+    vm: str
+    vm_name: str
+    source: str
+    target: str
+    fingerprint: str
+    through: dict[str, str] = field(default_factory=dict)
+    """Remotes that the worker does not reach, and the sites through whose relays it is led there: to these, and only
+    while the task is under way."""
+    kind: str = MIRROR
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListOrder:
+    """Which VMs the source of a mirror has that are meant."""
+
+    run: str
+    job: str
+    source: str
+    vms: tuple[str, ...]
+    """As the run was asked for: uuids, or patterns of names; none means all."""
+    vm: str = ""
+    vm_name: str = ""
+    kind: str = MIRROR_LIST
+
+
+def order_data(order: Order | MirrorOrder | ListOrder) -> dict[str, Any]:
     return asdict(order)
 
 
 def read_order(data: Mapping[str, Any]) -> Order:
     """Raises :class:`WorkersError` for one that this version does not understand."""
     return _read(Order, data)
+
+
+def read_mirror_order(data: Mapping[str, Any]) -> MirrorOrder:
+    """As :func:`read_order`."""
+    return _read(MirrorOrder, data)
+
+
+def read_list_order(data: Mapping[str, Any]) -> ListOrder:
+    """As :func:`read_order`."""
+    return _read(ListOrder, data)
+
+
+def copied_data(copied: VmCopied) -> dict[str, Any]:
+    return asdict(copied)
+
+
+def read_copied(data: Mapping[str, Any]) -> VmCopied:
+    """Raises :class:`WorkersError` for one that this version does not understand."""
+    return _read(VmCopied, data)
 
 
 def report_data(report: VmReport) -> dict[str, Any]:

@@ -59,8 +59,11 @@ class WorkerProcess:
         new_id: Callable[[], str],
         log: Callable[[str], None] = lambda _told: None,
         others: Mapping[str, Other] | None = None,
+        linger: Callable[[], None] = lambda: None,
     ) -> None:
-        """``do``: VMs; ``others``: tasks of other kinds, by kind."""
+        """``do``: VMs; ``others``: tasks of other kinds, by kind. ``linger``: returns when nobody needs the process
+        any more, after its last task."""
+        self._linger = linger
         self._board = board
         self._me = me
         self._do = do
@@ -87,6 +90,7 @@ class WorkerProcess:
         queues = queues_of(self._me.site, list(self._others))
         try:
             self._board.dispatch.serve(self._me.id, queues, self._me.slots, self._work, stopping)
+            self._linger()
         finally:
             self._ended.set()
             beating.join()
@@ -152,7 +156,9 @@ class WorkerProcess:
             )
         run_id, about = self._new_id(), str(order.get("vm_name") or order.get("vm") or "")
         self._log(f"begins {kind} {about} of job {order.get('job', '')}")
-        named = list(zip(order.get("vms", ()), order.get("names", ()), strict=False)) or [("", about)]
+        named = list(zip(order.get("vms", ()), order.get("names", ()), strict=False)) or [
+            (str(order.get("vm") or ""), about)
+        ]
         for vm, name in named:
             words.write(self._taken(delivery, run_id, vm=str(vm), vm_name=str(name)))
         result = dict(do(order, run_id, words, words.cancel))

@@ -29,6 +29,7 @@ from xobackup.xapi.errors import (
     Unreachable,
     clean_text,
 )
+from xobackup.xapi.tls import CheckedContext, Dial
 
 HEAD_BYTES_MAX = 64 * 1024
 SEND_BYTES = 1024 * 1024
@@ -71,6 +72,8 @@ class Connection:
     def open(cls, endpoint: Endpoint, *, tls: ssl.SSLContext, connect_s: float) -> Connection:
         """Connect and, if the endpoint is secure, shake hands; the policy is checked in ``tls``."""
         peer = endpoint.authority
+        if isinstance(tls, CheckedContext) and tls.dial is not None:
+            return cls(_dialled(tls.dial, endpoint, connect_s), peer)
         try:
             plain = socket.create_connection((endpoint.host, endpoint.port), timeout=connect_s)
         except TimeoutError as error:
@@ -227,6 +230,13 @@ class Connection:
             return AnswerTimeout(self._peer, f"{doing}: silence for {self._sock.gettimeout() or 0:g} s")
         why = getattr(error, "strerror", None) or clean_text(str(error)) or type(error).__name__
         return ConnectionLost(self._peer, f"{doing}: the connection broke: {why}")
+
+
+def _dialled(dial: Dial, endpoint: Endpoint, connect_s: float) -> socket.socket:
+    try:
+        return dial(endpoint.host, endpoint.port, connect_s)
+    except OSError as error:
+        raise Unreachable(endpoint.authority, f"cannot connect: {error}") from error
 
 
 def parse_head(raw: bytes, *, peer: str) -> Head:

@@ -13,7 +13,8 @@ import hashlib
 import re
 import socket
 import ssl
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,19 @@ class Unverified:
     """Trust anybody: only for laboratories. Also the only policy under which plain ``http://`` is allowed."""
 
 
-TlsPolicy = Ca | SystemCa | Fingerprint | Unverified
+Dial = Callable[[str, int, float], socket.socket]
+"""A connection to a host and port, within so many seconds. Raises ``OSError``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """Somebody else connects for us, from where the hosts are, and checks whom he talks to by his own policy. What
+    ``dial`` gives is what is inside of TLS."""
+
+    dial: Dial = field(compare=False)
+
+
+TlsPolicy = Ca | SystemCa | Fingerprint | Unverified | Elsewhere
 
 
 def fingerprint(certificate_der: bytes) -> str:
@@ -70,6 +83,8 @@ class CheckedContext(ssl.SSLContext):
     """An SSL context whose handshake also checks the policy, whoever performs it."""
 
     pinned: frozenset[str] | None = None
+    dial: Dial | None = None
+    """Of :class:`Elsewhere`: no handshake is ours."""
 
     def wrap_socket(self, sock: socket.socket, *args: Any, **kwargs: Any) -> ssl.SSLSocket:
         """Shake hands; raises :class:`TlsError` naming the fingerprint found if this is not whom we expect."""
@@ -113,6 +128,8 @@ def context_for(policy: TlsPolicy) -> CheckedContext:
         return context
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
+    if isinstance(policy, Elsewhere):
+        context.dial = policy.dial
     if isinstance(policy, Fingerprint):
         context.pinned = policy.digests()
     return context

@@ -1,4 +1,4 @@
-"""What goes wrong in a company of :mod:`xotest.sites`, by seed: machines and lines that die, stop, and come back.
+"""What goes wrong in a company of :mod:`xotest.company`, by seed: machines and lines that die, stop, and come back.
 
 A seed says which kind of trouble there is and, by its random numbers, to whom and how soon after the first VM of the
 seed's job was taken. A machine has one trouble at a time; the next one waits for it.
@@ -17,7 +17,7 @@ from typing import Any
 
 from xobackup.engine.leftovers.claim import claims_of
 from xobackup.simpool.faults import FOREVER
-from xotest.sites import Sites, site_of
+from xotest.company import Company, site_of
 
 SHORT_S = 6.0
 """Less than the lease of workers and control nodes."""
@@ -57,7 +57,7 @@ class Crew:
 class Troubles:
     """Watches the pools, and acts. ``told``: what was done to whom, for whoever reads of a failure."""
 
-    sites: Sites
+    sites: Company
     crew: Crew
     told: list[str] = field(default_factory=list)
     seen: list[dict[str, set[str]]] = field(default_factory=list)

@@ -10,33 +10,28 @@ import os
 import socket
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from functools import partial
 from typing import TYPE_CHECKING
 
-from remotes.errors import RemoteError
 from xobackup.engine import events
 from xobackup.engine.errors import Cancelled, EngineError, Outcome, UsageError
 from xobackup.engine.job import JOB_NAMESPACE, RemoteTarget
 from xobackup.engine.journal import JsonLinesJournal, Tee, close_interrupted, journal_path
 from xobackup.engine.mirror.choose import Choice, Filter
-from xobackup.engine.mirror.copy import VmMirror, VmMirrored, Wish, plan_vm, refuse_same
+from xobackup.engine.mirror.copy import Wish, plan_vm, refuse_same
+from xobackup.engine.mirror.one import MIRROR, MIRROR_ERRORS, VmCopied, copy_vm
 from xobackup.engine.report import RunReport, VmReport, outcome_of
 from xobackup.engine.run import version
-from xobackup.repository.errors import LockHeld, RepositoryError
 
 if TYPE_CHECKING:
     from schedules.retention import Rule
-    from xobackup.engine.limits.gates import Gate
-    from xobackup.engine.progress import Meter
+    from xobackup.engine.handing import MirrorHanding
     from xobackup.engine.world import World
     from xobackup.repository.repository import Repository
 
-MIRROR = "mirror"
 MS_PER_DAY = 86_400_000
-_ERRORS = (RemoteError, RepositoryError, EngineError, OSError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +81,8 @@ class MirrorPlan:
     choices: tuple[Choice, ...]
     problem: str = ""
     """Why it cannot be told; of a target as a whole when ``vm`` is empty."""
+    left_to: str = ""
+    """Of a target as a whole: who will see what is to be copied, as one of the two is not reached from here."""
 
 
 @dataclass(slots=True)
@@ -102,23 +99,42 @@ class _Vm:
     errors: list[str] = field(default_factory=list)
     locked: bool = False
 
+    def add(self, target: str, copied: VmCopied, cancelled: bool) -> None:
+        """What became of it at one target. ``cancelled``: the run was stopped, and what was copied with it."""
+        self.size_bytes += copied.size_bytes
+        self.fulls += copied.fulls
+        self.deltas += copied.deltas
+        if copied.point:
+            self.points[target] = copied.point
+        self.warnings += copied.warnings
+        self.errors += copied.errors
+        self.locked = self.locked or copied.locked
+        if copied.stopped and not cancelled:
+            self.errors.append(f"{target}: {copied.stopped}")
+
 
 def plan_mirror(job: MirrorJob, world: World) -> Iterator[MirrorPlan]:
     """What :func:`run_mirror` would copy, VM by VM; touches nothing. Raises what opening the source raises."""
     with ExitStack() as held:
-        source = _opened(world, job.source, held)
+        far = {one.name for one in (job.source, *job.targets) if not _near(world, one)}
+        source = None if job.source.name in far else _opened(world, job.source, held)
         wish = job.wish(world.clock.now_s())
         for target in job.targets:
+            if source is None or target.name in far:
+                missing = job.source.name if source is None else target.name
+                told = f"{missing} is not reached from here: what is to be copied is seen by the worker that does it"
+                yield MirrorPlan(target=target.name, vm="", name="", choices=(), left_to=told)
+                continue
             try:
                 there = _opened(world, target, held)
                 refuse_same(source, there)
-            except _ERRORS as error:
+            except MIRROR_ERRORS as error:
                 yield MirrorPlan(target=target.name, vm="", name="", choices=(), problem=str(error))
                 continue
-            for vm, name in _vms(job, source):
+            for vm, name in mirrored_vms(job, source):
                 try:
                     choices, problem = tuple(plan_vm(source, there, vm, wish, clock=world.clock)), ""
-                except _ERRORS as error:
+                except MIRROR_ERRORS as error:
                     choices, problem = (), str(error)
                 yield MirrorPlan(target=target.name, vm=vm, name=name, choices=choices, problem=problem)
 
@@ -131,9 +147,13 @@ def run_mirror(job: MirrorJob, outside: World) -> RunReport:
         problems: list[str] = []
         vms: list[VmReport] = []
         with ExitStack() as held:
-            source, targets = _open_all(job, world, held, problems)
-            if source is not None and targets:
-                vms = _work_off(job, world, source, targets, problems)
+            ends = _open_all(job, world, held, problems)
+            if ends is not None and ends.targets:
+                handing = None if world.hand_out is None else world.hand_out.begin_mirror(job, world, run_id)
+                if handing is not None:
+                    held.callback(handing.close)
+                with suppress(Cancelled):
+                    vms = _work_off(job, world, ends, handing, problems)
         outcome = outcome_of(vms, problems=bool(problems), cancelled=world.cancel.cancelled)
         report = RunReport(
             run_id=run_id,
@@ -174,29 +194,39 @@ def _journalled(job: MirrorJob, world: World, run_id: str) -> Iterator[World]:
         file.close()
 
 
+def _near(world: World, remote: RemoteTarget) -> bool:
+    return world.hand_out is None or world.hand_out.reached(remote.name)
+
+
 def _opened(world: World, target: RemoteTarget, held: ExitStack) -> Repository:
     repository = world.open_repository(target)
     held.callback(repository.remote.close)
     return repository
 
 
-def _open_all(
-    job: MirrorJob, world: World, held: ExitStack, problems: list[str]
-) -> tuple[Repository | None, dict[str, Repository]]:
-    """The source and those targets that can be opened; the others are told."""
-    opened: dict[str, Repository] = {}
+@dataclass(slots=True)
+class _Ends:
+    """The remotes, by what could be opened; ``None``: they are not reached from here, and left to workers."""
+
     source: Repository | None = None
+    targets: dict[str, Repository | None] = field(default_factory=dict)
+
+
+def _open_all(job: MirrorJob, world: World, held: ExitStack, problems: list[str]) -> _Ends | None:
+    """``None``: the source cannot be opened. A target that cannot be is told, and left out."""
+    ends = _Ends()
     for target in (job.source, *job.targets):
         try:
-            repository = _opened(world, target, held)
-            if source is None:
-                source = repository
-                source.vms()  # it answers, or nothing can be copied
-            else:
-                for other in (source, *opened.values()):
-                    refuse_same(other, repository)
-                opened[target.name] = repository
-        except _ERRORS as error:
+            repository = _opened(world, target, held) if _near(world, target) else None
+            if target is not job.source:
+                for other in (ends.source, *ends.targets.values()):
+                    if other is not None and repository is not None:
+                        refuse_same(other, repository)
+                ends.targets[target.name] = repository
+            elif repository is not None:
+                repository.vms()  # it answers, or nothing can be copied
+                ends.source = repository
+        except MIRROR_ERRORS as error:
             problem = f"remote {target.name}: {error}"
             problems.append(problem)
             hint = str(getattr(error, "hint", "") or "")
@@ -204,18 +234,18 @@ def _open_all(
                 events.Failed(remote=target.name, error=problem, error_class=type(error).__name__, hint=hint)
             )
             if target is job.source:
-                return None, {}
-    return source, opened
+                return None
+    return ends
 
 
-def _vms(job: MirrorJob, source: Repository) -> list[tuple[str, str]]:
+def mirrored_vms(job: MirrorJob, source: Repository) -> list[tuple[str, str]]:
     """Uuid and name of the source's VMs that are meant, or might be: one whose listing fails has no name, and is told
     of when it is copied."""
     found = []
     for vm in source.vms():
         try:
             points = source.points(vm).points
-        except _ERRORS:
+        except MIRROR_ERRORS:
             found.append((vm, ""))
             continue
         name = points[-1].vm_name if points else ""
@@ -225,12 +255,21 @@ def _vms(job: MirrorJob, source: Repository) -> list[tuple[str, str]]:
 
 
 def _work_off(
-    job: MirrorJob, world: World, source: Repository, targets: dict[str, Repository], problems: list[str]
+    job: MirrorJob, world: World, ends: _Ends, handing: MirrorHanding | None, problems: list[str]
 ) -> list[VmReport]:
     try:
-        vms = _vms(job, source)
-    except _ERRORS as error:
+        if ends.source is not None:
+            vms = mirrored_vms(job, ends.source)
+        elif handing is not None:
+            vms = handing.vms()
+        else:
+            raise EngineError("it cannot be reached from here")
+    except MIRROR_ERRORS as error:
+        world.cancel.check()
         problems.append(f"remote {job.source.name}: {error}")
+        hint = str(getattr(error, "hint", "") or "")
+        kind = type(error).__name__
+        world.journal.write(events.Failed(remote=job.source.name, error=problems[-1], error_class=kind, hint=hint))
         return []
     if job.vms and not vms:
         problems.append(f"remote {job.source.name}: no VM there is called {' or '.join(job.vms)}")
@@ -238,89 +277,32 @@ def _work_off(
     for vm, name in vms:
         if world.cancel.cancelled:
             break
-        reports.append(_one(job, world, source, targets, _Vm(uuid=vm, name=name or vm)))
+        reports.append(_one(job, world, ends, handing, _Vm(uuid=vm, name=name or vm)))
     return reports
 
 
-@contextmanager
-def _turn(world: World, gates: tuple[Gate, ...], meter: Meter) -> Iterator[None]:
-    """A place on the lines between sites that are crossed; what is waited for is on the meter."""
-    with world.limits.room.through(gates, world.cancel, told=meter.note):
-        meter.note("")
-        yield
-
-
-def _one(job: MirrorJob, world: World, source: Repository, targets: dict[str, Repository], vm: _Vm) -> VmReport:
+def _one(job: MirrorJob, world: World, ends: _Ends, handing: MirrorHanding | None, vm: _Vm) -> VmReport:
     began_s = world.clock.monotonic_s()
-    for name, target in targets.items():
+    for target in ends.targets:
         if world.cancel.cancelled:
             break
-        world.journal.write(events.PhaseBegan(vm=vm.uuid, phase=f"copy to {name}"[:32]))
-        since_s = world.clock.monotonic_s()
-        error = ""
-        meter = world.progress.meter(vm.name, stage=MIRROR)
-        try:
-            wish = job.wish(world.clock.now_s())
-            limited = world.limits.copying(job.source.name, name, world.clock)
-            turn = partial(_turn, world, world.limits.link_gates([job.source.name, name]), meter)
-            copying = VmMirror(
-                source, target, vm.uuid, wish, clock=world.clock, cancel=world.cancel, throttle=limited, turn=turn
-            )
-            done = copying.run(meter)
-            error = _note(world, vm, job.source.name, name, done)
-        except Cancelled as stopped:
-            error = str(stopped)
-        except _ERRORS as failed:
-            vm.locked = vm.locked or isinstance(failed, LockHeld)
-            error = f"{name}: {failed}"
-            vm.errors.append(error)
-            hint = str(getattr(failed, "hint", "") or "")
-            kind = type(failed).__name__
-            world.journal.write(events.Failed(vm=vm.uuid, remote=name, error=error, error_class=kind, hint=hint))
-        finally:
-            world.progress.drop(meter)
-            world.journal.write(
-                events.PhaseEnded(
-                    vm=vm.uuid,
-                    phase=f"copy to {name}"[:32],
-                    ok=not error,
-                    duration_s=world.clock.monotonic_s() - since_s,
-                    error=error,
-                )
-            )
+        copied = None if handing is None else handing.copy(target, vm.uuid, vm.name)
+        if copied is None and not world.cancel.cancelled:
+            copied = _here(job, world, ends, target, vm)
+        if copied is not None:
+            vm.add(target, copied, world.cancel.cancelled)
     return _ended(world, vm, world.clock.monotonic_s() - began_s)
 
 
-def _note(world: World, vm: _Vm, source: str, target: str, done: VmMirrored) -> str:
-    """What became of one VM at one target, into the journal; the first error."""
-    for identity, copied in done.copied.items():
-        vm.size_bytes += copied.size_bytes
-        vm.fulls += len(copied.fulls)
-        vm.deltas += not copied.fulls
-        vm.points[target] = max(identity, vm.points.get(target, ""))
-        world.journal.write(
-            events.PointPublished(vm=vm.uuid, remote=target, point=identity, size_bytes=copied.size_bytes)
-        )
-        for reason in copied.fulls:
-            vm.warnings.append(f"{target}: {identity}: full, {reason}")
-            world.journal.write(events.Warned(vm=vm.uuid, remote=target, message=f"{identity}: full, {reason}"))
-    if done.deleted:
-        reason = "the job's retention at the target"
-        world.journal.write(events.PointsExpired(vm=vm.uuid, remote=target, points=done.deleted, reason=reason))
-    for note in done.notes:
-        vm.warnings.append(f"{target}: {note}")
-        world.journal.write(events.Warned(vm=vm.uuid, remote=target, message=note))
-    for identity, error in done.failed.items():
-        told = f"{target}: {identity}: {error}" if identity else f"{target}: {error}"
-        vm.errors.append(told)
-        world.journal.write(events.Failed(vm=vm.uuid, remote=target, error=told, error_class="Mirror"))
-    if done.damaged:
-        identity, damage = next(iter(done.damaged.items()))
-        found = f"restore point {identity} cannot be copied: {damage}"
-        world.journal.write(
-            events.Examined(uuid=vm.uuid, name=vm.name, remote=source, what="blocks", damage=found, whole=False)
-        )
-    return next(iter(done.failed.values()), "")
+def _here(job: MirrorJob, world: World, ends: _Ends, name: str, vm: _Vm) -> VmCopied:
+    source, target = ends.source, ends.targets[name]
+    if source is None or target is None:
+        missing = job.source.name if source is None else name
+        error = f"{name}: remote {missing} cannot be reached from here"
+        world.journal.write(events.Failed(vm=vm.uuid, remote=name, error=error, error_class="Unreachable"))
+        return VmCopied(errors=(error,))
+    wish = job.wish(world.clock.now_s())
+    return copy_vm(world, wish, source=(job.source.name, source), target=(name, target), vm=vm.uuid, name=vm.name)
 
 
 def _ended(world: World, vm: _Vm, duration_s: float) -> VmReport:

@@ -2,7 +2,7 @@
 VMs are backed up, 200 in all, while machines are killed, stopped and cut off, by seed: nothing is lost, every restore
 point holds what the disk held, and by the pools' own logs no VM was backed up twice at once.
 
-``SEEDS="20 21 22" VMS=200 pytest tests/workers/test_two_sites.py`` tries others, with so many VMs each.
+``SEEDS="20 21 22" VMS=200 pytest tests/workers/test_company.py`` tries others, with so many VMs each.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from xobackup.repository.options import RepositoryOptions
 from xobackup.repository.repository import Repository
 from xobackup.workers import node_tables, schema
 from xobackup.workers.opening import open_board
+from xotest.company import SITES, Company, company_at
 from xotest.lab import sha256_of
 from xotest.site import end_all
-from xotest.sites import SITES, Sites, sites_at
 from xotest.trouble import Crew, Troubles, wait
 from xotest.witness import Witness, at_once
 
@@ -54,8 +54,8 @@ def calendar() -> list[str]:
 
 
 @pytest.fixture
-def sites(tmp_path: Path) -> Iterator[Sites]:
-    with sites_at(tmp_path, seeds=SEEDS, vms=VMS, engine=ENGINE, control=calendar()) as made:
+def sites(tmp_path: Path) -> Iterator[Company]:
+    with company_at(tmp_path, seeds=SEEDS, vms=VMS, engine=ENGINE, control=calendar()) as made:
         try:
             yield made
         finally:
@@ -64,7 +64,7 @@ def sites(tmp_path: Path) -> Iterator[Sites]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(TIMEOUT_S + 300)
-def test_vms_are_backed_up_while_everything_breaks(sites: Sites) -> None:
+def test_vms_are_backed_up_while_everything_breaks(sites: Company) -> None:
     for name, site in [*WORKERS.items(), *((one, "") for one in CONTROL)]:
         sites.machine(name, site=site)
     commands = dict.fromkeys(WORKERS, ("worker", "--slots", "4", "--json")) | dict.fromkeys(CONTROL, ("serve",))
@@ -90,7 +90,7 @@ def test_vms_are_backed_up_while_everything_breaks(sites: Sites) -> None:
         sites.run(CONTROL[0], "verify", "--remote", f"nas-{site}")
 
 
-def wait_for_all(sites: Sites) -> None:
+def wait_for_all(sites: Company) -> None:
     """Until every VM has a restore point, and no task and no run of a schedule is left."""
     board = open_board(sites.server.url)
     clock, unfinished = SystemClock(), {"": ""}
@@ -107,7 +107,7 @@ def wait_for_all(sites: Sites) -> None:
         board.close()
 
 
-def left(sites: Sites, board: Any) -> dict[str, Any]:
+def left(sites: Company, board: Any) -> dict[str, Any]:
     """What is not done yet."""
     with board.reading() as connection:
         undone = schema.tasks.c.state.in_([schema.TODO, schema.DOING])
@@ -118,7 +118,7 @@ def left(sites: Sites, board: Any) -> dict[str, Any]:
     return {what: value for what, value in found.items() if value}
 
 
-def points_of(sites: Sites, site: str) -> dict[str, list[Path]]:
+def points_of(sites: Company, site: str) -> dict[str, list[Path]]:
     """Restore points by the names of VMs."""
     vms = [one for one in sites.pools[site].model.records("VM").values() if one["name_label"].startswith("s")]
     base = sites.repository(site) / "xo-vm-backups"
@@ -129,7 +129,7 @@ def points_of(sites: Sites, site: str) -> dict[str, list[Path]]:
     }
 
 
-def journals(sites: Sites) -> list[dict[str, Any]]:
+def journals(sites: Company) -> list[dict[str, Any]]:
     """Everything that control nodes wrote down."""
     files = [path for node in CONTROL for path in sorted((sites.state(node) / "journal").glob("*.jsonl"))]
     return [json.loads(line) for path in files for line in path.read_text().splitlines()]
@@ -140,7 +140,7 @@ def lost_tasks(records: list[dict[str, Any]]) -> set[tuple[str, str]]:
     return {(one["worker"], one["vm"]) for one in records if one["kind"] == "worker-lost"}
 
 
-def compare(sites: Sites, site: str) -> None:
+def compare(sites: Company, site: str) -> None:
     """Every restore point has the bytes of the VM's disk, which nobody has written to."""
     pool = sites.pools[site]
     options = RepositoryOptions()

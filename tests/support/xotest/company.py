@@ -27,7 +27,7 @@ def site_of(seed: int) -> str:
 
 
 @dataclass(kw_only=True)
-class Sites:
+class Company:
     """See the module's head. ``seeds``: one job each, of ``vms`` VMs."""
 
     directory: Path
@@ -128,9 +128,9 @@ class Sites:
 
 
 @contextmanager
-def sites_at(
+def company_at(
     directory: Path, *, seeds: Sequence[int], vms: int, engine: Sequence[str] = (), control: Sequence[str] = ()
-) -> Iterator[Sites]:
+) -> Iterator[Company]:
     """Pools, database and namespaces; no machine yet."""
     with ExitStack() as held:
         middle = held.enter_context(hub())
@@ -153,7 +153,7 @@ def sites_at(
                 pool = SimPool.start(directory / f"pool-{site}", spec=spec, address=address)
                 pools[site] = held.enter_context(pool)
             server = held.enter_context(stoppable_postgres(DATABASE, NETWORK))
-        made = Sites(
+        made = Company(
             directory=directory, hub=middle, pools=pools, server=server, seeds=seeds, engine=engine, control=control
         )
         for site in SITES:
