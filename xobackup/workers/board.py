@@ -3,10 +3,10 @@
 * At most one task per key is being done, by a unique index: nobody can get round it, whatever sends the tasks.
 * A delivery is numbered. Every word of a worker about a task names its delivery; when that is not the one that
   counts any more, nothing is written and :class:`TaskLost` is raised.
-* A worker that was not seen for :data:`LEASE_S` has lost its tasks: they are delivered again, up to
-  :data:`DELIVERIES_MAX` times, then they end as failed.
+* A worker that was not seen for ``LEASE_S`` has lost its tasks: they are delivered again, up to ``DELIVERIES_MAX``
+  times, then they end as failed.
 * A run whose control node was not seen for twice that long begins nothing any more: what waits of it is withdrawn.
-  What was said of it waits for :data:`RUN_KEPT_S`, and every word until its reader says that it is in the journal.
+  What was said of it waits for ``RUN_KEPT_S``, and every word until its reader says that it is in the journal.
 
 Times are by the database's clock, so nobody's own clock matters.
 """
@@ -20,31 +20,14 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from xobackup.workers import linked, schema
+from xobackup.workers import linked, reaping, schema
 from xobackup.workers.errors import BoardUnavailable, TaskLost, WorkersError
-from xobackup.workers.records import (
-    BEAT_S,
-    DELIVERIES_MAX,
-    LEASE_S,
-    RUN_KEPT_S,
-    Delivery,
-    News,
-    Seen,
-    Task,
-    Word,
-    Worker,
-)
+from xobackup.workers.reaping import DROPPED_S, GONE_S, task_of
+from xobackup.workers.records import LEASE_S, Delivery, News, Seen, Task, Word, Worker
 from xobackup.workers.schema import DOING, DONE, TODO, WITHDRAWN
 
 if TYPE_CHECKING:
     from xobackup.workers.dispatch import Dispatch
-
-GONE_S = 86_400.0
-"""A worker that said nothing for so long is not listed any more."""
-
-
-DROPPED_S = 4 * BEAT_S
-"""Longer than anybody needs between taking a task and saying that he does it."""
 
 
 class Board:
@@ -86,7 +69,7 @@ class Board:
     def end_run(self, run: str) -> None:
         """Nobody waits for it any more. What is being done of it may end; its word goes nowhere."""
         with self.writing() as connection:
-            self._forget_runs(connection, [run])
+            reaping.forget_runs(self, connection, [run])
 
     def put(self, tasks: Sequence[Task]) -> None:
         """New tasks; they are sent."""
@@ -160,7 +143,7 @@ class Board:
             dropped = sa.select(tasks).where(*its, tasks.c.taken < self.now - DROPPED_S)
             rows = connection.execute(dropped).all()
             self.dispatch.free(connection, [one.id for one in rows])
-            again = [self._again(connection, one) for one in rows]
+            again = [reaping.begin_again(self, connection, one) for one in rows]
             self.dispatch.send(connection, [one for one in again if one is not None])
 
     def leave(self, worker: str) -> None:
@@ -203,7 +186,7 @@ class Board:
             return None
         if row is None:
             return None
-        return Delivery(task=_task_of(row), number=row.delivery, worker=worker)
+        return Delivery(task=task_of(row), number=row.delivery, worker=worker)
 
     def waiting_task(self, task: str) -> Task | None:
         """It, if it is to be begun by somebody, now or later."""
@@ -211,7 +194,7 @@ class Board:
         one = sa.select(table).where(table.c.id == task, table.c.state == TODO, self._run_lives())
         with self.reading() as connection:
             row = connection.execute(one).one_or_none()
-        return None if row is None else _task_of(row)
+        return None if row is None else task_of(row)
 
     def tell(self, delivery: Delivery, events: Sequence[Mapping[str, Any]]) -> None:
         """Events of the task, for the journal of its run. Raises :class:`TaskLost`."""
@@ -230,7 +213,7 @@ class Board:
             connection.execute(done.values(state=DONE, result=dict(result)))
             linked.ended(connection, delivery.task.order)
             self.dispatch.free(connection, [delivery.task.id])
-            self._sweep(connection)
+            reaping.sweep(connection)
 
     def give_back(self, delivery: Delivery) -> None:
         """It was stopped because we were not heard of, and nobody else has it yet: it waits again, or ends as one
@@ -241,7 +224,7 @@ class Board:
             if row is None:
                 raise TaskLost(delivery.task.id)
             self.dispatch.free(connection, [row.id])
-            again = self._again(connection, row)
+            again = reaping.begin_again(self, connection, row)
             self.dispatch.send(connection, [again] if again is not None else [])
 
     def standing(self, delivery: Delivery) -> bool:
@@ -299,69 +282,9 @@ class Board:
         sent again, with the worker it was taken from. Everybody may call it, as often as he likes.
 
         ``missing``: also send again what waits and was dropped on its way; a look at all that waits."""
-        table = schema.tasks
-        stale = [table.c.state == DOING, table.c.worker.not_in(self.alive())]
-        with self.writing() as connection:
-            silent = sa.select(schema.runs.c.id).where(schema.runs.c.seen < self.now - 2 * LEASE_S)
-            self._forget_tasks(connection, silent, table.c.state.in_([TODO, linked.LINKED]))
-            dead = sa.select(schema.runs.c.id).where(schema.runs.c.seen < self.now - RUN_KEPT_S)
-            self._forget_runs(connection, dead)
-            rows = connection.execute(sa.select(table).where(*stale).with_for_update(skip_locked=True)).all()
-            again = [(task, row.worker) for row in rows if (task := self._again(connection, row)) is not None]
-            self.dispatch.free(connection, [row.id for row in rows])
-            self.dispatch.send(connection, [task for task, _ in again])
-            if missing:
-                self._send_missing(connection)
-            connection.execute(sa.delete(schema.slots).where(schema.slots.c.worker.not_in(self.alive())))
-            self._sweep(connection)
-            old = sa.delete(schema.workers).where(schema.workers.c.seen < self.now - GONE_S)
-            connection.execute(old)
-        return again
+        return reaping.reap(self, missing=missing)
 
     # -- inside
-
-    def _forget_runs(self, connection: sa.Connection, runs: Any) -> None:
-        self._forget_tasks(connection, runs, schema.tasks.c.state != DOING)
-        connection.execute(sa.delete(schema.events).where(schema.events.c.run.in_(runs)))
-        connection.execute(sa.delete(schema.runs).where(schema.runs.c.id.in_(runs)))
-
-    def _forget_tasks(self, connection: sa.Connection, runs: Any, which: sa.ColumnElement[bool]) -> None:
-        table = schema.tasks
-        over = sa.delete(table).where(table.c.run.in_(runs), which).returning(table.c.id)
-        self.dispatch.free(connection, [row.id for row in connection.execute(over)])
-
-    def _again(self, connection: sa.Connection, row: Any) -> Task | None:
-        """Let a task wait again whose worker lost it, unless it was lost too often or is not wanted; then it ends."""
-        if linked.is_member(row.order):  # its lead says what becomes of it
-            linked.put_back(connection, row)
-            return None
-        this = sa.update(schema.tasks).where(schema.tasks.c.id == row.id)
-        told = {"kind": "worker-lost", "worker": row.worker, "delivery": row.delivery}
-        event = {"run": row.run, "task": row.id, "at": self.now, "event": told}
-        connection.execute(sa.insert(schema.events).values(event))
-        over = row.delivery >= DELIVERIES_MAX or row.due < 0
-        linked.lost(connection, row, over=over)
-        if over:
-            connection.execute(this.values(state=DONE, result={"lost": row.worker, "deliveries": row.delivery}))
-            return None
-        connection.execute(this.values(state=TODO, worker="", taken=self.now))
-        return _task_of(row)
-
-    def _send_missing(self, connection: sa.Connection) -> None:
-        table = schema.tasks
-        long = sa.select(table).where(table.c.state == TODO, table.c.taken < self.now - DROPPED_S)
-        waiting = {row.id: _task_of(row) for row in connection.execute(long)}
-        if waiting:
-            lost = self.dispatch.missing(connection, list(waiting))
-            self.dispatch.free(connection, lost)
-            self.dispatch.send(connection, [waiting[task] for task in lost])
-
-    def _sweep(self, connection: sa.Connection) -> None:
-        """What is over of runs that nobody waits for."""
-        table, told = schema.tasks, schema.events
-        known = sa.select(schema.runs.c.id)
-        connection.execute(sa.delete(table).where(table.c.run.not_in(known), table.c.state != DOING))
-        connection.execute(sa.delete(told).where(told.c.run.not_in(known)))
 
     def _run_lives(self) -> sa.ColumnElement[bool]:
         table, runs = schema.tasks, schema.runs
@@ -400,10 +323,6 @@ class Board:
             raise BoardUnavailable(self.shown, _first_line(error)) from error
         except SQLAlchemyError as error:
             raise BoardUnavailable(self.shown, _first_line(error)) from error
-
-
-def _task_of(row: Any) -> Task:
-    return Task(id=row.id, run=row.run, key=row.key, queue=row.queue, order=row.order)
 
 
 class _KeyBusy(WorkersError):
