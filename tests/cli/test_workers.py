@@ -8,7 +8,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from xotest.site import TIMEOUT_S, Site, wait_until
+from xotest.site import TIMEOUT_S, Site, start, wait_until
 
 PLACES = """
 [engine]
@@ -74,6 +74,27 @@ def test_a_database_that_is_away_costs_no_backup_that_is_made_here(site: Site, t
     told = [record["message"] for record in journal(site) if record["kind"] == "warning"]
     assert len(told) == 1 and told[0].startswith("no VM can be given to workers: engine database"), told
     assert "hush" not in json.dumps(journal(site))
+
+
+def test_a_worker_that_lies_about_its_site_fails_in_its_own_words_and_costs_nothing_else(
+    site: Site, tmp_path: Path
+) -> None:
+    engine(site, PLACES.format(directory=tmp_path))
+    liar = tmp_path / "liar.toml"
+    liar.write_text(site.config.read_text().replace(site.pool.url, "https://127.0.0.1:9"))
+    lying = start("worker", "--site", "paris", "--config", liar)
+    wait_until(lambda: len(alive(site)) == 1)
+    report = site.xobackup("run", "--json", code=1).of("report")[0]
+    reasons = {vm["reason"] for vm in report["vms"]}
+    assert len(report["vms"]) == 2 and all("worker on" in one and "127.0.0.1:9" in one for one in reasons), reasons
+    assert not list(site.repository.glob("xo-vm-backups/*/*.json"))
+    honest = site.start("worker", "--site", "paris")
+    wait_until(lambda: len(alive(site)) == 2)
+    lying.send_signal(signal.SIGTERM)
+    lying.communicate(timeout=TIMEOUT_S)
+    assert site.xobackup("run", "--json").of("report")[0]["outcome"] == "ok"
+    honest.send_signal(signal.SIGTERM)
+    honest.communicate(timeout=TIMEOUT_S)
 
 
 def test_vms_that_wait_for_a_worker_are_on_the_board_until_one_comes(site: Site, tmp_path: Path) -> None:
