@@ -60,15 +60,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Who needs the same servers comes one after the other, and first: xdist hands out neighbours, so that one worker
-    starts them and not each."""
+    """Who takes long and mostly waits comes first. Then who needs the same servers, one after the other: xdist hands
+    out neighbours, so that one worker starts them and not each."""
 
     def needs_none(item: pytest.Item) -> bool:
         called = getattr(item, "callspec", None)
         asked = {value for value in called.params.values() if isinstance(value, str)} if called else set()
         return SERVERS.isdisjoint({*getattr(item, "fixturenames", ()), *asked})
 
-    items.sort(key=needs_none)
+    items.sort(key=lambda item: (item.get_closest_marker("waits") is None, needs_none(item)))
 
 
 def pytest_collection_finish() -> None:

@@ -26,7 +26,7 @@ HELD = (
 )
 
 
-@pytest.mark.slow
+@pytest.mark.waits
 @pytest.mark.timeout(380)
 def test_backups_and_merges_survive_a_server_that_stalls_dies_and_is_full(tmp_path: Path) -> None:
     need("ganesha.nfsd"), need("mount.nfs")

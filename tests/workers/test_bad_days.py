@@ -134,7 +134,7 @@ def end(*processes: subprocess.Popen[str]) -> str:
     return said
 
 
-@pytest.mark.slow
+@pytest.mark.waits
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("trouble", TROUBLES)
 def test_the_database_goes_away_in_the_middle_of_a_run(
@@ -177,7 +177,7 @@ def test_the_database_goes_away_in_the_middle_of_a_run(
     assert "Traceback" not in end(*workers)
 
 
-@pytest.mark.slow
+@pytest.mark.waits
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("how", ENDS)
 def test_a_control_node_goes_away_in_the_middle_of_a_run(site: Site, database: str, how: str, seed: int) -> None:
@@ -250,7 +250,7 @@ def due(database: str) -> None:
     board.close()
 
 
-@pytest.mark.slow
+@pytest.mark.waits
 def test_a_disk_that_is_full_at_one_worker_fails_there_and_is_told(site: Site, database: str) -> None:
     with tmpfs(1 << 20) as small:
         site.configure("retries = 1", "retry_pause_s = 5", replace=("retries = 0\n", ""))

@@ -62,7 +62,7 @@ def sites(tmp_path: Path) -> Iterator[Company]:
             end_all()
 
 
-@pytest.mark.slow
+@pytest.mark.waits
 @pytest.mark.timeout(TIMEOUT_S + 300)
 def test_vms_are_backed_up_while_everything_breaks(sites: Company) -> None:
     for name, site in [*WORKERS.items(), *((one, "") for one in CONTROL)]:
