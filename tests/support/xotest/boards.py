@@ -49,7 +49,7 @@ class ClockedBoard(Board):
     clock: Clock
 
     @property
-    def _now(self) -> sa.ColumnElement[float]:
+    def now(self) -> sa.ColumnElement[float]:
         return sa.literal(self.clock.now_s(), sa.Float(53))
 
 

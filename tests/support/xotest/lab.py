@@ -189,6 +189,7 @@ class Lab:
         self.pool.gc()
         images = {uuid: self._image(ref) for uuid, ref in self.disks().items()} if self._has_guest() else {}
         report = run_job(self.job(**fields), self.world())
+        self._let_go()
         images |= self._memories()
         for vm in report.vms:
             for remote, point in vm.points.items():
@@ -252,11 +253,15 @@ class Lab:
         for record in model.records("VM").values():
             assert not record["blocked_operations"], record["name_label"]
             assert not record["name_label"].startswith("xobackup-temp"), record["name_label"]
-        deadline = time.monotonic() + 10  # a host whose transfer was cut off detaches the disk in its own time
-        while self._busy() and time.monotonic() < deadline:
-            time.sleep(0.02)
+        self._let_go(10)
         assert not self._busy()
         assert not list((self.directory / "state" / "active").glob("*"))
+
+    def _let_go(self, seconds: float = 1) -> None:
+        """A host detaches a disk in its own time, and a little after its last byte was taken."""
+        deadline = time.monotonic() + seconds
+        while self._busy() and time.monotonic() < deadline:
+            time.sleep(0.005)
 
     def _busy(self) -> list[str]:
         """VBDs on control domains, and tasks that have not ended."""
