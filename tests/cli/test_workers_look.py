@@ -17,7 +17,9 @@ from xobackup.engine.limits.gates import Gate
 from xobackup.engine.view import VmView
 from xobackup.workers import standing
 from xobackup.workers.members import Member, beat_member
+from xobackup.workers.nodes import Node, beat_node
 from xobackup.workers.opening import open_board
+from xobackup.workers.peers import announce
 from xobackup.workers.placing import Choice
 from xobackup.workers.records import Seen, Task, Worker
 from xobackup.workers.shares import SharedRates
@@ -74,6 +76,10 @@ def test_all_of_it_in_one_look(look: WorkersLook, tmp_path: Path) -> None:
     board.begin_run("r", job="nightly", host="h")
     board.beat(worker("a"), now_s=0.0, up_s=1.0)
     beat_member(board, Member(id="m", site="paris", host="control", pid=9, version="1"), up_s=1.0)
+    announce(board, "a", address="10.0.0.1:8483", certificate="")
+    node = Node(id="n", host="control", pid=9, version="1", lease_s=60, plan={})
+    with board.writing() as connection:
+        beat_node(board, connection, node, skew_s=0.0, up_s=1.0)
     board.put([task("1", "paris"), task("2", "paris"), task("3", "paris", key="1"), task("4", "oslo")])
     board.take("1", "a")
     vm = VmView.__new__(VmView)
@@ -108,6 +114,8 @@ def test_all_of_it_in_one_look(look: WorkersLook, tmp_path: Path) -> None:
         ("link line transfers", 2, 1)
     ]
     assert [one.host for one in view.members] == ["control"]
+    assert [(one.host, one.state, one.running) for one in view.nodes] == [("control", "ready", ())]
+    assert one.relay == "10.0.0.1:8483"
     forget_unplaced(board, "r", "u")
     board.end_run("r")
     look.look()

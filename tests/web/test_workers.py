@@ -23,6 +23,11 @@ def text_of(client: TestClient) -> str:
 def test_who_lives_what_each_does_and_what_waits_why(client: TestClient) -> None:
     text = text_of(client)
     assert "2 of 3 workers live" in text
+    assert (
+        "Control nodes" in text
+        and "its clock is 1 min 10 s ahead" in text
+        and "leads others there at 10.0.0.1:8483" in text
+    )
     for told in (
         "paris web 7 1.0 ready up 24 h",
         "1/4 web job nightly, for 1 min 30 s",

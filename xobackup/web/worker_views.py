@@ -43,6 +43,8 @@ class WorkerView:
     heard_s: float
     up_s: float
     skew_s: float
+    relay: str = ""
+    """Where it leads workers of other sites, if it does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +84,20 @@ class MemberView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NodeView:
+    """A control node that shares schedules. ``state``: ``ready`` or ``lost``; ``running``: schedules whose runs it
+    has; ``skew_s``: its clock minus the database's."""
+
+    host: str
+    pid: int
+    version: str
+    state: str
+    running: tuple[str, ...]
+    heard_s: float
+    skew_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkersView:
     """``there``: the configuration has an engine's database."""
 
@@ -90,6 +106,7 @@ class WorkersView:
     workers: tuple[WorkerView, ...] = ()
     waiting: tuple[WaitingView, ...] = ()
     limits: tuple[LimitView, ...] = ()
+    nodes: tuple[NodeView, ...] = ()
     members: tuple[MemberView, ...] = ()
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -12,6 +12,8 @@ import sqlalchemy as sa
 from xobackup.workers import schema
 from xobackup.workers.kinds import MEMBER, kind_of, site_of
 from xobackup.workers.members import living_members
+from xobackup.workers.nodes import SeenNode, nodes_of
+from xobackup.workers.peers import living_peers
 from xobackup.workers.records import LEASE_S, Seen
 from xobackup.workers.sharing_schema import member_slots, members, shares, unplaced
 
@@ -81,11 +83,15 @@ class BoardStanding:
     members: tuple[MemberSeen, ...]
     rates: tuple[SharedRate, ...]
     places: Mapping[str, int]
+    nodes: tuple[SeenNode, ...] = ()
+    relays: Mapping[str, str] = field(default_factory=dict)
+    """Their addresses, by worker."""
 
 
 def standing_of(board: Board) -> BoardStanding:
     """Raises ``BoardUnavailable``."""
     workers, queued = board.workers(), Counter[str]()
+    nodes, peers = nodes_of(board), living_peers(board)
     for queue, count in board.waiting().items():
         queued[site_of(queue)] += count
     with board.reading() as connection:
@@ -97,6 +103,8 @@ def standing_of(board: Board) -> BoardStanding:
             queued=queued,
             doing=tuple(_doing(board, connection)),
             members=tuple(_members(board, connection)),
+            nodes=tuple(nodes),
+            relays={one.worker: one.address for one in peers if one.address},
             rates=tuple(_rates(board, connection)),
             places=_places(board, connection),
         )

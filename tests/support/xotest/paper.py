@@ -30,7 +30,7 @@ from xobackup.web.views import (
     TargetView,
     VmOnRemote,
 )
-from xobackup.web.worker_views import LimitView, MemberView, WaitingView, WorkersView, WorkerView, WorkingOn
+from xobackup.web.worker_views import LimitView, MemberView, NodeView, WaitingView, WorkersView, WorkerView, WorkingOn
 from xotest.journals import DATABASE, WEB
 
 POINT = "20260103T030000Z"
@@ -187,7 +187,7 @@ def paper_workers(now_s: float, name: str) -> WorkersView:
     works = WorkerView(
         id="w1", site="paris", host=name, pid=7, version="1.0", release="", state="ready", slots=4, heard_s=2.0,
         doing=(WorkingOn(vm=WEB, vm_name=name, job="nightly", since_s=90.0),), reach=("main", "nas", name),
-        up_s=86_400.0, skew_s=0.1,
+        up_s=86_400.0, skew_s=0.1, relay="10.0.0.1:8483",
     )  # fmt: skip
     drains = replace(
         works, id="w2", site="lyon", version="0.9", release="older", state="draining", skew_s=-61.0, doing=()
@@ -205,6 +205,11 @@ def paper_workers(now_s: float, name: str) -> WorkersView:
             LimitView(name="link paris-lyon", kind="rate", limit=50e6, used=48e6, holders=3),
             LimitView(name="link paris-lyon transfers", kind="places", limit=2, used=2),
             LimitView(name=name, kind="places", limit=None, used=1),
+        ),
+        nodes=(
+            NodeView(
+                host=name, pid=9, version="1.0", state="ready", running=("nightly", name), heard_s=1.0, skew_s=70.0
+            ),
         ),
         members=(MemberView(site="paris", host=name, pid=8, version="1.0", heard_s=1.0, up_s=60.0),),
     )

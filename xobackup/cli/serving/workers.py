@@ -12,12 +12,22 @@ from typing import TYPE_CHECKING
 from xobackup.cli.failures import explain, foreseen
 from xobackup.cli.serving.duties import Duty
 from xobackup.web.views import Looked
-from xobackup.web.worker_views import ANY, LimitView, MemberView, WaitingView, WorkersView, WorkerView, WorkingOn
+from xobackup.web.worker_views import (
+    ANY,
+    LimitView,
+    MemberView,
+    NodeView,
+    WaitingView,
+    WorkersView,
+    WorkerView,
+    WorkingOn,
+)
 
 if TYPE_CHECKING:
     from xobackup.cli.serving.works import Works
     from xobackup.config.model import Configuration
     from xobackup.workers.board import Board
+    from xobackup.workers.nodes import SeenNode
     from xobackup.workers.records import Seen
     from xobackup.workers.standing import BoardStanding, Doing, Waiting
 
@@ -99,9 +109,13 @@ def workers_view(found: BoardStanding, configuration: Configuration, *, at: floa
     return WorkersView(
         there=True,
         looked=Looked(at=at),
-        workers=tuple(_worker(one, tuple(doing[one.worker.id]), ours) for one in found.workers),
+        workers=tuple(
+            _worker(one, tuple(doing[one.worker.id]), ours, found.relays.get(one.worker.id, ""))
+            for one in found.workers
+        ),
         waiting=tuple(_waits(found)),
         limits=tuple(_limits(found, configuration)),
+        nodes=tuple(_node(one) for one in found.nodes),
         members=tuple(
             MemberView(
                 site=one.site, host=one.host, pid=one.pid, version=one.version, heard_s=one.age_s, up_s=one.up_s
@@ -121,7 +135,7 @@ def _working(one: Doing) -> WorkingOn:
     )
 
 
-def _worker(one: Seen, doing: tuple[WorkingOn, ...], ours: str) -> WorkerView:
+def _worker(one: Seen, doing: tuple[WorkingOn, ...], ours: str, relay: str) -> WorkerView:
     worker = one.worker
     return WorkerView(
         id=worker.id,
@@ -136,6 +150,19 @@ def _worker(one: Seen, doing: tuple[WorkingOn, ...], ours: str) -> WorkerView:
         reach=tuple(dict.fromkeys(name for kind, names in worker.reach.items() if kind != "kinds" for name in names)),
         heard_s=max(0.0, one.age_s),
         up_s=max(0.0, one.up_s),
+        skew_s=one.skew_s,
+        relay=relay,
+    )
+
+
+def _node(one: SeenNode) -> NodeView:
+    return NodeView(
+        host=one.node.host,
+        pid=one.node.pid,
+        version=one.node.version,
+        state="ready" if one.alive else "lost",
+        running=one.running,
+        heard_s=max(0.0, one.age_s),
         skew_s=one.skew_s,
     )
 
