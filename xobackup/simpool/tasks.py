@@ -6,13 +6,15 @@ the value as XML-RPC text. Cancelling only asks; destroying a pending task takes
 
 from __future__ import annotations
 
+import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from xobackup.simpool.failures import Failure
 from xobackup.simpool.values import EPOCH, NULL, date_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from xobackup.clock import Clock
     from xobackup.simpool.database import Database
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 TASKS_MAX = 200
 FINISHED_KEPT_S = 3900
 PENDING_KEPT_S = 86_400
+STUCK_S = 0.5
+"""After its task was cancelled, before a connection that nobody reads is broken."""
 PENDING = frozenset({"pending", "cancelling"})
 
 
@@ -34,6 +38,7 @@ class Tasks:
         self._finished_at: dict[str, float] = {}
         self._created_at: dict[str, float] = {}
         """Of those that have not ended."""
+        self._waking: dict[str, Callable[[], None]] = {}
         self._clients: set[str] = set()
         """Made by clients, for transfers."""
 
@@ -96,8 +101,24 @@ class Tasks:
         """Ask whoever works for the task to stop."""
         with self._database.lock:
             self._database.get("task", ref)
-            if self.pending(ref):
-                self._database.update("task", ref, status="cancelling", allowed_operations=[])
+            if not self.pending(ref):
+                return
+            self._database.update("task", ref, status="cancelling", allowed_operations=[])
+            wake = self._waking.get(ref)
+        if wake is not None:
+            timer = threading.Timer(STUCK_S, wake)
+            timer.daemon = True
+            timer.start()
+
+    @contextmanager
+    def woken(self, ref: str, wake: Callable[[], None]) -> Iterator[None]:
+        """Whoever works for the task within may be stuck in a connection: ``wake`` breaks it, a little after the task
+        was cancelled."""
+        self._waking[ref] = wake
+        try:
+            yield
+        finally:
+            self._waking.pop(ref, None)
 
     def destroy(self, ref: str) -> None:
         with self._database.lock:

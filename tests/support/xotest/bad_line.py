@@ -120,11 +120,14 @@ class BadLine:
                 self._reset(near)
                 far.close()
                 continue
-            with self._guard:
-                self._socks |= {near, far}
-            for direction, (one, other) in enumerate(((near, far), (far, near))):
+            for one in (near, far):
                 one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
+            with self._guard:
+                self._socks |= {near, far}
+            for direction, (one, other) in enumerate(
+                ((near, far), (far, near))
+            ):  # a cut may close them at any moment
                 threading.Thread(target=self._pump, args=(one, other, direction), daemon=True).start()
 
     def _pump(self, one: socket.socket, other: socket.socket, direction: int) -> None:

@@ -90,7 +90,8 @@ class ExportRawVdi:
             export = self._prepare(vdi, wanted, base, held)
             fault = toolstack.faults.take("break", "export")
             connection.begin_body()
-            self._send(connection, export, task, fault)
+            with toolstack.tasks.woken(task, connection.interrupt):
+                self._send(connection, export, task, fault)
             toolstack.tasks.succeed(task, "")
         except Failure as failure:
             outcome = failure.code
