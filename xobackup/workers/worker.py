@@ -231,12 +231,30 @@ class WorkerProcess:
             self._log(str(error))
 
 
+class Leased(CancelToken):
+    """A switch that throws itself when the lease is over: who was stopped, and goes on, finds that at his next look,
+    which comes before whatever he would begin."""
+
+    def __init__(self, alive: Callable[[CancelToken], None]) -> None:
+        super().__init__()
+        self._alive = alive
+
+    @property
+    def cancelled(self) -> bool:
+        self._alive(self)
+        return super().cancelled
+
+    def check(self) -> None:
+        self._alive(self)
+        super().check()
+
+
 class _Words:
     """What happens to one task, on its way to the board: a :class:`~xobackup.engine.journal.Sink`."""
 
     def __init__(self, board: Board, delivery: Delivery, alive: Callable[[CancelToken], None]) -> None:
         self.delivery = delivery
-        self.cancel = CancelToken()
+        self.cancel = Leased(alive)
         self._board = board
         self._alive = alive
         self._kept: list[dict[str, Any]] = []
